@@ -33,8 +33,6 @@ from app.features.policies import simulate_routes as simulating
 from app.features.policies import template_routes as policy_templates
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
-from app.features.tokens import check_routes as connections
-from app.features.tokens import pickup_routes as pickups
 from app.features.tokens import routes as tokens
 from app.features.tools import grant_routes as tool_grants
 from app.features.tools import routes as tools
@@ -102,13 +100,11 @@ def _routes() -> tuple[BaseRoute, ...]:
         groups,
         grants,
         tokens,
-        pickups,
         approvals,
         policy_templates,
         policies,
         access,
         explaining,
-        connections,
         simulating,
         unused_access,
         tool_grants,

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from app.db.change import Subject
+from app.features.approvals.service import APPROVAL
 from app.features.grants.service import GRANT
 from app.features.groups.service import MEMBERSHIP
 from app.features.service_accounts.service import ACCOUNT
+from app.features.tokens.service import TOKEN
 
 SERVICE = "scopegate-api"
 """``application_name`` of the connections that serve the API and the console."""
@@ -38,6 +40,7 @@ class Recorded:
 # The tables of a feature are listed here once its service records with ``Change``, or keeps to the rule as it is.
 RECORDED = (
     Recorded("administrators", also=("identity",)),
+    Recorded.by(APPROVAL, "approvals", also=("approval", "identity")),
     Recorded("audit_sinks"),
     Recorded.by(GRANT, "grants", also=("group", "identity")),
     Recorded.by(MEMBERSHIP, "group_members", also=("group", "identity")),
@@ -47,6 +50,8 @@ RECORDED = (
     Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
     # The events of a stream are events of its provider.
     Recorded("signal_streams", also=("identity_provider",)),
+    Recorded("token_pickups", also=("token", "identity")),
+    Recorded.by(TOKEN, "tokens", also=("token", "identity")),
     Recorded("webhooks"),
 )
 _DEMAND = """

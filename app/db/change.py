@@ -146,9 +146,11 @@ class Change:
         widens: Iterable[UUID] = (),
         webhook: WebhookEvent | None = None,
         outcome: str = "success",
+        event_id: UUID | None = None,
         **columns: Any,
     ) -> UUID:
-        """Collect the audit event of a change of one row, and everything that goes with it. Returns the event's id.
+        """Collect the audit event of a change of one row, and everything that goes with it. Returns the event's id,
+        which is new unless the row itself contains it as ``event_id``.
 
         ``before`` is ``None`` for a new row, ``after`` for a row that ended. ``details`` adds to their difference.
         ``narrows`` and ``widens`` are the objects whose access versions change; workers are notified of the narrowed
@@ -158,7 +160,7 @@ class Change:
         row = new or old
         if row is None:
             raise ValueError("a change has a row before it or after it")
-        event_id = new_id()
+        event_id = event_id or new_id()
         changes = subject.difference(old, new) | dict(details or {})
         self._collected.events.append(
             {

@@ -160,26 +160,6 @@ def token_message(
     return Message(type.value, ids, {"expires_at": expires_at})
 
 
-def pickup_message(
-    type: WebhookEvent,
-    pickup_id: UUID,
-    event_id: UUID,
-    *,
-    token_id: UUID,
-    identity_id: UUID,
-    recipient_id: UUID,
-) -> Message:
-    """The message that the recipient used or reopened a pickup link."""
-    ids = {
-        "pickup_id": pickup_id,
-        "token_id": token_id,
-        "identity_id": identity_id,
-        "recipient_id": recipient_id,
-        "event_id": event_id,
-    }
-    return Message(type.value, ids)
-
-
 def grant_message(
     type: WebhookEvent,
     grant_id: UUID,

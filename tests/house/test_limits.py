@@ -18,7 +18,7 @@ from app.domain.security_events import MAX_ALIASES
 from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
-from app.features.approvals import ask
+from app.features.approvals import service as ask
 from app.features.audit import reading as export
 from app.features.audit import reading as following
 from app.features.audit.schemas import MAX_RANGE
@@ -29,8 +29,10 @@ from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MAX_PEOPLE
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, simulate_schemas, testing
-from app.features.tokens import check_routes, check_schemas, drafts
+from app.features.tokens import connection_check as check_routes
 from app.features.tokens import connection_check as check_servers
+from app.features.tokens import drafts
+from app.features.tokens import schemas as check_schemas
 from app.features.tokens import service as issue
 from app.features.webhooks import deliver
 from app.features.webhooks import service as webhook_service

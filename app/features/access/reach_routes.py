@@ -18,7 +18,7 @@ from app.features.access.reach_schemas import (
     ToolAccessView,
     ToolCallerView,
 )
-from app.features.tokens.own import person_of
+from app.features.tokens.service import person_of
 from app.features.tools import service as tools
 from app.http.authorization import CanReadSelf, Permission, requires
 from app.http.pagination import Cursors

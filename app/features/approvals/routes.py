@@ -5,13 +5,10 @@ Every identity may use these routes; what a caller sees and may decide is checke
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from app.features.approvals.approve_access import approve
-from app.features.approvals.ask import ask_for_access, withdraw_request
-from app.features.approvals.decide import deny_approval as deny_approval_
-from app.features.approvals.decide import require_approval
-from app.features.approvals.queries import select_approvals
+from app.db.change import Change
+from app.features.approvals import service
 from app.features.approvals.schemas import (
     AccessRequest,
     ApprovalAgreement,
@@ -20,13 +17,12 @@ from app.features.approvals.schemas import (
     ApprovalQuery,
     ApprovalView,
 )
-from app.features.approvals.views import read_arguments, show_approval, show_approvals
-from app.http.authorization import CanReadSelf, CanWriteSelf
+from app.http.authorization import CanReadSelf, Permission, changes
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
-from app.http.runtime import CurrentRuntime
+from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
@@ -38,6 +34,14 @@ router = APIRouter(
     responses=COMMON_PROBLEMS,
 )
 
+CanDecide = Annotated[Change, changes(Permission.SELF_READ)]
+CanAsk = Annotated[Change, changes(Permission.SELF_WRITE)]
+
+
+async def _changed(change: Change, row: Approval, runtime: Runtime, response: Response) -> ApprovalView:
+    set_etag(response, row.revision)
+    return await service.show_approval(change.session, change.caller, row, runtime.public_url)
+
 
 @router.get("", operation_id="list_approvals", summary="List approvals, newest first")
 async def list_approvals(
@@ -45,12 +49,7 @@ async def list_approvals(
 ) -> Page[ApprovalView]:
     """All of them with the permission `approvals.read`; else your own requests, those of your agents, and those of your
     groups."""
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_approvals", query.filters())
-    statement = select_approvals(caller, query)
-    rows, next_cursor = await read_page(session, statement, Approval, cursors, query)
-    return Page(
-        items=await show_approvals(session, caller, rows, runtime.public_url), next_cursor=next_cursor
-    )
+    return await service.list_approvals(session, caller, query, runtime)
 
 
 @router.post(
@@ -62,20 +61,14 @@ async def list_approvals(
 )
 @once
 async def create_approval(
-    body: AccessRequest,
-    caller: CanWriteSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    body: AccessRequest, change: CanAsk, runtime: CurrentRuntime, response: Response
 ) -> ApprovalView:
     """For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The request
     gives no access by itself: members of the group that owns the server, or callers with `approvals.decide`, decide on
     it."""
-    row = await ask_for_access(session, caller, body, runtime.clock(), request.state.request_id)
+    row = await service.ask_for_access(change, body)
     response.headers["Location"] = f"/api/v1/approvals/{format_id(APPROVAL, row.id)}"
-    set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
+    return await _changed(change, row, runtime, response)
 
 
 @router.get("/{approval_id}", operation_id="get_approval", summary="Read one approval")
@@ -87,9 +80,9 @@ async def get_approval(
     response: Response,
 ) -> ApprovalView:
     """The request, the requester, the reasons and the state."""
-    row = await require_approval(session, caller, approval_id)
+    row = await service.get_approval(session, caller, approval_id)
     set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
+    return await service.show_approval(session, caller, row, runtime.public_url)
 
 
 @router.get(
@@ -98,19 +91,13 @@ async def get_approval(
     summary="Read the arguments of a call",
 )
 async def get_approval_arguments(
-    approval_id: ApprovalId,
-    caller: CanReadSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    approval_id: ApprovalId, change: CanDecide, runtime: CurrentRuntime, response: Response
 ) -> ApprovalArguments:
     """Works if the server keeps arguments. Needs the permission `arguments.read`, or that you can decide the approval
     as a member of its group. Each reading is an audit event."""
-    row = await require_approval(session, caller, approval_id)
-    kept, arguments = await read_arguments(session, caller, row, runtime.sealer, request.state.request_id)
+    row = await service.get_approval(change.session, change.caller, approval_id)
     response.headers["Cache-Control"] = "no-store"
-    return ApprovalArguments(approval_id=approval_id, kept=kept, arguments=arguments)
+    return await service.read_arguments(change, row, runtime)
 
 
 @router.post(
@@ -122,19 +109,14 @@ async def get_approval_arguments(
 async def deny_approval(
     approval_id: ApprovalId,
     body: ApprovalDecision,
-    caller: CanReadSelf,
-    session: Session,
+    change: CanDecide,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
     """The requester gets the reason. Needs the same permission as approving."""
-    row = await deny_approval_(
-        session, caller, approval_id, body.reason, if_match, request_id=request.state.request_id
-    )
-    set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
+    row = await service.deny(change, approval_id, body, if_match)
+    return await _changed(change, row, runtime, response)
 
 
 @router.post(
@@ -144,18 +126,11 @@ async def deny_approval(
     summary="Withdraw a request for access",
 )
 async def withdraw_approval(
-    approval_id: ApprovalId,
-    caller: CanWriteSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    approval_id: ApprovalId, change: CanAsk, runtime: CurrentRuntime, if_match: IfMatch, response: Response
 ) -> ApprovalView:
     """Your own request, or one for an agent that you own, while it is pending."""
-    row = await withdraw_request(session, caller, approval_id, if_match, request.state.request_id)
-    set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
+    row = await service.withdraw_request(change, approval_id, if_match)
+    return await _changed(change, row, runtime, response)
 
 
 @router.post(
@@ -167,19 +142,13 @@ async def withdraw_approval(
 async def approve_approval(
     approval_id: ApprovalId,
     body: ApprovalAgreement,
-    caller: CanReadSelf,
-    session: Session,
+    change: CanDecide,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
     """When the call is repeated with the same arguments, it runs, once. Access becomes a grant, as requested or
     narrowed by `access`. Needs the permission `approvals.decide` or membership of the group that decides; you cannot
     approve a call or request of your own."""
-    row = await approve(
-        session, caller, approval_id, body, if_match,
-        ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,
-    )  # fmt: skip
-    set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
+    row = await service.approve(change, approval_id, body, if_match, ttl=runtime.approval_ttl)
+    return await _changed(change, row, runtime, response)

@@ -12,8 +12,8 @@ from app.db.change import Change, Subject
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
+from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import group_holds_grants, lock_grants_of_group
 from app.features.grants.service import GRANT
 from app.features.groups.queries import SORTS, end_memberships, membership, select_groups
@@ -168,7 +168,7 @@ async def end_locked_group(change: Change, group: Group) -> None:
     grants = await lock_grants_of_group(session, group.id)
     # Before the memberships, in the order of a decision on an approval.
     approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
-    await cancel_approvals(session, change.caller, approvals, "group_ended", change.request_id)
+    await cancel_approvals(change, approvals, "group_ended")
     members = await end_memberships(session, group.id)
     for row in (group, *grants):
         row.ended_at = change.now

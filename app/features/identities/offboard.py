@@ -7,7 +7,7 @@ identity FOR SHARE. So it either commits first and is found here, or waits and t
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
+from app.db.change import Change, write
 from app.db.versions import move_versions
 from app.db.webhook_events import (
     WebhookEvent,
@@ -25,8 +26,8 @@ from app.db.webhook_events import (
     identity_message,
 )
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
+from app.features.approvals.service import cancel_approvals
 from app.features.audit.queries import count_calls
 from app.features.audit.record import close_versions, record
 from app.features.identities.policy_reads import check_may_transfer
@@ -374,9 +375,7 @@ async def offboard_identity(
         "schedule": schedule,
         "request_id": request_id,
     }
-    await cancel_approvals(session, caller, affected.approvals, "identity_offboarded", request_id)
-    await end_tokens(session, caller, affected.tokens, body.reason, request_id)
-    await _end_rights(session, affected)
+    await _end_access(Change(session, caller, request_id, datetime.now(UTC)), affected, body.reason)
     content["browser_sessions"] = await _end_people(session, caller, affected, request_id)
     receipt_id = await record(
         session, caller, "identity.offboard", "identity", identity.id,
@@ -459,6 +458,14 @@ async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> 
         for grant in affected.grants
     )
     await enqueue(session, offboarded, *ended)
+
+
+async def _end_access(change: Change, affected: Affected, reason: str) -> None:
+    await cancel_approvals(change, affected.approvals, "identity_offboarded")
+    await end_tokens(change, affected.tokens, reason)
+    # Their events come before that of the offboarding.
+    await write(change.session)
+    await _end_rights(change.session, affected)
 
 
 async def _end_rights(session: AsyncSession, affected: Affected) -> None:

@@ -1,25 +1,27 @@
 """``/me``: the caller's roles, permissions, agents, tokens and pickup links, and the servers that they can request."""
 
-from datetime import timedelta
 from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.features.approvals.ask import requestable_views, select_requestable
+from app.access.snapshot import CurrentSnapshot
+from app.db.change import Change
+from app.features.approvals.queries import requestable_views, select_requestable
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
 from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView, OwnAgentQuery
-from app.features.me.schemas import OwnPickupView
-from app.features.tokens import queries
-from app.features.tokens.own import SORTS, lock_own_token, lock_to_renew, person_of, select_own_tokens
-from app.features.tokens.pickups import open_pickup, take_pickup
-from app.features.tokens.queries import find_pickups, select_pending_pickups
-from app.features.tokens.routes import DryRun, reveal, revoke_one, show_token
+from app.features.tokens import pickups
+from app.features.tokens import service as tokens
+from app.features.tokens.connection_check import CurrentChecks
+from app.features.tokens.routes import DryRun, reveal
 from app.features.tokens.schemas import (
+    ConnectionCheck,
+    ConnectionCheckRequest,
+    OwnPickupView,
     PickupQuery,
     PickupView,
     RevocationView,
@@ -29,8 +31,7 @@ from app.features.tokens.schemas import (
     TokenSecretView,
     TokenView,
 )
-from app.features.tokens.service import rotate_token
-from app.http.authorization import CanReadSelf, CanWriteSelf, Permission, Role, requires
+from app.http.authorization import CanReadSelf, Permission, Role, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
@@ -39,11 +40,13 @@ from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import IdentityId, PickupId, TokenId
 from app.models.servers import Server
-from app.models.tokens import Token, TokenPickup
 
 router = APIRouter(
     prefix="/api/v1/me", tags=["me"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
 )
+
+CanOpen = Annotated[Change, changes(Permission.SELF_READ)]
+CanChange = Annotated[Change, changes(Permission.SELF_WRITE)]
 
 
 @router.get("/agents", operation_id="list_own_agents", summary="List your own agents, newest first")
@@ -62,13 +65,7 @@ async def list_own_tokens(
     query: Annotated[TokenQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[TokenView]:
     """Your tokens and those of your agents. Only people who sign in themselves have any."""
-    me = person_of(caller)
-    filters = query.filters() | {"me": me}
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_tokens", filters)
-    statement = await select_own_tokens(session, me, query)
-    rows, following = await read_page(session, statement, Token, cursors, query, SORTS)
-    readings = await queries.find_readings(session, [row.id for row in rows])
-    return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=following)
+    return await tokens.list_own_tokens(session, caller, query, runtime)
 
 
 @router.post(
@@ -80,10 +77,8 @@ async def list_own_tokens(
 async def rotate_own_token(
     token_id: TokenId,
     body: TokenRotate,
-    caller: CanWriteSelf,
-    session: Session,
+    change: CanChange,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
@@ -91,10 +86,8 @@ async def rotate_own_token(
 
     A token that an agent had before it was transferred to you needs a pickup link from a caller who issues tokens.
     """
-    await lock_to_renew(session, person_of(caller), token_id)
-    overlap, request_id = timedelta(seconds=body.overlap_s), request.state.request_id
-    secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
-    return reveal(runtime, response, await show_token(session, token_id), secret)
+    secret = await tokens.rotate_own_token(change, token_id, body, if_match, runtime.peppers)
+    return reveal(runtime, response, await tokens.show_token(change.session, token_id), secret)
 
 
 @router.post(
@@ -106,20 +99,39 @@ async def rotate_own_token(
 async def revoke_own_token(
     token_id: TokenId,
     body: TokenRevoke,
-    caller: CanWriteSelf,
-    session: Session,
-    request: Request,
+    change: CanChange,
     if_match: IfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
-    await lock_own_token(session, person_of(caller), token_id)
-    ended = await revoke_one(
-        session, caller, token_id, body, if_match, dry_run=dry_run, request_id=request.state.request_id
-    )
+    ended = await tokens.revoke_own_token(change, token_id, body, if_match, dry_run=dry_run)
     set_etag(response, ended.token.revision)
     return ended
+
+
+@router.post(
+    "/tokens/{token_id}/check",
+    operation_id="check_own_token",
+    responses=problem_responses(404),
+    summary="Check whether a token of your own works",
+)
+async def check_own_token(
+    token_id: TokenId,
+    body: ConnectionCheckRequest,
+    change: CanChange,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+    checks: CurrentChecks,
+    request: Request,
+) -> ConnectionCheck:
+    """Checks the given secret, the token, its identity, what it reaches and the last refusal, and asks the servers in
+    reach whether they answer now. Each failed step has a remedy.
+
+    Works for your own tokens and those of agents that you own.
+    """
+    await tokens.show_own_token(change.session, change.caller, token_id)
+    return await checks.run(change, token_id, body, runtime, snapshot, request)
 
 
 @router.get("/pickups", operation_id="list_own_pickups", summary="List your pending pickup links")
@@ -127,29 +139,18 @@ async def list_own_pickups(
     query: Annotated[PickupQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[PickupView]:
     """Newest first, in case you lost the message with the link."""
-    me = person_of(caller)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_pickups", query.filters() | {"me": me})
-    rows, following = await read_page(session, select_pending_pickups(me), TokenPickup, cursors, query)
-    readings = await find_pickups(session, [row.id for row in rows])
-    shown = [PickupView.from_reading(readings[row.id], runtime.public_url) for row in rows]
-    return Page(items=shown, next_cursor=following)
+    return await pickups.list_own_pickups(session, caller, query, runtime)
 
 
 @router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pickup link of your own")
 async def get_own_pickup(
-    pickup_id: PickupId,
-    caller: CanReadSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime, response: Response
 ) -> OwnPickupView:
     """The token and state of the link. Opening a link that was already used is audited and reported, since someone else
     may have used it."""
-    own = await open_pickup(session, caller, pickup_id, request.state.request_id)
-    set_etag(response, own.pickup.row.revision)
-    pickup = PickupView.from_reading(own.pickup, runtime.public_url)
-    return OwnPickupView(pickup=pickup, token=TokenView.from_reading(own.token))
+    own = await pickups.open_pickup(change, pickup_id, runtime)
+    set_etag(response, own.pickup.revision)
+    return own
 
 
 @router.post(
@@ -160,18 +161,15 @@ async def get_own_pickup(
 )
 async def take_own_pickup(
     pickup_id: PickupId,
-    caller: CanWriteSelf,
-    session: Session,
+    change: CanChange,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
     """Works once, for its recipient. The secret is created now and only in this response. For a used link the error has
     the time of its use, and the attempt is audited."""
-    peppers, request_id = runtime.peppers, request.state.request_id
-    token_id, secret = await take_pickup(session, peppers, caller, pickup_id, if_match, request_id)
-    return reveal(runtime, response, await show_token(session, token_id), secret)
+    token_id, secret = await pickups.take_pickup(change, pickup_id, if_match, runtime.peppers)
+    return reveal(runtime, response, await tokens.show_token(change.session, token_id), secret)
 
 
 @router.get(

@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from time import monotonic
+from typing import Annotated
 from uuid import UUID
 
+from fastapi import Depends, Request
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -19,9 +22,11 @@ from app.access.explain import HIDDEN_REASONS, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot
 from app.crypto.keys import Peppers, UnsealingFault
+from app.db.change import Change, Subject, Values
+from app.db.engine import commit
 from app.domain.access import AccessRequest, PolicyContext, decide, liveness
 from app.domain.definitions import definition_digest
-from app.domain.errors import NotFound, StoreUnavailable
+from app.domain.errors import NotFound, StoreUnavailable, TooManyRequests
 from app.domain.objects import Address, Server, Token, Tool
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope
@@ -29,9 +34,11 @@ from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET, SCOP
 from app.features.audit import reading
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
-from app.features.tokens.check_schemas import MAX_SERVERS, CheckStep
+from app.features.tokens.schemas import MAX_SERVERS, CheckStep, ConnectionCheck, ConnectionCheckRequest
 from app.features.tools.discovery import DiscoveryFailed, TimeBudget, list_current_tools
+from app.http.authorization import Permission
 from app.http.pagination import Cursors
+from app.http.rate_limits import Quota, Slots, client_address
 from app.http.runtime import Runtime
 from app.lib.event_loop import in_slices
 from app.lib.strict_json import JsonObject
@@ -40,9 +47,40 @@ from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target, Timeouts
 from app.outbound.stdio import sync_holder
 
+CHECKS_A_MINUTE = 20
+CHECKS_AT_ONCE = 2
+"""Per caller. Responses of servers may be large, and the operator of one may have callers request them."""
+AT_ONCE = 16
+"""Servers that one worker calls at a time, for all checks together."""
+WITHIN_S = 15.0
+"""Time limit for all servers of a check, including the wait for a turn."""
+_CHECKS_OF_ALL_AT_ONCE = 32
 _LOOKS_BACK = timedelta(days=7)
 _SOON = timedelta(days=1)
 _SHOWN_TIME = "%Y-%m-%d %H:%M UTC"
+_CHECKED = Subject("token")
+_URL_BUDGET = TimeBudget(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
+_COMMAND_BUDGET = TimeBudget(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
+_REMEDIES = {
+    "credential": "An administrator must set the credential for this server again.",
+    "forbidden": "An administrator must change the address of the server, or allow it.",
+    "http_error": "An administrator must check the credential and the address of this server.",
+    "unavailable": "Try again in a minute.",
+    "busy": "Try again in a minute.",
+}
+_OPERATOR_REMEDY = "The operator of the server must fix it; then try again."
+_DETAILS = {
+    "credential": "The credential for calls is not available.",
+    "forbidden": "Its address is not allowed.",
+    "unreachable": "It cannot be reached.",
+    "timeout": "It does not answer in time.",
+    "http_error": "It answers with an error.",
+    "rpc": "It refuses to list its tools.",
+    "redirect": "It answers with a redirect.",
+    "unavailable": "It did not answer recently, so calls to it are paused for a moment.",
+    "busy": "All connections to it are in use.",
+}
+_NOT_READ = "Its response is not valid."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +104,117 @@ class CheckContext:
     unasked: int = 0
 
 
-async def check_database(
-    session: AsyncSession,
+class ConnectionChecks:
+    """The connection checks of one worker, with a rate limit per caller."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._quota = Quota("connection-checks", CHECKS_A_MINUTE, workers=workers)
+        self._under_way = Slots(
+            "connection checks", "rate_limited", most=_CHECKS_OF_ALL_AT_ONCE, most_of_caller=CHECKS_AT_ONCE
+        )
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def run(
+        self,
+        change: Change,
+        token_id: UUID,
+        body: ConnectionCheckRequest,
+        runtime: Runtime,
+        snapshot: AccessSnapshot,
+        request: Request,
+    ) -> ConnectionCheck:
+        """Check a token that the caller may see. Commits the change before servers are called.
+
+        Raises ``NotFound``, ``TooManyRequests`` and ``Unavailable``.
+        """
+        caller = change.caller
+        standing = self._quota.standing(caller.id)
+        if not self._quota.take(caller.id) and standing is not None:
+            request.state.standing = standing
+            raise TooManyRequests(
+                "Too many checks in a minute: wait before the next one.", retry_after_s=standing.reset_s
+            )
+        with self._under_way.held(caller):
+            reader = AccessReader(change.session, snapshot)
+            check = await _check_database(
+                reader, change, runtime.peppers, token_id, body, address=_address(request)
+            )
+            details = {"servers": len(check.reached)}
+            change.record("token.check", _CHECKED, Values(token_id, {}), details=details, token_id=token_id)
+            # Returns the connection to the pool: servers may be slow.
+            await commit(change.session)
+            # Only callers who may read servers learn where they are.
+            tells_all = caller.may(Permission.SERVERS_READ)
+            deadline = asyncio.get_running_loop().time() + WITHIN_S
+            steps = await asyncio.gather(
+                *(self._ask(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
+            )
+        last = [] if check.refusal is None else [check.refusal]
+        return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)
+
+    async def _ask(
+        self,
+        runtime: Runtime,
+        snapshot: AccessSnapshot,
+        check: CheckContext,
+        reached: ReachableServer,
+        deadline: float,
+        tells_all: bool,
+    ) -> CheckStep:
+        server = reached.server
+        if not reached.enabled:
+            meaning = meaning_of("server_disabled")
+            return _step(server, "fail", "server_disabled", meaning.says, meaning.remedy)
+        expected = await in_slices(_expected(check, server))
+        begun = monotonic()
+        try:
+            async with asyncio.timeout_at(deadline), self._turns:
+                begun = monotonic()
+                tools = await _list(runtime, snapshot, server, check.token.identity.id)
+        except DiscoveryFailed as failed:
+            return _failure_step(server, failed, _since(begun), tells_all)
+        except TimeoutError:
+            late = DiscoveryFailed("timeout", "It took too long.")
+            return _failure_step(server, late, _since(begun), tells_all)
+        return await in_slices(_evaluate_tools(server, expected, tools, _since(begun)))
+
+
+async def get_checks(request: Request) -> ConnectionChecks:
+    checks: ConnectionChecks = request.app.state.connection_checks
+    return checks
+
+
+CurrentChecks = Annotated[ConnectionChecks, Depends(get_checks)]
+
+
+def _address(request: Request) -> Address | None:
+    try:
+        return ip_address(client_address(request) or "")
+    except ValueError:
+        return None
+
+
+async def _check_database(
     reader: AccessReader,
+    change: Change,
     peppers: Peppers,
     token_id: UUID,
+    body: ConnectionCheckRequest,
     *,
-    secret: str | None,
-    server_ids: Sequence[UUID],
     address: Address | None,
-    tells_all: bool,
 ) -> CheckContext:
-    """Check everything except the servers themselves. ``tells_all``: the caller may know what is out of the token's
-    reach.
-
-    Raises ``NotFound`` and ``Unavailable``.
-    """
+    """Check everything except the servers themselves."""
+    session, server_ids = change.session, body.server_ids
     token, servers, context = await reader.token(token_id)
     if token is None:
         raise NotFound("There is no such token.")
-    steps = [] if secret is None else [await _secret(session, peppers, token_id, secret, reader.time)]
+    steps = []
+    if body.secret is not None:
+        steps.append(await _secret(session, peppers, token_id, body.secret.get_secret_value(), reader.time))
     stopped = [_of_token(token, reader.at), await _of_identity(session, token, reader.at)]
     steps += [*stopped, *_of_address(token, address)]
+    # Only callers who may explain access learn what is out of the token's reach.
+    tells_all = change.caller.may(Permission.ACCESS_EXPLAIN)
     refusal = await _last_refusal(session, peppers, token_id, reader.time, tells_all=tells_all)
     if any(step.state == "fail" for step in stopped):
         return CheckContext(reader.time, token, context, steps, refusal)
@@ -286,34 +413,6 @@ def _fail(name: str, code: str, detail: str, remedy: str | None) -> CheckStep:
     return CheckStep(name=name, state="fail", code=code, detail=detail, remedy=remedy)  # type: ignore[arg-type]
 
 
-AT_ONCE = 16
-"""Servers that one worker calls at a time, for all checks together."""
-WITHIN_S = 15.0
-"""Time limit for all servers of a check, including the wait for a turn."""
-_URL_BUDGET = TimeBudget(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
-_COMMAND_BUDGET = TimeBudget(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
-_REMEDIES = {
-    "credential": "An administrator must set the credential for this server again.",
-    "forbidden": "An administrator must change the address of the server, or allow it.",
-    "http_error": "An administrator must check the credential and the address of this server.",
-    "unavailable": "Try again in a minute.",
-    "busy": "Try again in a minute.",
-}
-_OPERATOR_REMEDY = "The operator of the server must fix it; then try again."
-_DETAILS = {
-    "credential": "The credential for calls is not available.",
-    "forbidden": "Its address is not allowed.",
-    "unreachable": "It cannot be reached.",
-    "timeout": "It does not answer in time.",
-    "http_error": "It answers with an error.",
-    "rpc": "It refuses to list its tools.",
-    "redirect": "It answers with a redirect.",
-    "unavailable": "It did not answer recently, so calls to it are paused for a moment.",
-    "busy": "All connections to it are in use.",
-}
-_NOT_READ = "Its response is not valid."
-
-
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The tools of a server for the token: those that it may call, how many of them need an approval, and how many
@@ -322,53 +421,6 @@ class Expected:
     usable: tuple[Tool, ...]
     asking: int
     quarantined: int
-
-
-class ServerChecks:
-    """Calls servers, a limited number at a time for all checks of one worker."""
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    async def ask(
-        self, runtime: Runtime, snapshot: AccessSnapshot, check: CheckContext, *, tells_all: bool
-    ) -> list[CheckStep]:
-        """Return a step for each server in reach, in order. Holds no database connection during the calls.
-
-        ``tells_all``: the caller may know where servers are.
-        """
-        deadline = asyncio.get_running_loop().time() + WITHIN_S
-        return await asyncio.gather(
-            *(self._one(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
-        )
-
-    async def _one(
-        self,
-        runtime: Runtime,
-        snapshot: AccessSnapshot,
-        check: CheckContext,
-        reached: ReachableServer,
-        deadline: float,
-        tells_all: bool,
-    ) -> CheckStep:
-        server = reached.server
-        if not reached.enabled:
-            meaning = meaning_of("server_disabled")
-            return _step(server, "fail", "server_disabled", meaning.says, meaning.remedy)
-        expected = await in_slices(_expected(check, server))
-        begun = monotonic()
-        try:
-            async with asyncio.timeout_at(deadline), self._turns:
-                begun = monotonic()
-                tools = await _list(runtime, snapshot, server, check.token.identity.id)
-        except DiscoveryFailed as failed:
-            return _failure_step(server, failed, _since(begun), tells_all)
-        except TimeoutError:
-            return _failure_step(
-                server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all
-            )
-        took_ms = _since(begun)
-        return await in_slices(_evaluate_tools(server, expected, tools, took_ms))
 
 
 def _expected(check: CheckContext, server: Server) -> Generator[None, None, Expected]:

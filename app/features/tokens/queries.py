@@ -4,7 +4,7 @@ Live tokens are selected by conditions with an index, for any number of ended to
 tokens in the one order of locks: identities, grants, tokens, pickups.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -33,7 +33,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
-from app.features.audit.record import close_versions
+from app.db.rows import has_text
+from app.domain.errors import Invalid
+from app.features.grants.queries import is_active
+from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
+from app.features.tools.reach_queries import Selected
+from app.http.pagination import Sorts, caseless
+from app.models.access import Grant
 from app.models.identities import GroupMember, Identity
 from app.models.servers import Server
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
@@ -200,12 +206,6 @@ async def database_now(session: AsyncSession) -> datetime:
     return cast("datetime", await session.scalar(select(func.now())))
 
 
-async def lock_token(session: AsyncSession, id: UUID, *, share: bool = False) -> Token | None:
-    """Lock and read a token."""
-    query = select(Token).where(col(Token.id) == id).with_for_update(read=share, key_share=not share)
-    return await session.scalar(query.execution_options(populate_existing=True))
-
-
 def _identities(ids: Iterable[UUID]) -> Select[Identity]:
     query = select(Identity).where(among(col(Identity.id), set(ids))).order_by(col(Identity.id))
     return query.execution_options(populate_existing=True)
@@ -266,30 +266,31 @@ async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID,
     return {row.id: row.identity_id for row in await session.execute(query)}
 
 
-async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> None:
-    """Revoke these tokens and close their current scope versions."""
+async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> dict[UUID, UUID]:
+    """Revoke these tokens; return their holders."""
     ended: dict[str, Any] = {
         "revoked_at": func.now(), "revoke_reason": reason, "revision": col(Token.revision) + 1,
     }  # fmt: skip
-    await session.execute(
+    revoked = await session.execute(
         update(Token)
         .where(among(col(Token.id), ids))
         .values(ended)
+        .returning(col(Token.id), col(Token.identity_id))
         .execution_options(synchronize_session=False)
     )
-    await close_versions(session, ids)
+    return {row.id: row.identity_id for row in revoked}
 
 
-async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> list[UUID]:
-    """Reduce a later expiry of these tokens to this time; return the ids of changed ones."""
+async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> Sequence[Token]:
+    """Reduce a later expiry of these tokens to this time; return the changed ones."""
     changed = await session.scalars(
         update(Token)
         .where(among(col(Token.id), ids), col(Token.expires_at) > expires_at)
         .values(expires_at=expires_at, revision=col(Token.revision) + 1)
-        .returning(col(Token.id))
-        .execution_options(synchronize_session=False)
+        .returning(Token)
+        .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return list(changed)
+    return changed.all()
 
 
 async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:
@@ -416,3 +417,80 @@ async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
 async def record_reopened(session: AsyncSession, id: UUID) -> bool:
     """Record that a used link was opened again; return whether to report it, at most once an hour."""
     return (await session.execute(_REOPENED, {"id": id})).one_or_none() is not None
+
+
+SORTS: Sorts = {
+    "name": caseless(col(Token.name)),
+    "expires_at": col(Token.expires_at),
+}
+"""The sort orders of the list, with an index for each."""
+
+
+def select_tokens(query: TokenQuery) -> Select[Token]:
+    """Select the tokens that match a list's filters."""
+    statement = select(Token)
+    if query.identity_id:
+        statement = statement.where(col(Token.identity_id).in_(query.identity_id))
+    if query.parent_id:
+        statement = statement.where(col(Token.parent_id).in_(query.parent_id))
+    if query.server_id is not None:
+        statement = statement.where(can_reach(query.server_id))
+    if query.status:
+        statement = statement.where(has_status([status.value for status in query.status]))
+    if query.expires_after is not None:
+        statement = statement.where(col(Token.expires_at) > query.expires_after)
+    if query.expires_before is not None:
+        statement = statement.where(col(Token.expires_at) < query.expires_before)
+    if query.q:
+        statement = statement.where(has_text(query.q, col(Token.name), indexed="tokens.name"))
+    return statement
+
+
+def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
+    """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would match everything."""
+    conditions: list[ColumnElement[bool]] = []
+    if filter.token_ids is not None:
+        conditions.append(col(Token.id).in_(filter.token_ids))
+    if filter.identity_id is not None:
+        conditions.append(col(Token.identity_id) == filter.identity_id)
+    if filter.group_id is not None:
+        conditions.append(of_members(filter.group_id))
+    if filter.server_id is not None:
+        conditions.append(can_reach(filter.server_id))
+    if filter.parent_id is not None:
+        conditions.append(col(Token.parent_id) == filter.parent_id)
+    if filter.created_before is not None:
+        conditions.append(col(Token.created_at) < filter.created_before)
+    if not conditions:
+        raise Invalid.field(
+            "/filter", "empty_filter", "Name at least one condition: an empty filter revokes nothing."
+        )
+    return conditions
+
+
+# Since the token was created, or since its person last picked up a secret from an issuer.
+_AFTER_OTHER_OWNER = text("""
+SELECT EXISTS (
+    SELECT 1 FROM object_versions v
+    WHERE v.object_id = :holder AND v.kind = 'identity' AND v.content ->> 'owner_id' <> :me
+    AND v.valid_to > greatest(
+        (SELECT created_at FROM tokens WHERE id = :token),
+        (SELECT max(picked_up_at) FROM token_pickups WHERE token_id = :token AND recipient_id = CAST(:me AS uuid))
+    )
+)
+""")
+
+
+async def is_of_former_owner(session: AsyncSession, token_id: UUID, agent_id: UUID, owner_id: UUID) -> bool:
+    """Whether a token of an agent, with all secrets that its owner picked up, is older than the ownership."""
+    values = {"holder": agent_id, "token": token_id, "me": str(owner_id)}
+    return bool(await session.scalar(_AFTER_OTHER_OWNER, values))
+
+
+async def live_grants(session: AsyncSession, identity_id: UUID, limit: int) -> list[Selected]:
+    """What an identity's live grants select, those of its groups included; at most up to ``limit``."""
+    groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == identity_id)
+    of_holder = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
+    columns = select(col(Grant.servers), col(Grant.tools))
+    rows = await session.execute(columns.where(of_holder, is_active(func.clock_timestamp())).limit(limit))
+    return [Selected(servers, tools) for servers, tools in rows]

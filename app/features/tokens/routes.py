@@ -1,23 +1,24 @@
-"""``/tokens``: issue, read, narrow, rotate and revoke scoped tokens."""
+"""``/tokens``: issue, read, narrow, rotate, check and revoke scoped tokens, and their pickup links."""
 
-from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
-from app.domain.errors import NotFound
-from app.features.tokens import queries
-from app.features.tokens.own import SORTS, bulk_conditions, select_tokens
-from app.features.tokens.queries import PickupReading
-from app.features.tokens.reach import with_reach
+from app.access.snapshot import CurrentSnapshot
+from app.db.change import Change
+from app.features.tokens import pickups, service
+from app.features.tokens.connection_check import CurrentChecks
+from app.features.tokens.queries import PickupReading, bulk_conditions
 from app.features.tokens.schemas import (
     BulkRevocationView,
+    ConnectionCheck,
+    ConnectionCheckRequest,
+    PickupCreate,
+    PickupQuery,
     PickupView,
     RevocationView,
-    RevokedTokens,
     TokenCreate,
     TokenQuery,
     TokenRevoke,
@@ -28,36 +29,34 @@ from app.features.tokens.schemas import (
     TokenView,
     connect_settings,
 )
-from app.features.tokens.service import issue_token, narrow_token, revoke_tokens, rotate_token
-from app.http.authorization import Caller, Permission, requires
-from app.http.etags import IfMatch, Precondition, set_etag
+from app.http.authorization import Caller, Permission, changes, requires
+from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
-from app.lib.ids import TOKEN, TokenId, format_id
-from app.models.tokens import Token
+from app.lib.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
 
-router = APIRouter(
+router = APIRouter()
+_tokens = APIRouter(
     prefix="/api/v1/tokens",
     tags=["tokens"],
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS | problem_responses(412),
 )
+_of_token = APIRouter(
+    prefix="/api/v1/tokens/{token_id}",
+    tags=["tokens"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
 
 CanRead = Annotated[Caller, requires(Permission.TOKENS_READ)]
-CanIssue = Annotated[Caller, requires(Permission.TOKENS_ISSUE)]
-CanRevoke = Annotated[Caller, requires(Permission.TOKENS_REVOKE)]
+CanIssue = Annotated[Change, changes(Permission.TOKENS_ISSUE)]
+CanRevoke = Annotated[Change, changes(Permission.TOKENS_REVOKE)]
+CanCheck = Annotated[Change, changes(Permission.TOKENS_READ)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
-
-
-async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
-    """Read a token. Raises ``NotFound``."""
-    reading = await queries.find_reading(session, token_id)
-    if reading is None:
-        raise NotFound("There is no such token.")
-    return TokenView.from_reading(reading)
 
 
 def reveal(
@@ -79,7 +78,13 @@ def reveal(
     )
 
 
-@router.get(
+async def _show(session: AsyncSession, caller: Caller, token_id: UUID, response: Response) -> TokenView:
+    view = await service.with_reach(session, caller, await service.show_token(session, token_id))
+    set_etag(response, view.revision)
+    return view
+
+
+@_tokens.get(
     "",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="list_tokens",
@@ -88,13 +93,10 @@ def reveal(
 async def list_tokens(
     query: Annotated[TokenQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[TokenView]:
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tokens", query.filters())
-    rows, next_cursor = await read_page(session, select_tokens(query), Token, cursors, query, SORTS)
-    readings = await queries.find_readings(session, [row.id for row in rows])
-    return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
+    return await service.list_tokens(session, query, runtime)
 
 
-@router.post(
+@_tokens.post(
     "",
     status_code=201,
     operation_id="create_token",
@@ -103,126 +105,167 @@ async def list_tokens(
 )
 @once
 async def create_token(
-    body: TokenCreate,
-    caller: CanIssue,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    body: TokenCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
 ) -> TokenSecretView:
     """Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in and uses the
     link in `pickup`."""
-    issued = await issue_token(session, runtime, caller, body, request.state.request_id)
+    issued = await service.issue_token(change, body, runtime)
     response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, issued.token.id)}"
-    shown = await with_reach(session, caller, issued.token)
+    shown = await service.with_reach(change.session, change.caller, issued.token)
     return reveal(runtime, response, shown, issued.secret, issued.pickup)
 
 
-@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
+@_tokens.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
 async def bulk_revoke_tokens(
-    body: TokensRevoke, caller: CanRevoke, session: Session, request: Request, dry_run: DryRun = False
+    body: TokensRevoke, change: CanRevoke, dry_run: DryRun = False
 ) -> BulkRevocationView:
     """Revokes them in one transaction, with every token attenuated from them."""
     conditions = bulk_conditions(body.filter)
-    revoked = await revoke_tokens(
-        session, caller, conditions, body.reason, dry_run=dry_run, request_id=request.state.request_id
-    )
-    shown = RevokedTokens(tokens=revoked.tokens, in_flight=revoked.in_flight)
-    return BulkRevocationView(changed=bool(revoked.tokens), revoked=shown)
+    revoked = await service.revoke_tokens(change, conditions, body.reason, dry_run=dry_run)
+    return BulkRevocationView(changed=bool(revoked.tokens), revoked=revoked)
 
 
-@router.get("/{token_id}", operation_id="get_token", summary="Read one token")
+@_tokens.get("/{token_id}", operation_id="get_token", summary="Read one token")
 async def get_token(token_id: TokenId, caller: CanRead, session: Session, response: Response) -> TokenView:
-    view = await with_reach(session, caller, await show_token(session, token_id))
-    set_etag(response, view.revision)
-    return view
+    return await _show(session, caller, token_id, response)
 
 
-@router.patch(
+@_tokens.patch(
     "/{token_id}",
     operation_id="narrow_token",
     responses=problem_responses(409),
     summary="Change a token",
 )
-async def patch_token(
-    token_id: TokenId,
-    body: TokenUpdate,
-    caller: CanIssue,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+async def narrow_token(
+    token_id: TokenId, body: TokenUpdate, change: CanIssue, if_match: IfMatch, response: Response
 ) -> TokenView:
     """A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use anyway."""
-    await narrow_token(session, caller, token_id, body, if_match, request.state.request_id)
-    view = await with_reach(session, caller, await show_token(session, token_id))
-    set_etag(response, view.revision)
-    return view
+    await service.narrow_token(change, token_id, body, if_match)
+    return await _show(change.session, change.caller, token_id, response)
 
 
-@router.post(
+@_tokens.post(
     "/{token_id}/rotate",
     operation_id="rotate_token",
     responses=problem_responses(409),
     summary="Rotate a token",
 )
-async def post_rotate(
+async def rotate_token(
     token_id: TokenId,
     body: TokenRotate,
-    caller: CanIssue,
-    session: Session,
+    change: CanIssue,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
     """Earlier secrets work for `overlap_s` more seconds, unless they expire before."""
-    overlap = timedelta(seconds=body.overlap_s)
-    request_id = request.state.request_id
-    secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
-    return reveal(runtime, response, await show_token(session, token_id), secret)
+    secret = await service.rotate_token(change, token_id, body, if_match, runtime.peppers)
+    return reveal(runtime, response, await service.show_token(change.session, token_id), secret)
 
 
-@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
+@_tokens.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
 async def revoke_token(
     token_id: TokenId,
     body: TokenRevoke,
-    caller: CanRevoke,
-    session: Session,
-    request: Request,
+    change: CanRevoke,
     if_match: IfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
-    ended = await revoke_one(
-        session, caller, token_id, body, if_match, dry_run=dry_run, request_id=request.state.request_id
-    )
+    ended = await service.revoke_token(change, token_id, body, if_match, dry_run=dry_run)
     set_etag(response, ended.token.revision)
     return ended
 
 
-async def revoke_one(
-    session: AsyncSession,
-    caller: Caller,
-    token_id: UUID,
-    body: TokenRevoke,
-    if_match: Precondition,
-    *,
-    dry_run: bool,
-    request_id: str | None,
-) -> RevocationView:
-    """Revoke one token and its descendants, or preview that; return the token afterwards.
+@_of_token.get(
+    "/pickups",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="list_token_pickups",
+    summary="List a token's pickup links, newest first",
+)
+async def list_token_pickups(
+    token_id: TokenId, query: Annotated[PickupQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[PickupView]:
+    """All links with their states; at most one is pending."""
+    return await pickups.list_pickups(session, token_id, query, runtime)
 
-    Raises ``NotFound`` and ``PreconditionFailed``.
-    """
-    roots = [col(Token.id) == token_id]
-    if not dry_run:
-        await queries.lock_live_family(session, roots)
-    if_match.check((await show_token(session, token_id)).revision)
-    revoked = await revoke_tokens(session, caller, roots, body.reason, dry_run=dry_run, request_id=request_id)
-    return RevocationView(
-        changed=bool(revoked.tokens),
-        token=await show_token(session, token_id),
-        revoked=RevokedTokens(tokens=revoked.tokens, in_flight=revoked.in_flight),
-    )
+
+@_of_token.post(
+    "/pickups",
+    status_code=201,
+    operation_id="create_token_pickup",
+    responses=problem_responses(409),
+    summary="Create a pickup link for a token",
+)
+@once
+async def create_token_pickup(
+    token_id: TokenId, body: PickupCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
+) -> PickupView:
+    """For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s` more
+    seconds; until then nothing changes for them. A pending link is cancelled."""
+    pickup = await pickups.create_pickup(change, token_id, body, runtime)
+    links = f"/api/v1/tokens/{format_id(TOKEN, token_id)}/pickups"
+    response.headers["Location"] = f"{links}/{format_id(PICKUP, pickup.row.id)}"
+    return _show_pickup(pickup, runtime, response)
+
+
+def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) -> PickupView:
+    set_etag(response, pickup.row.revision)
+    return PickupView.from_reading(pickup, runtime.public_url)
+
+
+@_of_token.get(
+    "/pickups/{pickup_id}",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="get_token_pickup",
+    summary="Read a pickup link",
+)
+async def get_token_pickup(
+    token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
+) -> PickupView:
+    """The state of the link, and when it was used."""
+    return _show_pickup(await pickups.get_pickup(session, token_id, pickup_id), runtime, response)
+
+
+@_of_token.delete(
+    "/pickups/{pickup_id}",
+    operation_id="cancel_token_pickup",
+    responses=problem_responses(409, 412),
+    summary="Cancel a pickup link",
+)
+async def cancel_token_pickup(
+    token_id: TokenId,
+    pickup_id: PickupId,
+    change: CanIssue,
+    runtime: CurrentRuntime,
+    if_match: IfMatch,
+    response: Response,
+) -> PickupView:
+    """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
+    pickup = await pickups.cancel_pickup(change, token_id, pickup_id, if_match)
+    return _show_pickup(pickup, runtime, response)
+
+
+@_of_token.post(
+    "/check",
+    responses=problem_responses(404),
+    operation_id="check_token",
+    summary="Check whether a token works",
+)
+async def check_token(
+    token_id: TokenId,
+    body: ConnectionCheckRequest,
+    change: CanCheck,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+    checks: CurrentChecks,
+    request: Request,
+) -> ConnectionCheck:
+    """The same for any token. Callers who may explain access also see why the last request was refused, and callers who
+    may read servers see why one does not answer."""
+    return await checks.run(change, token_id, body, runtime, snapshot, request)
+
+
+router.include_router(_tokens)
+router.include_router(_of_token)

@@ -1,4 +1,4 @@
-"""Request and response models of tokens and pickup links, and settings for MCP clients.
+"""Request and response models of tokens, pickup links and connection checks, and settings for MCP clients.
 
 The settings contain no secret: clients read it from the environment or ask for it, so that a shared or committed file
 reveals nothing.
@@ -11,106 +11,60 @@ from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictInt
 from typing_extensions import TypeAliasType
 
-from app.features.tokens.queries import TokenReading
 from app.features.tools.reach_queries import Reaches, SelectorWarning
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
-from app.http.schemas import Name, ShortText, Strict, Time
+from app.http.schemas import CleanSecret, Name, Patch, ShortText, Strict, Time, absent
 from app.http.selectors import TokenScopeModel, show_scope
-from app.lib.ids import PICKUP, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
+from app.lib.ids import PICKUP, EventId, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
+
+if TYPE_CHECKING:
+    from app.features.tokens.queries import PickupReading, TokenReading
+
 
 NAME = "scopegate"
 VARIABLE = "SCOPEGATE_TOKEN"
-
-
-class Snippet(Strict):
-    """Text to paste, and its destination."""
-
-    model_config = ConfigDict(extra="forbid", title="ConnectSnippet")
-
-    format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
-    where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
-    text: str = Field(description="The text.", examples=["export ..."])
-
-
-class Connect(Strict):
-    """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
-
-    model_config = ConfigDict(extra="forbid", title="ConnectSettings")
-
-    url: str = Field(description="The endpoint of the whole fleet.", examples=["https://mcp.example.com/mcp"])
-    variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])
-    claude_code: Snippet
-    cursor: Snippet
-    vscode: Snippet
-    codex: Snippet
-    claude_desktop: Snippet
-    inspector: Snippet
-
-
-def _json(where: str, value: dict[str, Any]) -> Snippet:
-    return Snippet(format="json", where=where, text=json.dumps(value, indent=2))
-
-
-def _vscode(url: str) -> dict[str, Any]:
-    ask = {"type": "promptString", "id": VARIABLE, "description": "Scopegate token", "password": True}
-    headers = {"Authorization": f"Bearer ${{input:{VARIABLE}}}"}
-    return {"inputs": [ask], "servers": {NAME: {"type": "http", "url": url, "headers": headers}}}
-
-
-def _claude_desktop(url: str) -> dict[str, Any]:
-    # The environment has the whole header value: some builds split arguments at the space after "Bearer".
-    arguments = ["-y", "mcp-remote", url, "--header", "Authorization:${SCOPEGATE_AUTHORIZATION}"]
-    if url.startswith("http://"):
-        arguments.append("--allow-http")
-    environment = {"SCOPEGATE_AUTHORIZATION": "Bearer <the token>"}
-    return {"mcpServers": {NAME: {"command": "npx", "args": arguments, "env": environment}}}
-
-
-@lru_cache(maxsize=4)
-def connect_settings(public_url: str) -> Connect:
-    """The settings for the whole fleet's endpoint, ``<public_url>/mcp``."""
-    url = public_url.rstrip("/") + "/mcp"
-    quoted = shlex.quote(url)
-    header = f'--header "Authorization: Bearer ${VARIABLE}"'
-    cursor = {"url": url, "headers": {"Authorization": f"Bearer ${{env:{VARIABLE}}}"}}
-    # A JSON string is a valid TOML basic string.
-    codex = f'[mcp_servers.{NAME}]\nurl = {json.dumps(url)}\nbearer_token_env_var = "{VARIABLE}"\n'
-    inspect = (
-        f"npx @modelcontextprotocol/inspector --cli {quoted} --transport http {header} --method tools/list"
-    )
-    return Connect(
-        url=url,
-        variable=VARIABLE,
-        claude_code=Snippet(
-            format="shell",
-            where="terminal",
-            # Single-quoted, so that the client expands the variable at each start: the shell would write the secret
-            # into the arguments and into the client's file.
-            text=f"claude mcp add --transport http {NAME} {quoted} "
-            f"--header 'Authorization: Bearer ${{{VARIABLE}}}'",
-        ),
-        cursor=_json("~/.cursor/mcp.json", {"mcpServers": {NAME: cursor}}),
-        vscode=_json(".vscode/mcp.json", _vscode(url)),
-        codex=Snippet(format="toml", where="~/.codex/config.toml", text=codex),
-        claude_desktop=_json("claude_desktop_config.json", _claude_desktop(url)),
-        inspector=Snippet(format="shell", where="terminal", text=inspect),
-    )
-
-
-if TYPE_CHECKING:
-    from app.features.tokens.queries import PickupReading
-
-
 MAX_OVERLAP_S = 86_400
+MAX_SERVERS = 8
+"""Servers per check."""
 PAGE = "/console/pickups"
 """The path of the page to pick up secrets, below the public URL."""
+_TOKEN = "tok_01jdpnwz00e008000000000000"
+_IDENTITY = "idn_01jdpnwz00e008000000000000"
+_SERVER = "srv_01jdpnwz00e008000000000000"
+_READ_ONLY = {
+    "kind": "listed",
+    "entries": [{"servers": {"kind": "ids", "ids": [_SERVER]}, "tools": {"kind": "risk", "risk": ["read"]}}],
+}
+_STEP: dict[str, Any] = {
+    "name": "server", "state": "fail", "code": "unreachable", "detail": "notes: It cannot be reached.",
+    "remedy": "Ask the operator of the server.", "server_id": _SERVER, "server": "notes",
+    "duration_ms": 3000, "event_id": None,
+}  # fmt: skip
 
 
+def _example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
+    return ConfigDict(title=title, json_schema_extra={"examples": [value]})
+
+
+def _network(value: str) -> str:
+    if "%" in value:
+        raise ValueError("an address range has no zone")
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError(
+            "expected an address or a CIDR range without host bits, as 203.0.113.0/24 or 2001:db8::/32"
+        ) from None
+
+
+Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
+Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
 PickupState = TypeAliasType(
     "PickupState",
     Annotated[
@@ -131,76 +85,43 @@ TokenDelivery = TypeAliasType(
         ),
     ],
 )
-
-
-class PickupView(Strict):
-    """A link by which one person picks up a new secret of a token, once. It has no secret and works only for that
-    person."""
-
-    model_config = ConfigDict(extra="forbid", title="TokenPickup")
-
-    id: PickupId
-    token_id: TokenId
-    recipient_id: IdentityId = Field(
-        description="The recipient: the token's person, or the owner of its agent."
-    )
-    state: PickupState
-    overlap_s: int = Field(
-        description="Seconds that earlier secrets still work after the pickup.", examples=[0]
-    )
-    url: str = Field(
-        description="The page for the pickup. Send it by any channel: it works only for the recipient.",
-        examples=["https://gate.example.com/console/pickups/pku_01jdpnwz00e008000000000000"],
-    )
-    expires_at: datetime = Field(description="When it expires.")
-    picked_up_at: datetime | None = Field(description="When its recipient used it.")
-    reopened_at: datetime | None = Field(
-        description="When its recipient opened it again after that, reported at most once an hour. If the "
-        "recipient did not use it, revoke the token."
-    )
-    created_at: datetime
-    updated_at: datetime
-    revision: int
-
-    @classmethod
-    def from_reading(cls, reading: "PickupReading", public_url: str) -> "PickupView":
-        """Build the view of a link."""
-        fields = reading.row.model_dump()
-        return cls.model_validate(
-            fields
-            | {
-                "state": reading.state,
-                "expires_at": reading.expires_at,
-                "url": f"{public_url}{PAGE}/{format_id(PICKUP, reading.row.id)}",
-            }
-        )
-
-
-class PickupCreate(Strict):
-    """A new link for an existing token. It cancels a pending one."""
-
-    model_config = ConfigDict(
-        extra="forbid", title="TokenPickupCreate", json_schema_extra={"examples": [{"overlap_s": 3600}]}
-    )
-    overlap_s: StrictInt = Field(
-        default=0,
-        ge=0,
-        le=MAX_OVERLAP_S,
-        description="Seconds that earlier secrets still work after the pickup; until then they all work.",
-    )
-
-
-class PickupQuery(ListQuery):
-    """Pagination of a list of links."""
-
-
-_TOKEN = "tok_01jdpnwz00e008000000000000"
-_IDENTITY = "idn_01jdpnwz00e008000000000000"
-_SERVER = "srv_01jdpnwz00e008000000000000"
-_READ_ONLY = {
-    "kind": "listed",
-    "entries": [{"servers": {"kind": "ids", "ids": [_SERVER]}, "tools": {"kind": "risk", "risk": ["read"]}}],
-}
+TokenOrder = TypeAliasType(
+    "TokenOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"],
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
+    ],
+)
+CheckState = TypeAliasType(
+    "CheckState",
+    Annotated[
+        Literal["ok", "warn", "fail"],
+        Field(
+            description="`ok`: as it should be; `warn`: it works, but look at it; `fail`: it does not work."
+        ),
+    ],
+)
+CheckedThing = TypeAliasType(
+    "CheckedThing",
+    Annotated[
+        Literal["secret", "token", "identity", "address", "access", "server", "last_denial"],
+        Field(
+            description="The subject of a step: the given `secret`; the `token` and those it was attenuated "
+            "from; their `identity` and its owner; the client `address` of the check; the "
+            "`access` of the token; one `server`; or the `last_denial` within a week."
+        ),
+    ],
+)
+CheckedServers = TypeAliasType(
+    "CheckedServers",
+    Annotated[
+        list[ServerId],
+        Field(
+            max_length=MAX_SERVERS,
+            description=f"The servers to ask; by default the first {MAX_SERVERS} in reach by slug.",
+        ),
+    ],
+)
 
 
 class TokenStatus(StrEnum):
@@ -210,39 +131,6 @@ class TokenStatus(StrEnum):
     SUSPENDED = "suspended"
     EXPIRED = "expired"
     REVOKED = "revoked"
-
-
-def _network(value: str) -> str:
-    if "%" in value:
-        raise ValueError("an address range has no zone")
-    try:
-        return str(ip_network(value))
-    except ValueError:
-        raise ValueError(
-            "expected an address or a CIDR range without host bits, as 203.0.113.0/24 or 2001:db8::/32"
-        ) from None
-
-
-Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
-Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
-
-
-def _absent() -> Any:
-    """The value of a field missing from a patch: check `model_fields_set` first."""
-    return None
-
-
-def _example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
-    return ConfigDict(extra="forbid", title=title, json_schema_extra={"examples": [value]})
-
-
-TokenOrder = TypeAliasType(
-    "TokenOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
-)
 
 
 class TokenQuery(ListQuery):
@@ -286,13 +174,13 @@ class TokenCreate(Strict):
     delivery: TokenDelivery = "reveal"
 
 
-class TokenUpdate(Strict):
+class TokenUpdate(Patch):
     """A merge patch. The scope may only get smaller and the expiry earlier."""
 
     model_config = _example({"expires_at": "2026-12-31T12:00:00Z"})
-    name: Name = Field(default_factory=_absent)
-    scope: TokenScopeModel = Field(default_factory=_absent)
-    expires_at: Time = Field(default_factory=_absent, description="An earlier expiry.")
+    name: Name = absent()
+    scope: TokenScopeModel = absent()
+    expires_at: Time = absent("An earlier expiry.")
 
 
 class TokenRotate(Strict):
@@ -367,7 +255,7 @@ class TokenView(Strict):
     revision: int
 
     @classmethod
-    def from_reading(cls, reading: TokenReading) -> Self:
+    def from_reading(cls, reading: "TokenReading") -> Self:
         """Build the view of a token."""
         row = reading.row
         return cls(
@@ -381,10 +269,97 @@ class TokenView(Strict):
         )
 
 
+class PickupView(Strict):
+    """A link by which one person picks up a new secret of a token, once. It has no secret and works only for that
+    person."""
+
+    model_config = ConfigDict(title="TokenPickup")
+
+    id: PickupId
+    token_id: TokenId
+    recipient_id: IdentityId = Field(
+        description="The recipient: the token's person, or the owner of its agent."
+    )
+    state: PickupState
+    overlap_s: int = Field(
+        description="Seconds that earlier secrets still work after the pickup.", examples=[0]
+    )
+    url: str = Field(
+        description="The page for the pickup. Send it by any channel: it works only for the recipient.",
+        examples=["https://gate.example.com/console/pickups/pku_01jdpnwz00e008000000000000"],
+    )
+    expires_at: datetime = Field(description="When it expires.")
+    picked_up_at: datetime | None = Field(description="When its recipient used it.")
+    reopened_at: datetime | None = Field(
+        description="When its recipient opened it again after that, reported at most once an hour. If the "
+        "recipient did not use it, revoke the token."
+    )
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_reading(cls, reading: "PickupReading", public_url: str) -> Self:
+        """Build the view of a link."""
+        url = f"{public_url}{PAGE}/{format_id(PICKUP, reading.row.id)}"
+        computed = {"state": reading.state, "expires_at": reading.expires_at, "url": url}
+        return cls.model_validate(reading.row.model_dump() | computed)
+
+
+class PickupCreate(Strict):
+    """A new link for an existing token. It cancels a pending one."""
+
+    model_config = _example({"overlap_s": 3600}, "TokenPickupCreate")
+    overlap_s: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=MAX_OVERLAP_S,
+        description="Seconds that earlier secrets still work after the pickup; until then they all work.",
+    )
+
+
+class PickupQuery(ListQuery):
+    """Pagination of a list of links."""
+
+
+class OwnPickupView(Strict):
+    """A pickup link as its recipient sees it, with its token."""
+
+    model_config = ConfigDict(title="OwnTokenPickup")
+
+    pickup: PickupView
+    token: TokenView = Field(description="The token of the secret.")
+
+
+class Snippet(Strict):
+    """Text to paste, and its destination."""
+
+    model_config = ConfigDict(title="ConnectSnippet")
+
+    format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
+    where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
+    text: str = Field(description="The text.", examples=["export ..."])
+
+
+class Connect(Strict):
+    """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
+
+    model_config = ConfigDict(title="ConnectSettings")
+
+    url: str = Field(description="The endpoint of the whole fleet.", examples=["https://mcp.example.com/mcp"])
+    variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])
+    claude_code: Snippet
+    cursor: Snippet
+    vscode: Snippet
+    codex: Snippet
+    claude_desktop: Snippet
+    inspector: Snippet
+
+
 class TokenSecretView(Revealed):
     """A token with its new secret, which is shown only once."""
 
-    model_config = ConfigDict(extra="forbid", title="IssuedToken")
+    model_config = ConfigDict(title="IssuedToken")
 
     secret: str | None = Field(
         description="The scoped token itself. Store it; it is never shown again. Null in the response to a "
@@ -415,7 +390,7 @@ class RevokedTokens(Strict):
 class RevocationView(Strict):
     """The revocation of one token. `changed` is false when it had ended before."""
 
-    model_config = ConfigDict(extra="forbid", title="TokenRevocation")
+    model_config = ConfigDict(title="TokenRevocation")
 
     changed: bool = Field(description="Whether this request revoked it.")
     token: TokenView
@@ -425,7 +400,115 @@ class RevocationView(Strict):
 class BulkRevocationView(Strict):
     """The revocation of many tokens."""
 
-    model_config = ConfigDict(extra="forbid", title="TokenBulkRevocation")
+    model_config = ConfigDict(title="TokenBulkRevocation")
 
     changed: bool = Field(description="Whether this request revoked any.")
     revoked: RevokedTokens
+
+
+class ConnectionCheckRequest(Strict):
+    """The subject of the check."""
+
+    model_config = _example({"secret": "sgt_...", "server_ids": [_SERVER]})
+    secret: Annotated[SecretStr, Field(min_length=1, max_length=512), CleanSecret] | None = Field(
+        default=None,
+        description="The secret of the client, as it was pasted, to verify that it belongs to this token and "
+        "is still valid. It is not stored.",
+    )
+    server_ids: CheckedServers = Field(default_factory=list)
+
+
+class CheckStep(Strict):
+    """One step of a check, with its result."""
+
+    model_config = _example(_STEP)
+    name: CheckedThing
+    state: CheckState
+    code: str = Field(
+        description="The result, as a stable code, snake_case; `ok` for success.", examples=["unreachable"]
+    )
+    detail: str = Field(description="The result in words.", examples=["It cannot be reached."])
+    remedy: str | None = Field(
+        default=None, description="What to do about it.", examples=["Issue a new token."]
+    )
+    server_id: ServerId | None = Field(default=None, description="The server of the step.")
+    server: str | None = Field(default=None, description="Its slug.", examples=["notes"])
+    duration_ms: int | None = Field(
+        default=None, ge=0, description="The response time of the server.", examples=[120]
+    )
+    event_id: EventId | None = Field(default=None, description="The audit event of the refusal.")
+
+
+class ConnectionCheck(Strict):
+    """Whether a token works now, step by step. Steps that depend on a failed one are left out."""
+
+    model_config = _example(
+        {
+            "token_id": _TOKEN, "at": "2026-11-25T12:00:00Z", "state": "fail", "steps": [_STEP],
+            "unchecked_servers": 0,
+        }
+    )  # fmt: skip
+    token_id: TokenId
+    at: datetime = Field(description="The time of the check, by the database's clock.")
+    state: CheckState = Field(description="The worst state of the steps.")
+    steps: list[CheckStep] = Field(description="The steps, in the order in which a call depends on them.")
+    unchecked_servers: int = Field(
+        ge=0, description="Servers in reach that were not asked: name them in `server_ids`.", examples=[0]
+    )
+
+    @classmethod
+    def of(cls, token_id: UUID, at: datetime, steps: list[CheckStep], unasked: int) -> Self:
+        """Build the result, with the worst state of the steps."""
+        states = {step.state for step in steps}
+        state: Any = next((one for one in ("fail", "warn") if one in states), "ok")
+        return cls(token_id=token_id, at=at, state=state, steps=steps, unchecked_servers=unasked)
+
+
+def _json(where: str, value: dict[str, Any]) -> Snippet:
+    return Snippet(format="json", where=where, text=json.dumps(value, indent=2))
+
+
+def _vscode(url: str) -> dict[str, Any]:
+    ask = {"type": "promptString", "id": VARIABLE, "description": "Scopegate token", "password": True}
+    headers = {"Authorization": f"Bearer ${{input:{VARIABLE}}}"}
+    return {"inputs": [ask], "servers": {NAME: {"type": "http", "url": url, "headers": headers}}}
+
+
+def _claude_desktop(url: str) -> dict[str, Any]:
+    # The environment has the whole header value: some builds split arguments at the space after "Bearer".
+    arguments = ["-y", "mcp-remote", url, "--header", "Authorization:${SCOPEGATE_AUTHORIZATION}"]
+    if url.startswith("http://"):
+        arguments.append("--allow-http")
+    environment = {"SCOPEGATE_AUTHORIZATION": "Bearer <the token>"}
+    return {"mcpServers": {NAME: {"command": "npx", "args": arguments, "env": environment}}}
+
+
+@lru_cache(maxsize=4)
+def connect_settings(public_url: str) -> Connect:
+    """The settings for the whole fleet's endpoint, ``<public_url>/mcp``."""
+    url = public_url.rstrip("/") + "/mcp"
+    quoted = shlex.quote(url)
+    header = f'--header "Authorization: Bearer ${VARIABLE}"'
+    cursor = {"url": url, "headers": {"Authorization": f"Bearer ${{env:{VARIABLE}}}"}}
+    # A JSON string is a valid TOML basic string.
+    codex = f'[mcp_servers.{NAME}]\nurl = {json.dumps(url)}\nbearer_token_env_var = "{VARIABLE}"\n'
+    inspect = (
+        f"npx @modelcontextprotocol/inspector --cli {quoted} --transport http {header} --method tools/list"
+    )
+    return Connect(
+        url=url,
+        variable=VARIABLE,
+        claude_code=Snippet(
+            format="shell",
+            where="terminal",
+            # Single-quoted, so that the client expands the variable at each start: the shell would write the secret
+            # into the arguments and into the client's file.
+            text=f"claude mcp add --transport http {NAME} {quoted} "
+            f"--header 'Authorization: Bearer ${{{VARIABLE}}}'",
+        ),
+        cursor=_json("~/.cursor/mcp.json", {"mcpServers": {NAME: cursor}}),
+        vscode=_json(".vscode/mcp.json", _vscode(url)),
+        codex=Snippet(format="toml", where="~/.codex/config.toml", text=codex),
+        claude_desktop=_json("claude_desktop_config.json", _claude_desktop(url)),
+        inspector=Snippet(format="shell", where="terminal", text=inspect),
+    )

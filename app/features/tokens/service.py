@@ -8,7 +8,7 @@ descendants in one transaction. A pickup link has no secret until its recipient 
 
 import json
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,28 +19,39 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.versions import move_versions
-from app.db.webhook_events import (
-    INSERT_DELIVERY,
-    Message,
-    WebhookEvent,
-    delivery_values,
-    enqueue,
-    has_subscribers,
-    token_message,
-)
+from app.db import rows
+from app.db.change import Change, Subject, Values
+from app.db.rows import Lock
+from app.db.webhook_events import WebhookEvent, has_subscribers, token_message
 from app.domain import token_format
-from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import scope_within
-from app.features.approvals.decide import cancel_approvals
-from app.features.approvals.queries import open_approvals
-from app.features.audit.record import keep_version, record, record_created, record_each
-from app.features.identities.queries import TURN, can_sign_in
+from app.features.approvals.queries import is_one_of, open_approvals
+from app.features.approvals.service import cancel_approvals
+from app.features.identities.queries import TURN, agents_of, can_sign_in, take_turns
 from app.features.tokens import queries
-from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups
-from app.features.tokens.schemas import TokenCreate, TokenUpdate, TokenView
+from app.features.tokens.queries import SORTS, PickupReading, TokenReading, end_pickups, find_pickups
+from app.features.tokens.schemas import (
+    RevocationView,
+    RevokedTokens,
+    TokenCreate,
+    TokenQuery,
+    TokenRevoke,
+    TokenRotate,
+    TokenUpdate,
+    TokenView,
+)
+from app.features.tools.reach_queries import (
+    Finding,
+    Reaches,
+    Selected,
+    SelectorWarning,
+    find_reach,
+    may_see_reach,
+)
 from app.http.authorization import Caller
 from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
 from app.http.runtime import Runtime
 from app.http.selectors import (
     TokenScopeModel,
@@ -49,12 +60,29 @@ from app.http.selectors import (
     servers_named_by_scope,
     store_scope,
 )
-from app.lib.ids import IDENTITY, PICKUP, TOKEN, format_id, new_id
+from app.lib import ids
+from app.lib.ids import format_id, new_id
 from app.models.access import Approval
+from app.models.identities import Identity
 from app.models.tokens import Token, TokenPickup, TokenSecret
 
+TOKEN = Subject(
+    "token",
+    # A name can be personal, so events have only the fact of its change.
+    audited=tuple(name for name in TokenUpdate.model_fields if name != "name"),
+    history="token_scope",
+    kept=("identity_id", "parent_id", "scope", "expires_at", "ip_allow"),
+    webhook=("identity_id",),
+)
+MAX_DEPTH = 5
+MAX_GRANTS = 200
+"""With more live grants, the reach of a token is not computed: each grant is a condition of the statement."""
+_PEOPLE = frozenset({"administrator", "identity"})
+_NOT_OWN = "There is no such token, or it is neither yours nor that of an agent that you own."
+_INSERTED = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
+
 # Turns are taken before any row, and rows are locked in id order, as everywhere.
-_HOLD = text(f"""
+_LOCK_IDENTITY = text(f"""
 WITH wanted AS MATERIALIZED (
     SELECT id FROM identities WHERE id = :id OR id = (SELECT owner_id FROM identities WHERE id = :id) ORDER BY id
 ),
@@ -65,13 +93,9 @@ FROM identities
 WHERE id = ANY(ARRAY(SELECT id FROM turns))
 ORDER BY id FOR SHARE OF identities
 """)  # noqa: S608 - the only value is a constant
-_TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
-_SECRET = {"digest", "pepper_key_id"}
-
-# No decision depends on the token yet, so its version starts here and no other moves.
-_ADD = text(f"""
-WITH enqueued AS ({INSERT_DELIVERY}),
-secret AS (
+# One statement, for speed. No decision depends on the token yet, so its version starts here and no other moves.
+_INSERT = text("""
+WITH secret AS (
     INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
     SELECT CAST(:secret_id AS uuid), CAST(:id AS uuid), CAST(:digest AS bytea), CAST(:pepper_key_id AS varchar)
     WHERE CAST(:secret_id AS uuid) IS NOT NULL
@@ -80,70 +104,142 @@ version AS (INSERT INTO access_versions (id, version) VALUES (:id, 1))
 INSERT INTO tokens (id, identity_id, parent_id, depth, name, scope, expires_at, ip_allow)
 VALUES (:id, :identity_id, :parent_id, :depth, :name, CAST(:scope AS jsonb), :expires_at, :ip_allow)
 RETURNING created_at, updated_at, revision
-""")  # noqa: S608 - the only value is a constant
+""")
 
 
-async def lock_identity_and_servers(
-    session: AsyncSession, identity_id: UUID, servers: Collection[UUID]
-) -> Sequence[Row[Any]]:
-    """Lock an identity and its owner FOR SHARE and read them.
+async def list_tokens(session: AsyncSession, query: TokenQuery, runtime: Runtime) -> Page[TokenView]:
+    """Read a page of all tokens."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tokens", query.filters())
+    return await _read_page(session, queries.select_tokens(query), cursors, query)
 
-    Each row also has the database's time, ``now``, and the ids of the servers among these that have not ended.
+
+async def list_own_tokens(
+    session: AsyncSession, caller: Caller, query: TokenQuery, runtime: Runtime
+) -> Page[TokenView]:
+    """Read a page of the caller's tokens and those of their agents. Raises as ``person_of`` does."""
+    me = person_of(caller)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_tokens", query.filters() | {"me": me})
+    own = queries.among(col(Token.identity_id), [me, *await agents_of(session, me)])
+    return await _read_page(session, queries.select_tokens(query).where(own), cursors, query)
+
+
+async def _read_page(
+    session: AsyncSession, statement: Any, cursors: Cursors, query: TokenQuery
+) -> Page[TokenView]:
+    tokens, next_cursor = await read_page(session, statement, Token, cursors, query, SORTS)
+    readings = await queries.find_readings(session, [token.id for token in tokens])
+    return Page(
+        items=[TokenView.from_reading(readings[token.id]) for token in tokens], next_cursor=next_cursor
+    )
+
+
+async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
+    """Read a token. Raises ``NotFound``."""
+    reading = await queries.find_reading(session, token_id)
+    if reading is None:
+        raise NotFound("There is no such token.")
+    return TokenView.from_reading(reading)
+
+
+async def show_with_reach(session: AsyncSession, caller: Caller, token_id: UUID) -> TokenView:
+    """Read a token, with its reach now if the caller may see it. Raises ``NotFound``."""
+    return await with_reach(session, caller, await show_token(session, token_id))
+
+
+async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
+    """Add the reach of the token's scope now, within its identity's live grants, if the caller may see it."""
+    if not may_see_reach(caller):
+        return token
+    granted = await queries.live_grants(session, token.identity_id, MAX_GRANTS + 1)
+    if len(granted) > MAX_GRANTS:
+        return token
+    finding = await _find_reach(session, store_scope(token.scope), granted)
+    return token.model_copy(update={"reaches": finding.reaches, "warnings": finding.warnings})
+
+
+async def _find_reach(session: AsyncSession, scope: dict[str, Any], granted: list[Selected]) -> Finding:
+    if scope["kind"] == "listed":
+        if not scope["entries"]:
+            return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
+        entries = enumerate(scope["entries"])
+        selected = [
+            Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries
+        ]
+        return await find_reach(session, selected, granted)
+    finding = await find_reach(session, granted)
+    if finding.reaches.tools:
+        return Finding(finding.reaches, [])
+    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", finding.reaches)
+
+
+def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:
+    warning = SelectorWarning(pointer="/scope", code=code, detail=detail)
+    return Finding(reaches or Reaches(servers=0, tools=0), [warning])
+
+
+def person_of(caller: Caller) -> UUID:
+    """The person who signed in themselves.
+
+    Raises ``Forbidden`` for other callers: the creator of a service account chooses its owner, and must not get that
+    person's secrets with it.
     """
-    return (await session.execute(_HOLD, {"id": identity_id, "servers": list(servers)})).all()
-
-
-async def insert_token(
-    session: AsyncSession, token: Token, secret: TokenSecret | None, message: Message
-) -> None:
-    """Insert a token, with its secret if it gets one now and its message, and read its times."""
-    values = token.model_dump(include=_TOKEN) | delivery_values(message) | {"scope": json.dumps(token.scope)}
-    values |= dict.fromkeys(("secret_id", *_SECRET)) if secret is None else _values_of(secret)
-    row = (await session.execute(_ADD, values)).one()
-    token.created_at, token.updated_at, token.revision = row
-
-
-def _values_of(secret: TokenSecret) -> dict[str, Any]:
-    return {"secret_id": secret.id} | secret.model_dump(include=_SECRET)
-
-
-async def offer_pickup(
-    session: AsyncSession,
-    caller: Caller,
-    token: Token,
-    recipient_id: UUID,
-    *,
-    overlap_s: int = 0,
-    ttl: timedelta,
-    request_id: str | None,
-) -> PickupReading:
-    """Create a link for a locked token without a pending one.
-
-    Raises ``Conflict`` for a recipient who could not sign in to use it.
-    """
-    if not await can_sign_in(session, recipient_id):
-        raise Conflict(
-            "The recipient cannot sign in: no account of an active provider is linked to the identity. Invite the "
-            "person, set a link, or have the secret revealed to you.",
-            code="recipient_cannot_sign_in",
+    if caller.kind not in _PEOPLE or caller.identity_id is None:
+        raise Forbidden(
+            "This is for people who sign in themselves: a service account cannot act as its owner."
         )
-    until = await queries.database_now(session) + ttl
-    row = TokenPickup(token_id=token.id, recipient_id=recipient_id, overlap_s=overlap_s, expires_at=until)
-    session.add(row)
-    await session.flush()
-    changes = {
-        "pickup_id": format_id(PICKUP, row.id),
-        "recipient_id": format_id(IDENTITY, recipient_id),
-        "expires_at": min(until, token.expires_at).isoformat(),
-    }
-    await record(
-        session, caller, "token.pickup_create", "token", token.id,
-        changes=changes, request_id=request_id, token_id=token.id,
-    )  # fmt: skip
-    return (await find_pickups(session, [row.id]))[row.id]
+    return caller.identity_id
 
 
-MAX_DEPTH = 5
+async def show_own_token(session: AsyncSession, caller: Caller, token_id: UUID) -> TokenView:
+    """Read a token of the caller or of their agents. Raises ``NotFound`` for any other, and as ``person_of`` does."""
+    me, reading = person_of(caller), await queries.find_reading(session, token_id)
+    if reading is None:
+        raise NotFound(_NOT_OWN)
+    identities = await queries.read_identities(session, {reading.row.identity_id})
+    if not _answers_for(me, identities.get(reading.row.identity_id)):
+        raise NotFound(_NOT_OWN)
+    return TokenView.from_reading(reading)
+
+
+def _answers_for(person_id: UUID, identity: Identity | None) -> bool:
+    """Whether an identity is this person, or an agent of theirs."""
+    return identity is not None and (identity.owner_id or identity.id) == person_id
+
+
+async def _lock_own(change: Change, token_id: UUID) -> UUID:
+    """Lock the holder of an own token, so that its agent is not transferred until this transaction ends."""
+    holder = (await show_own_token(change.session, change.caller, token_id)).identity_id
+    await take_turns(change.session, [holder], share=True)
+    identities = await queries.lock_identities(change.session, {holder}, share=True)
+    if not _answers_for(person_of(change.caller), identities.get(holder)):
+        raise NotFound(_NOT_OWN)
+    return holder
+
+
+async def rotate_own_token(
+    change: Change, token_id: UUID, body: TokenRotate, if_match: Precondition, peppers: Peppers
+) -> str:
+    """Rotate a token of the caller or of their agents; return its secret.
+
+    Raises as ``show_own_token`` and ``rotate_token`` do, and ``Forbidden`` for an agent's token from the time of a
+    former owner: otherwise a caller who may transfer agents, but issue nothing, would get access that others were
+    given.
+    """
+    holder, me = await _lock_own(change, token_id), person_of(change.caller)
+    if holder != me and await queries.is_of_former_owner(change.session, token_id, holder, me):
+        raise Forbidden(
+            "This token is older than your ownership of its agent: revoke it, or ask for a pickup link from a "
+            "person who issues tokens."
+        )
+    return await rotate_token(change, token_id, body, if_match, peppers)
+
+
+async def revoke_own_token(
+    change: Change, token_id: UUID, body: TokenRevoke, if_match: Precondition, *, dry_run: bool = False
+) -> RevocationView:
+    """Revoke a token of the caller or of their agents. Raises as ``show_own_token`` and ``revoke_token`` do."""
+    await _lock_own(change, token_id)
+    return await revoke_token(change, token_id, body, if_match, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +251,17 @@ class IssuedToken:
     pickup: PickupReading | None
 
 
-async def issue_token(
-    session: AsyncSession, runtime: Runtime, caller: Caller, body: TokenCreate, request_id: str | None
-) -> IssuedToken:
+async def issue_token(change: Change, body: TokenCreate, runtime: Runtime) -> IssuedToken:
     """Issue a token.
 
     Identity, owner and parent are locked FOR SHARE until the commit, so that no concurrent offboarding or revocation
     misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and ``Invalid``.
     """
     references = servers_named_by_scope(body.scope, "/scope")
-    identity = await lock_active_identity(session, body.identity_id, {id for _, id in references})
+    identity = await lock_active_identity(change.session, body.identity_id, {id for _, id in references})
     parent = None
     if body.parent_id is not None:
-        parent = await _lock_parent(session, body.parent_id, identity)
+        parent = await _lock_parent(change.session, body.parent_id, identity)
         _check_within(body, parent)
     _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
     _check_named(references, identity.servers)
@@ -182,25 +276,33 @@ async def issue_token(
         ip_allow=list(dict.fromkeys(body.ip_allow)),
     )
     text, secret = (None, None) if body.delivery == "pickup" else new_secret(runtime.peppers, token.id)
-    event_id = new_id()
-    message = token_message(
-        WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
+    await _insert(change.session, token, secret)
+    details = {
+        "identity_id": format_id(ids.IDENTITY, token.identity_id),
+        "parent_id": None if token.parent_id is None else format_id(ids.TOKEN, token.parent_id),
+        "scope": token.scope,
+        "expires_at": token.expires_at,
+    }
+    event_id = change.record("token.issue", TOKEN, None, token, details=details, token_id=token.id)
+    change.enqueue(
+        token_message(
+            WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
+        )
     )
-    await insert_token(session, token, secret, message)
-    await record_created(
-        session, caller, "token.issue", "token", token.id, event_id=event_id,
-        kind="token_scope", content=scope_content(token), changes=_issue_changes(token),
-        request_id=request_id, token_id=token.id,
-    )  # fmt: skip
+    pickup = None
+    if secret is None:
+        recipient_id = identity.owner_id or identity.id
+        pickup = await offer_pickup(change, token, recipient_id, runtime.pickup_ttl)
     # Active, since everything that it depends on was active and is locked.
-    view = TokenView.from_reading(TokenReading(token, "active", None, None))
-    if text is not None:
-        return IssuedToken(view, text, None)
-    recipient_id = identity.owner_id or identity.id
-    pickup = await offer_pickup(
-        session, caller, token, recipient_id, ttl=runtime.pickup_ttl, request_id=request_id
-    )
-    return IssuedToken(view, None, pickup)
+    return IssuedToken(TokenView.from_reading(TokenReading(token, "active", None, None)), text, pickup)
+
+
+async def _insert(session: AsyncSession, token: Token, secret: TokenSecret | None) -> None:
+    """Insert a token, with its secret if it gets one now, and read its times."""
+    values = token.model_dump(include=_INSERTED) | {"scope": json.dumps(token.scope)}
+    values |= {"secret_id": secret and secret.id, "digest": secret and secret.digest}
+    values |= {"pepper_key_id": secret and secret.pepper_key_id}
+    token.created_at, token.updated_at, token.revision = (await session.execute(_INSERT, values)).one()
 
 
 def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
@@ -215,53 +317,16 @@ def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
     return text, TokenSecret(token_id=token_id, digest=digest, pepper_key_id=peppers.current_id)
 
 
-def scope_content(token: Token) -> dict[str, Any]:
-    """The history of a token: what it could reach, and when."""
-    return {
-        "identity_id": token.identity_id,
-        "parent_id": token.parent_id,
-        "scope": token.scope,
-        "expires_at": token.expires_at.isoformat(),
-        "ip_allow": token.ip_allow,
-    }
-
-
-async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
-    """Raise ``Invalid`` with every server id of the scope that does not exist."""
-    references = servers_named_by_scope(scope, "/scope")
-    if references:
-        _check_named(references, await queries.existing_servers(session, {id for _, id in references}))
-
-
-def _check_named(references: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
-    missing = [
-        FieldError(pointer, "not_found", "There is no such server.")
-        for pointer, id in references
-        if id not in existing
-    ]
-    if missing:
-        raise Invalid("The scope names servers that do not exist; see errors.", errors=missing)
-
-
-def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) -> None:
-    """Raise ``Invalid`` for a past or too distant expiry, by the database's clock."""
-    if expires_at <= now:
-        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
-    if expires_at > now + max_lifetime:
-        latest = (now + max_lifetime).isoformat(timespec="seconds")
-        raise Invalid.field(
-            "/expires_at",
-            "too_late",
-            f"The time is too far ahead: choose one up to {latest}.",
-        )
-
-
 async def lock_active_identity(
     session: AsyncSession, identity_id: UUID, servers: Collection[UUID]
 ) -> Row[Any]:
-    """Lock the identity and its owner FOR SHARE, and require that both are active."""
+    """Lock the identity and its owner FOR SHARE, and require that both are active.
+
+    The row also has the database's time, ``now``, and the ids of the ``servers`` among these that have not ended.
+    """
     while True:
-        locked = {row.id: row for row in await lock_identity_and_servers(session, identity_id, servers)}
+        values = {"id": identity_id, "servers": list(servers)}
+        locked = {row.id: row for row in await session.execute(_LOCK_IDENTITY, values)}
         identity = locked.get(identity_id)
         if identity is None:
             raise Invalid.field("/identity_id", "not_found", "There is no such identity.")
@@ -278,7 +343,7 @@ async def lock_active_identity(
 
 
 async def _lock_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any]) -> Token:
-    parent = await queries.lock_token(session, parent_id, share=True)
+    parent = await rows.lock(session, Token, parent_id, Lock.SHARE)
     if parent is None:
         raise Invalid.field("/parent_id", "not_found", "There is no such token.")
     if parent.identity_id not in (identity.id, identity.owner_id):
@@ -303,98 +368,107 @@ def _check_within(body: TokenCreate, parent: Token) -> None:
     if not scope_within(scope_to_domain(body.scope), load_scope(parent.scope)):
         wrong.append(FieldError("/scope", "wider_than_parent", "The scope must lie within the parent's."))
     if body.expires_at > parent.expires_at:
-        latest = parent.expires_at.isoformat()
-        wrong.append(
-            FieldError(
-                "/expires_at", "later_than_parent", f"The parent expires at {latest}; no later than that."
-            )
-        )
+        latest = f"The parent expires at {parent.expires_at.isoformat()}; no later than that."
+        wrong.append(FieldError("/expires_at", "later_than_parent", latest))
     if wrong:
         raise Invalid("An attenuated token must not exceed its parent.", errors=wrong)
 
 
-def _issue_changes(token: Token) -> dict[str, Any]:
-    return {
-        "identity_id": format_id(IDENTITY, token.identity_id),
-        "parent_id": None if token.parent_id is None else format_id(TOKEN, token.parent_id),
-        "scope": token.scope,
-        "expires_at": token.expires_at.isoformat(),
+def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) -> None:
+    """Raise ``Invalid`` for a past or too distant expiry, by the database's clock."""
+    if expires_at <= now:
+        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
+    if expires_at > now + max_lifetime:
+        latest = (now + max_lifetime).isoformat(timespec="seconds")
+        detail = f"The time is too far ahead: choose one up to {latest}."
+        raise Invalid.field("/expires_at", "too_late", detail)
+
+
+def _check_named(references: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
+    """Raise ``Invalid`` with every server of a scope that does not exist."""
+    missing = [
+        FieldError(pointer, "not_found", "There is no such server.")
+        for pointer, id in references
+        if id not in existing
+    ]
+    if missing:
+        raise Invalid("The scope names servers that do not exist; see errors.", errors=missing)
+
+
+async def _check_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
+    references = servers_named_by_scope(scope, "/scope")
+    if references:
+        _check_named(references, await queries.existing_servers(session, {id for _, id in references}))
+
+
+async def offer_pickup(
+    change: Change, token: Token, recipient_id: UUID, ttl: timedelta, *, overlap_s: int = 0
+) -> PickupReading:
+    """Create a link for a locked token without a pending one.
+
+    Raises ``Conflict`` for a recipient who could not sign in to use it.
+    """
+    session = change.session
+    if not await can_sign_in(session, recipient_id):
+        raise Conflict(
+            "The recipient cannot sign in: no account of an active provider is linked to the identity. Invite the "
+            "person, set a link, or have the secret revealed to you.",
+            code="recipient_cannot_sign_in",
+        )
+    until = await queries.database_now(session) + ttl
+    row = TokenPickup(token_id=token.id, recipient_id=recipient_id, overlap_s=overlap_s, expires_at=until)
+    session.add(row)
+    await session.flush()
+    details = {
+        "pickup_id": format_id(ids.PICKUP, row.id),
+        "recipient_id": format_id(ids.IDENTITY, recipient_id),
+        "expires_at": min(until, token.expires_at),
     }
+    change.record("token.pickup_create", TOKEN, token, token, details=details, token_id=token.id)
+    return (await find_pickups(session, [row.id]))[row.id]
 
 
-async def narrow_token(
-    session: AsyncSession,
-    caller: Caller,
-    token_id: UUID,
-    body: TokenUpdate,
-    if_match: Precondition,
-    request_id: str | None,
-) -> None:
+async def narrow_token(change: Change, token_id: UUID, body: TokenUpdate, if_match: Precondition) -> None:
     """Apply the patch. Raises ``NotFound``, ``Conflict`` for an ended token, ``Invalid`` for a wider one, and
     ``PreconditionFailed``."""
+    session = change.session
     # The descendants' expiry follows, so they are locked with it, in the one order.
-    below = await queries.lock_live_family(session, [col(Token.id) == token_id])
-    token = await read_live_token(session, token_id)
-    if_match.check(token.row.revision)
-    row, fields = token.row, body.model_fields_set
-    changes: dict[str, Any] = {}
-    _check_narrower(body, row)
+    family = await queries.lock_live_family(session, [col(Token.id) == token_id])
+    token = (await read_live_token(session, token_id)).row
+    if_match.check(token.revision)
+    fields = body.given()
+    _check_narrower(body, token)
     if "scope" in fields:
-        await check_scope_servers(session, body.scope)
-        scope = store_scope(body.scope)
-        if scope != row.scope:
-            changes["scope"] = {"from": row.scope, "to": scope}
-            row.scope = scope
-    changed_ids = []
-    if "expires_at" in fields and body.expires_at != row.expires_at:
+        await _check_servers(session, body.scope)
+        fields["scope"] = store_scope(body.scope)
+    changed = {name: value for name, value in fields.items() if getattr(token, name) != value}
+    if not changed:
+        return
+    children: Sequence[Token] = ()
+    if "expires_at" in changed:
         if body.expires_at <= await queries.database_now(session):
             raise Invalid.field(
                 "/expires_at",
                 "in_the_past",
                 "expires_at must be in the future; to end a token now, revoke it.",
             )
-        changes["expires_at"] = {"from": row.expires_at.isoformat(), "to": body.expires_at.isoformat()}
-        row.expires_at = body.expires_at
-        children = [id for id in below if id != row.id]
-        changed_ids = await queries.clamp_expiry(session, children, body.expires_at)
-    if changes:
-        changed_ids.append(row.id)
-    if "name" in fields and body.name != row.name:
-        # A name can be personal, so the event has only the fact of the change.
-        changes["name"] = "changed"
-        row.name = body.name
-    if not changes:
-        return
-    row.revision += 1
+        children = await queries.clamp_expiry(
+            session, [id for id in family if id != token_id], body.expires_at
+        )
+    before = TOKEN.values(token)
+    for name, value in changed.items():
+        setattr(token, name, value)
+    token.revision += 1
     await session.flush()
-    await _record_narrowing(session, caller, row, changed_ids, changes, request_id)
-    await move_versions(session, changed_ids, narrows=True)
-
-
-async def _record_narrowing(
-    session: AsyncSession,
-    caller: Caller,
-    row: Token,
-    changed_ids: list[UUID],
-    changes: dict[str, Any],
-    request_id: str | None,
-) -> None:
-    """Record the history of all changed tokens, one event, and a message for each token."""
-    holders = {row.id: row.identity_id}
-    for id in changed_ids:
-        reading = await queries.find_reading(session, id)
-        if reading is not None:
-            holders[id] = reading.row.identity_id
-            await keep_version(session, "token_scope", id, scope_content(reading.row))
-    event_id = await record(
-        session, caller, "token.update", "token", row.id,
-        changes=changes, request_id=request_id, token_id=row.id,
+    updated = WebhookEvent.TOKEN_UPDATED
+    event_id = change.record(
+        "token.update", TOKEN, before, token,
+        details={"name": "changed"} if "name" in changed else {},
+        narrows=[token_id] if changed.keys() - {"name"} else [], webhook=updated, token_id=token_id,
     )  # fmt: skip
     # Descendants with the new expiry have changed too, by the same event.
-    updated = (
-        token_message(WebhookEvent.TOKEN_UPDATED, id, holder, event_id) for id, holder in holders.items()
-    )
-    await enqueue(session, *updated)
+    for child in children:
+        change.record_with(event_id, TOKEN, None, child, narrows=[child.id], webhook=updated)
 
 
 async def read_live_token(session: AsyncSession, token_id: UUID) -> TokenReading:
@@ -407,121 +481,107 @@ async def read_live_token(session: AsyncSession, token_id: UUID) -> TokenReading
     return reading
 
 
-def _check_narrower(body: TokenUpdate, row: Token) -> None:
-    wrong = []
-    if "scope" in body.model_fields_set and not scope_within(
-        scope_to_domain(body.scope), load_scope(row.scope)
-    ):
-        wrong.append(
-            FieldError(
-                "/scope",
-                "wider",
-                "The scope must provably be within the current one; to widen it, issue a new token.",
-            )
-        )
-    if "expires_at" in body.model_fields_set and body.expires_at > row.expires_at:
-        now = row.expires_at.isoformat()
-        wrong.append(
-            FieldError(
-                "/expires_at", "later", f"It can only be earlier than {now}; to extend it, issue a new token."
-            )
-        )
+def _check_narrower(body: TokenUpdate, token: Token) -> None:
+    wrong, fields = [], body.model_fields_set
+    if "scope" in fields and not scope_within(scope_to_domain(body.scope), load_scope(token.scope)):
+        detail = "The scope must provably be within the current one; to widen it, issue a new token."
+        wrong.append(FieldError("/scope", "wider", detail))
+    if "expires_at" in fields and body.expires_at > token.expires_at:
+        now = token.expires_at.isoformat()
+        detail = f"It can only be earlier than {now}; to extend it, issue a new token."
+        wrong.append(FieldError("/expires_at", "later", detail))
     if wrong:
         raise Invalid("A token can only be narrowed.", errors=wrong)
 
 
 async def rotate_token(
-    session: AsyncSession,
-    runtime: Runtime,
-    caller: Caller,
-    token_id: UUID,
-    overlap: timedelta,
-    if_match: Precondition,
-    request_id: str | None,
+    change: Change, token_id: UUID, body: TokenRotate, if_match: Precondition, peppers: Peppers
 ) -> str:
-    """Add a secret and return its text; earlier ones work until now + ``overlap``, or their own earlier end.
+    """Add a secret and return its text; earlier ones work until now + the overlap, or their own earlier end.
 
     Raises ``NotFound``, ``PreconditionFailed`` and, for a token that has ended, ``Conflict``.
     """
-    await queries.lock_token(session, token_id)
-    row = (await read_live_token(session, token_id)).row
-    if_match.check(row.revision)
-    until = await queries.database_now(session) + overlap
-    secret = await add_secret(session, runtime.peppers, row, until)
+    await rows.lock(change.session, Token, token_id)
+    token = (await read_live_token(change.session, token_id)).row
+    if_match.check(token.revision)
+    secret, until = await add_secret(change.session, peppers, token, body.overlap_s)
     # A pending pickup would end the new secret.
-    await end_pickups(session, [token_id])
-    event_id = await record(
-        session, caller, "token.rotate", "token", token_id,
-        changes={"overlap_until": until.isoformat()}, request_id=request_id, token_id=token_id,
+    await end_pickups(change.session, [token_id])
+    change.record(
+        "token.rotate", TOKEN, token, token,
+        details={"overlap_until": until}, narrows=[token_id], webhook=WebhookEvent.TOKEN_ROTATED, token_id=token_id,
     )  # fmt: skip
-    await enqueue(session, token_message(WebhookEvent.TOKEN_ROTATED, token_id, row.identity_id, event_id))
-    await move_versions(session, [token_id], narrows=True)
     return secret
 
 
-async def add_secret(session: AsyncSession, peppers: Peppers, token: Token, until: datetime) -> str:
-    """Add a secret to a locked token and return its text; earlier ones work at most until this time."""
+async def add_secret(
+    session: AsyncSession, peppers: Peppers, token: Token, overlap_s: int
+) -> tuple[str, datetime]:
+    """Add a secret to a locked token; return its text, and until when earlier ones work at most."""
+    until = await queries.database_now(session) + timedelta(seconds=overlap_s)
     await queries.end_secrets(session, token.id, until)
-    secret, secret_row = new_secret(peppers, token.id)
-    session.add(secret_row)
+    secret, row = new_secret(peppers, token.id)
+    session.add(row)
     token.revision += 1
     await session.flush()
-    return secret
+    return secret, until
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """The tokens that ended (or would), in id order, and the number of their running calls."""
+async def revoke_token(
+    change: Change, token_id: UUID, body: TokenRevoke, if_match: Precondition, *, dry_run: bool = False
+) -> RevocationView:
+    """Revoke one token and its descendants, or preview that; return the token afterwards.
 
-    tokens: list[UUID]
-    in_flight: int
+    Raises ``NotFound`` and ``PreconditionFailed``.
+    """
+    roots = [col(Token.id) == token_id]
+    if not dry_run:
+        await queries.lock_live_family(change.session, roots)
+    if_match.check((await show_token(change.session, token_id)).revision)
+    revoked = await revoke_tokens(change, roots, body.reason, dry_run=dry_run)
+    token = await show_token(change.session, token_id)
+    return RevocationView(changed=bool(revoked.tokens), token=token, revoked=revoked)
 
 
 async def revoke_tokens(
-    session: AsyncSession,
-    caller: Caller,
-    roots: Collection[ColumnElement[bool]],
-    reason: str,
-    *,
-    dry_run: bool,
-    request_id: str | None,
-) -> Revocation:
+    change: Change, roots: Collection[ColumnElement[bool]], reason: str, *, dry_run: bool = False
+) -> RevokedTokens:
     """Revoke every live token that meets the conditions, and its descendants; with ``dry_run`` only return them."""
     if dry_run:
-        ids = await queries.live_family(session, roots)
-        return Revocation(ids, await queries.count_in_flight(session, ids))
-    ids = await queries.lock_live_family(session, roots)
-    in_flight = await queries.count_in_flight(session, ids)
-    await end_tokens(session, caller, ids, reason, request_id)
-    await move_versions(session, ids, narrows=True)
-    return Revocation(ids, in_flight)
+        return await _preview(change.session, roots)
+    tokens = await queries.lock_live_family(change.session, roots)
+    in_flight = await queries.count_in_flight(change.session, tokens)
+    await end_tokens(change, tokens, reason)
+    change.move(narrows=tokens)
+    return RevokedTokens(tokens=tokens, in_flight=in_flight)
 
 
-async def end_tokens(
-    session: AsyncSession, caller: Caller, ids: Collection[UUID], reason: str, request_id: str | None
-) -> None:
+async def preview_revocation(session: AsyncSession, token_id: UUID) -> RevokedTokens:
+    """What revoking a token would end."""
+    return await _preview(session, [col(Token.id) == token_id])
+
+
+async def _preview(session: AsyncSession, roots: Collection[ColumnElement[bool]]) -> RevokedTokens:
+    tokens = await queries.live_family(session, roots)
+    return RevokedTokens(tokens=tokens, in_flight=await queries.count_in_flight(session, tokens))
+
+
+async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> None:
     """End these locked tokens and the approvals that their calls requested, with an event and a message for each. The
     reason, which people write, is in neither.
 
     The caller moves the versions, once for the whole transaction.
     """
-    if not ids:
+    if not tokens:
         return
-    await queries.mark_revoked(session, ids, reason)
-    await end_pickups(session, ids)
-    events = await record_each(
-        session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
-    )
-    await _tell(session, events)
-    of_tokens = queries.among(col(Approval.token_id), ids)
-    approvals = await open_approvals(session, of_tokens, lock=True)
-    await cancel_approvals(session, caller, approvals, "token_revoked", request_id)
-
-
-async def _tell(session: AsyncSession, events: Mapping[UUID, UUID]) -> None:
-    """Enqueue a message for each ended token, given their events. For many tokens they are built only for subscribers,
-    and written by one statement."""
-    type = WebhookEvent.TOKEN_REVOKED
-    if await has_subscribers(session, type):
-        holders = await queries.holders_of(session, events)
-        await enqueue(session, *(token_message(type, id, holders[id], event) for id, event in events.items()))
+    holders = await queries.mark_revoked(change.session, tokens, reason)
+    await end_pickups(change.session, tokens)
+    # For many tokens, messages are built only for subscribers.
+    has_readers = await has_subscribers(change.session, WebhookEvent.TOKEN_REVOKED)
+    webhook = WebhookEvent.TOKEN_REVOKED if has_readers else None
+    for id in tokens:
+        ended = Values(id, {"identity_id": holders[id]})
+        change.record("token.revoke", TOKEN, ended, None, webhook=webhook, token_id=id)
+    of_tokens = is_one_of(col(Approval.token_id), tokens)
+    approvals = await open_approvals(change.session, of_tokens, lock=True)
+    await cancel_approvals(change, approvals, "token_revoked")

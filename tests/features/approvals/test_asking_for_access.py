@@ -146,7 +146,7 @@ async def test_the_same_is_asked_for_once_and_again_when_that_is_over(desk: Desk
 
 
 async def test_one_person_asks_for_so_much_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.features.approvals.ask.MAX_PENDING", 3)
+    monkeypatch.setattr("app.features.approvals.service.MAX_PENDING", 3)
     await open_up(desk)
     for name in "abcdef":
         await add_tool(desk, name)

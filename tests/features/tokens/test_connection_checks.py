@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from app.access.explain import HIDDEN_REASONS, MEANINGS
-from app.features.tokens.check_routes import CHECKS_A_MINUTE, CHECKS_AT_ONCE, ConnectionChecks
+from app.features.tokens.connection_check import CHECKS_A_MINUTE, CHECKS_AT_ONCE, ConnectionChecks
 from app.http.authorization import Caller, Role
 from app.lib.ids import TOKEN, format_id, new_id
 from app.main import Scopegate

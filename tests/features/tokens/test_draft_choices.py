@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.access.point_in_time import AccessReader
-from app.features.tokens.draft_choices import Offers, offers_to
+from app.features.tokens.drafts import Offers, offers_to
 from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, grant, made, person, plain
 

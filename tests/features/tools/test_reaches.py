@@ -5,7 +5,7 @@ from difflib import SequenceMatcher
 import httpx2
 import pytest
 
-from app.features.tokens import reach
+from app.features.tokens import service as reach
 from tests.features.access.test_unused_access import PROD, place
 from tests.features.principals import Json, grant
 from tests.features.tokens.world import in_days

@@ -15,6 +15,7 @@ from sqlmodel import col
 
 import app
 from app.crypto.keys import Peppers
+from app.db.change import Change
 from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
 from app.features.service_accounts.service import bootstrap
@@ -213,8 +214,8 @@ async def test_many_tokens_that_end_together_take_one_statement_and_none_without
             await session.commit()
             async with statements(sessions) as sent:
                 mine = [col(Token.identity_id) == who.id]
-                await revoke_tokens(session, SYSTEM, mine, "lost", dry_run=False, request_id=None)
-                await session.commit()
+                await revoke_tokens(Change(session, SYSTEM, None, datetime.now(UTC)), mine, "lost")
+                await commit(session)
         return [one for one in sent if "webhook" in one]
 
     [asked] = await end(30)

@@ -12,9 +12,9 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.approvals import build_rows, gravest
 from app.adapters.console.pages.principals import format_name
 from app.domain.errors import Invalid
-from app.features.approvals.ask import MAX_DURATION, ask_for_access, require_requestable
-from app.features.approvals.routes import list_approvals
+from app.features.approvals.queries import require_requestable
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
+from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.me.routes import list_own_agents, list_requestable_servers
 from app.http.authorization import Permission
@@ -62,8 +62,8 @@ async def send(
     """Create the request, which then appears in the approvers' list."""
     server = await require_requestable(sent.session, server_id)
     async with sent.attempt():
-        body = validate(AccessRequest, _wanted(sent.form, server, sent.now))
-        row = await ask_for_access(sent.session, sent.caller, body, sent.now, sent.request_id)
+        body = validate(AccessRequest, _wanted(sent.form, server, sent.change.now))
+        row = await ask_for_access(sent.change, body)
     if sent.problems:
         return await _show(sent, server)
     return redirect(f"/console/approvals/{format_id(APPROVAL, row.id)}")
@@ -123,7 +123,7 @@ async def _asked_before(context: PageContext) -> list[Any]:
         return []
     agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT))
     query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
-    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    found = await list_approvals(context.session, context.caller, query, context.runtime)
     return await build_rows(context.session, found.items)
 
 

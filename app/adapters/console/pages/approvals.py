@@ -20,12 +20,11 @@ from app.adapters.console.page import HEADERS, PageRoute, redirect
 from app.adapters.console.pages.grants import describe_tools
 from app.adapters.console.pages.principals import ERASED
 from app.adapters.console.visible import visible
+from app.db.change import Change
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.risk import Risk
-from app.features.approvals import approve_access as approving
-from app.features.approvals.ask import require_requestable, select_tools, tools_of, withdraw_request
-from app.features.approvals.decide import deny_approval, require_approval
-from app.features.approvals.routes import list_approvals
+from app.features.approvals import service as approvals
+from app.features.approvals.queries import require_requestable, select_tools, tools_of
 from app.features.approvals.schemas import (
     ApprovalAgreement,
     ApprovalDecision,
@@ -33,9 +32,8 @@ from app.features.approvals.schemas import (
     ApprovalView,
     RequestableTool,
 )
-from app.features.approvals.views import may_read_arguments, read_arguments, show_approval
-from app.features.me.routes import list_own_tokens
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
+from app.features.tokens.service import list_own_tokens
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.pagination import MAXIMUM_LIMIT, Page
@@ -155,7 +153,7 @@ async def list_page(context: Reader) -> Response:
     """List the pending approvals that the viewer may see, newest first; or the finished ones."""
     pending = context.param("tab") != "over"
     query = _query(context, pending=pending)
-    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    found = await approvals.list_approvals(context.session, context.caller, query, context.runtime)
     pager, off = context.pager(found.next_cursor), context.param("live") == "off"
     return context.page(
         "approvals/list.html",
@@ -177,7 +175,7 @@ async def watch(context: Reader) -> Response:
 
     async def look(session: AsyncSession, caller: Caller) -> News:
         nonlocal shown
-        found = await list_approvals(query, caller, session, context.runtime)
+        found = await approvals.list_approvals(session, caller, query, context.runtime)
         mark = fingerprint(found.items)
         if mark == shown:
             return News()
@@ -242,10 +240,7 @@ async def approve(sent: Decision, approval_id: ApprovalId) -> Response:
     """Approve a call once, or grant access, as requested or narrower."""
     async with sent.attempt():
         body = validate(ApprovalAgreement, _agreement(sent.form))
-        await approving.approve(
-            sent.session, sent.caller, approval_id, body, sent.shown,
-            ttl=sent.runtime.approval_ttl, now=sent.now, request_id=sent.request_id,
-        )  # fmt: skip
+        await approvals.approve(sent.change, approval_id, body, sent.shown, ttl=sent.runtime.approval_ttl)
     if sent.problems:
         return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
@@ -256,10 +251,7 @@ async def deny(sent: Decision, approval_id: ApprovalId) -> Response:
     """Deny a request."""
     async with sent.attempt():
         body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
-        await deny_approval(
-            sent.session, sent.caller, approval_id, body.reason, sent.shown,
-            request_id=sent.request_id,
-        )  # fmt: skip
+        await approvals.deny(sent.change, approval_id, body, sent.shown)
     if sent.problems:
         return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
@@ -271,13 +263,7 @@ async def withdraw(
 ) -> Response:
     """Withdraw one's own request."""
     async with sent.attempt():
-        await withdraw_request(
-            sent.session,
-            sent.caller,
-            approval_id,
-            sent.shown,
-            sent.request_id,
-        )
+        await approvals.withdraw_request(sent.change, approval_id, sent.shown)
     if sent.problems:
         return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
@@ -303,8 +289,8 @@ def _agreement(form: Form) -> dict[str, Any]:
 
 
 async def _show(context: PageContext, approval_id: ApprovalId) -> Response:
-    row = await require_approval(context.session, context.caller, approval_id)
-    view = await show_approval(context.session, context.caller, row, context.runtime.public_url)
+    row = await approvals.get_approval(context.session, context.caller, approval_id)
+    view = await approvals.show_approval(context.session, context.caller, row, context.runtime.public_url)
     mine = context.caller.identity_id in {view.identity.id, view.owner and view.owner.id}
     values: dict[str, Any] = {"arguments": None, "access": None}
     if view.access is None:
@@ -331,7 +317,7 @@ async def _own_tokens(context: PageContext, view: ApprovalView) -> list[TokenVie
     if view.access is None or view.access.granted is None:
         return []
     query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
-    found = (await list_own_tokens(query, context.caller, context.session, context.runtime)).items
+    found = (await list_own_tokens(context.session, context.caller, query, context.runtime)).items
     return [one for one in found if one.scope.kind == "grants" and one.parent_id is None]
 
 
@@ -373,26 +359,25 @@ async def _known_tools(
 async def _earlier(context: PageContext, view: ApprovalView) -> list[Any]:
     """Other requests of the same identity that the viewer may see."""
     query = ApprovalQuery(identity_id=[view.identity.id], limit=_EARLIER + 1)
-    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    found = await approvals.list_approvals(context.session, context.caller, query, context.runtime)
     return await build_rows(context.session, [one for one in found.items if one.id != view.id][:_EARLIER])
 
 
 async def _arguments(context: PageContext, row: Approval) -> dict[str, Any]:
     """The arguments as text, or why they are not shown. Reading them is recorded in the audit log."""
     shown: dict[str, Any] = {"text": None, "length": 0, "why": None}
-    if not await may_read_arguments(context.session, context.caller, row):
+    if not await approvals.may_read_arguments(context.session, context.caller, row):
         return shown | {
             "why": "Only the people who can decide this request see its arguments, while it is pending."
         }
     try:
-        kept, values = await read_arguments(
-            context.session, context.caller, row, context.runtime.sealer, context.request_id
-        )
+        change = Change(context.session, context.caller, context.request_id, context.now)
+        arguments = await approvals.read_arguments(change, row, context.runtime)
     except Unavailable as unavailable:
         return shown | {"why": unavailable.detail}
-    if not kept:
+    if not arguments.kept:
         return shown | {"why": "The arguments are not kept, by the server's setting keep_arguments."}
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+    text = json.dumps(arguments.arguments, indent=2, ensure_ascii=False)
     # Escaping a megabyte would block the event loop.
     made = await asyncio.to_thread(visible, text) if len(text) > _MAX_SHORT_TEXT else visible(text)
     return shown | {"text": made, "length": len(text) if len(text) > _MAX_SHORT_TEXT else 0}

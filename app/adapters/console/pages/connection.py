@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Response
 from markupsafe import Markup
@@ -13,11 +12,9 @@ from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
-from app.features.tokens.check_routes import CurrentChecks
-from app.features.tokens.check_schemas import ConnectionCheck, ConnectionCheckRequest
-from app.features.tokens.own import find_own_token, person_of
-from app.features.tokens.routes import show_token
-from app.features.tokens.schemas import TokenView
+from app.features.tokens.connection_check import CurrentChecks
+from app.features.tokens.schemas import ConnectionCheck, ConnectionCheckRequest, TokenView
+from app.features.tokens.service import show_own_token, show_token
 from app.http.authorization import Permission
 from app.lib.ids import TOKEN, TokenId, format_id
 
@@ -34,13 +31,13 @@ OwnSent = Annotated[Submission, may_submit(Permission.SELF_WRITE)]
 @router.get(_OWN, operation_id="page_test_own_token")
 async def show_own(context: Own, token_id: TokenId) -> Response:
     """Show the form that tests a token of one's own."""
-    return _show(context, await _own(context, token_id), own=True)
+    return _show(context, await show_own_token(context.session, context.caller, token_id), own=True)
 
 
 @router.post(_OWN, operation_id="page_check_own_token")
 async def check_own(sent: OwnSent, token_id: TokenId, checks: CurrentChecks) -> Response:
     """Show the test's result. A POST, since the test sends requests to servers."""
-    return await _check(sent, await _own(sent, token_id), checks, own=True)
+    return await _check(sent, await show_own_token(sent.session, sent.caller, token_id), checks, own=True)
 
 
 @router.get(_ANY, operation_id="page_test_token")
@@ -59,10 +56,6 @@ async def check_any(
     return await _check(sent, await show_token(sent.session, token_id), checks, own=False)
 
 
-async def _own(context: PageContext, token_id: UUID) -> TokenView:
-    return TokenView.from_reading(await find_own_token(context.session, person_of(context.caller), token_id))
-
-
 async def _check(sent: Submission, token: TokenView, checks: CurrentChecks, *, own: bool) -> Response:
     wanted = {"secret": sent.form.text("secret") or None, "server_ids": sent.form.texts("server_ids")}
     try:
@@ -70,9 +63,7 @@ async def _check(sent: Submission, token: TokenView, checks: CurrentChecks, *, o
     except Invalid as error:
         sent.problems = Problems(error)
         return _show(sent, token, own=own)
-    found = await checks.run(
-        sent.request, sent.session, sent.runtime, sent.snapshot, sent.caller, token.id, body
-    )
+    found = await checks.run(sent.change, token.id, body, sent.runtime, sent.snapshot, sent.request)
     return _show(sent, token, own=own, found=found)
 
 

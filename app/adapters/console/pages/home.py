@@ -11,7 +11,7 @@ from app.adapters.console.context import PageContext, may_open
 from app.adapters.console.menu import HOME, first_page
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.charts import Chart, build_chart
-from app.features.approvals import routes as approvals
+from app.features.approvals import service as approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
 from app.features.audit.schemas import AuditStatsQuery, AuditStatsView
 from app.features.audit.stats import count_hours
@@ -24,7 +24,7 @@ from app.features.invitations import routes as invitations
 from app.features.invitations.schemas import InvitationQuery, InvitationView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
-from app.features.tokens import routes as tokens
+from app.features.tokens import service as tokens
 from app.features.tokens.queries import count_active
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.http.authorization import Permission
@@ -102,7 +102,7 @@ async def show_home(context: Annotated[PageContext, may_open(Permission.SELF_REA
 
 async def _first_steps(context: PageContext) -> Sequence[Step]:
     """The steps before a first token works; all are done once there is a token."""
-    has_token = bool((await tokens.list_tokens(TokenQuery(limit=1), context.session, context.runtime)).items)
+    has_token = bool((await tokens.list_tokens(context.session, TokenQuery(limit=1), context.runtime)).items)
     done = [True] * 3
     if not has_token:
         session, runtime = context.session, context.runtime
@@ -154,14 +154,14 @@ async def _claimed(context: PageContext) -> Sequence[InvitationView]:
 
 async def _waiting(context: PageContext) -> Page[ApprovalView]:
     query = ApprovalQuery(state=["pending"], limit=COUNTED)
-    return await approvals.list_approvals(query, context.caller, context.session, context.runtime)
+    return await approvals.list_approvals(context.session, context.caller, query, context.runtime)
 
 
 async def _ending(context: PageContext) -> Page[TokenView]:
     # Until the end of a day, as in the list of tokens.
     last = datetime.combine(context.now.date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
     query = TokenQuery(status=[TokenStatus.ACTIVE], expires_before=last, sort="expires_at", limit=_FEW + 1)
-    return await tokens.list_tokens(query, context.session, context.runtime)
+    return await tokens.list_tokens(context.session, query, context.runtime)
 
 
 async def _numbers(

@@ -33,7 +33,7 @@ from app.features.identities.schemas import (
 )
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
-from app.features.tokens import routes as tokens
+from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
 from app.http.pagination import Page
@@ -211,7 +211,7 @@ async def _access(context: PageContext, it: IdentityView) -> dict[str, Any]:
 
 async def _tokens(context: PageContext, it: IdentityView) -> dict[str, Any]:
     query = context.query(TokenQuery, limit=PAGE_SIZE, identity_id=[it.id])
-    found = await tokens.list_tokens(query, context.session, context.runtime)
+    found = await tokens.list_tokens(context.session, query, context.runtime)
     return {"tokens": found.items, **context.pager(found.next_cursor)}
 
 

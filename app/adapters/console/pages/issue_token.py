@@ -18,11 +18,12 @@ from app.domain.errors import Malformed, NotFound
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityCreate, IdentityQuery
 from app.features.identities.service import create_identity, find_identity
-from app.features.tokens.draft_choices import OfferedServer, offers_to
 from app.features.tokens.drafts import (
     DraftContent,
     DraftServer,
+    OfferedServer,
     begin_draft,
+    offers_to,
     prospect_of,
     read_draft,
     save_draft,

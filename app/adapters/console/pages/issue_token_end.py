@@ -18,9 +18,9 @@ from app.domain.risk import Risk
 from app.features.audit.queries import first_use
 from app.features.identities.queries import can_sign_in
 from app.features.identities.service import find_identity
-from app.features.tokens.draft_choices import OfferedTool
 from app.features.tokens.drafts import (
     DraftContent,
+    OfferedTool,
     Prospect,
     grants_for,
     issue_draft,
@@ -28,9 +28,8 @@ from app.features.tokens.drafts import (
     read_draft,
     save_draft,
 )
-from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import PickupView, connect_settings
-from app.features.tokens.service import IssuedToken
+from app.features.tokens.service import IssuedToken, show_token
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.selectors import reaches_by_default
@@ -111,9 +110,7 @@ async def issue(sent: Chosen, draft_id: TokenDraftId) -> Response:
         return await _issued_already(sent, draft)
     reader, confirmed = AccessReader(sent.session, sent.snapshot), sent.form.text("mark")
     async with sent.attempt():
-        issued = await issue_draft(
-            sent.session, sent.runtime, reader, sent.caller, draft, content, confirmed, sent.request_id
-        )
+        issued = await issue_draft(sent.change, draft, content, confirmed, reader, sent.runtime)
     if sent.problems:
         return await _show_summary(sent, reader, draft, content)
     return await _show_secret(sent, issued)

@@ -1,6 +1,5 @@
 """My access: a person's own tokens and their agents', what they reach, and pickup links."""
 
-from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -13,14 +12,12 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.pickups import describe_token, describe_tokens
 from app.features.access.reach_routes import list_own_access
 from app.features.access.reach_schemas import AccessQuery
-from app.features.approvals.ask import has_requestable
-from app.features.me.routes import list_own_pickups, list_own_tokens
-from app.features.tokens.own import find_own_token, lock_own_token, lock_to_renew, person_of
-from app.features.tokens.routes import revoke_one, show_token
+from app.features.approvals.queries import has_requestable
+from app.features.tokens import service
+from app.features.tokens.pickups import list_own_pickups
 from app.features.tokens.schemas import (
     PickupQuery,
     PickupView,
-    RevocationView,
     TokenQuery,
     TokenRevoke,
     TokenRotate,
@@ -28,9 +25,7 @@ from app.features.tokens.schemas import (
     TokenView,
     connect_settings,
 )
-from app.features.tokens.service import rotate_token
 from app.http.authorization import Permission
-from app.http.etags import Precondition
 from app.http.pagination import MAXIMUM_LIMIT
 from app.lib.ids import TOKEN, TokenId, format_id
 
@@ -50,7 +45,7 @@ async def show_own_tokens(context: Reader) -> Response:
     query = context.query(TokenQuery, limit=25)
     chosen = query.status[0].value if query.status else ""
     query.status = query.status or [TokenStatus.ACTIVE, TokenStatus.SUSPENDED]
-    found = await list_own_tokens(query, context.caller, context.session, context.runtime)
+    found = await service.list_own_tokens(context.session, context.caller, query, context.runtime)
     waiting = await _waiting(context)
     said = await describe_tokens(context, found.items)
     rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
@@ -95,14 +90,11 @@ async def rotate(sent: Writer, token_id: TokenId) -> Response:
     """Rotate the token and show the new secret, which only this response contains."""
     async with sent.attempt():
         wanted = validate(TokenRotate, {"overlap_s": whole_number(sent.form.text("overlap_s"))})
-        await lock_to_renew(sent.session, person_of(sent.caller), token_id)
-        overlap = timedelta(seconds=wanted.overlap_s)
-        secret = await rotate_token(
-            sent.session, sent.runtime, sent.caller, token_id, overlap, sent.shown, sent.request_id
-        )
+        peppers = sent.runtime.peppers
+        secret = await service.rotate_own_token(sent.change, token_id, wanted, sent.shown, peppers)
     if sent.problems:
         return await _show_rotate(sent, token_id)
-    token = await show_token(sent.session, token_id)
+    token = await service.show_token(sent.session, token_id)
     about, connect = await describe_token(sent, token), connect_settings(sent.runtime.public_url)
     return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
 
@@ -116,11 +108,9 @@ async def ask_why_to_revoke(context: Reader, token_id: TokenId) -> Response:
 @router.post(f"{_TOKEN}/revoke", operation_id="page_revoked_my_token")
 async def revoke(sent: Writer, token_id: TokenId) -> Response:
     """Revoke the token immediately."""
-    seen = sent.shown
     async with sent.attempt():
         wanted = validate(TokenRevoke, {"reason": sent.form.text("reason")})
-        await lock_own_token(sent.session, person_of(sent.caller), token_id)
-        await _revoke(sent, token_id, wanted, seen, dry_run=False)
+        await service.revoke_own_token(sent.change, token_id, wanted, sent.shown)
     if sent.problems:
         return await _show_revoke(sent, token_id)
     return redirect(f"{MY_ACCESS}/tokens/{format_id(TOKEN, token_id)}?done=revoked")
@@ -132,38 +122,24 @@ async def _show_rotate(context: PageContext, token_id: UUID) -> Response:
 
 
 async def _show_revoke(context: PageContext, token_id: UUID) -> Response:
-    token, any_reason = await _own(context, token_id), TokenRevoke(reason="?")
-    ends = await _revoke(context, token_id, any_reason, Precondition(None), dry_run=True)
+    token = await _own(context, token_id)
+    ending = await service.preview_revocation(context.session, token_id)
     return context.page(
         "my_access/revoke.html",
         token=token,
         reason=context.form.text("reason"),
-        ending=ends.revoked if ends.changed else None,
-    )
-
-
-async def _revoke(
-    context: PageContext, token_id: UUID, wanted: TokenRevoke, seen: Precondition, *, dry_run: bool
-) -> RevocationView:
-    return await revoke_one(
-        context.session,
-        context.caller,
-        token_id,
-        wanted,
-        seen,
-        dry_run=dry_run,
-        request_id=context.request_id,
+        ending=ending if ending.tokens else None,
     )
 
 
 async def _own(context: PageContext, token_id: UUID) -> TokenView:
     """Read a token of the viewer's own. Raises ``NotFound``."""
-    return TokenView.from_reading(await find_own_token(context.session, person_of(context.caller), token_id))
+    return await service.show_own_token(context.session, context.caller, token_id)
 
 
 async def _waiting(context: PageContext) -> dict[UUID, PickupView]:
     """The viewer's pending pickup links by token, newest first."""
     found = await list_own_pickups(
-        PickupQuery(limit=MAXIMUM_LIMIT), context.caller, context.session, context.runtime
+        context.session, context.caller, PickupQuery(limit=MAXIMUM_LIMIT), context.runtime
     )
     return {link.token_id: link for link in found.items}

@@ -10,10 +10,11 @@ from app.adapters.console.context import PageContext, Submission, may_open, may_
 from app.adapters.console.forms import Problems
 from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.grants import describe_access
+from app.db.change import Change
 from app.domain.errors import Conflict, PreconditionFailed
 from app.features.tokens.pickups import open_pickup, take_pickup
-from app.features.tokens.routes import show_token
-from app.features.tokens.schemas import PAGE, PickupView, TokenView, connect_settings
+from app.features.tokens.schemas import PAGE, TokenView, connect_settings
+from app.features.tokens.service import show_token
 from app.http.authorization import Permission
 from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
 from app.lib.ids import PickupId
@@ -38,9 +39,7 @@ async def take(
 ) -> Response:
     """Create the secret and show it, which only this response does."""
     try:
-        token_id, secret = await take_pickup(
-            sent.session, sent.runtime.peppers, sent.caller, pickup_id, sent.shown, sent.request_id
-        )
+        token_id, secret = await take_pickup(sent.change, pickup_id, sent.shown, sent.runtime.peppers)
     except (Conflict, PreconditionFailed) as refused:
         sent.problems = Problems(refused)
         return await _show(sent, pickup_id)
@@ -50,13 +49,13 @@ async def take(
 
 
 async def _show(context: PageContext, pickup_id: PickupId) -> Response:
-    found = await open_pickup(context.session, context.caller, pickup_id, context.request_id)
-    token = TokenView.from_reading(found.token)
+    change = Change(context.session, context.caller, context.request_id, context.now)
+    own = await open_pickup(change, pickup_id, context.runtime)
     return context.page(
         "pickups/pickup.html",
-        it=PickupView.from_reading(found.pickup, context.runtime.public_url),
+        it=own.pickup,
         refused=context.problems.summary or None,
-        **await describe_token(context, token),
+        **await describe_token(context, own.token),
     )
 
 

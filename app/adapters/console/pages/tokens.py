@@ -21,11 +21,9 @@ from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
-from app.features.tokens import pickup_routes, queries
-from app.features.tokens import routes as tokens
-from app.features.tokens.pickups import cancel_pickup, create_pickup
-from app.features.tokens.reach import with_reach
-from app.features.tokens.routes import revoke_one, show_token
+from app.features.tokens import queries
+from app.features.tokens import service as tokens
+from app.features.tokens.pickups import cancel_pickup, create_pickup, list_pickups
 from app.features.tokens.schemas import (
     PickupCreate,
     PickupQuery,
@@ -36,9 +34,7 @@ from app.features.tokens.schemas import (
     TokenView,
     connect_settings,
 )
-from app.features.tokens.service import narrow_token, rotate_token
 from app.http.authorization import Permission
-from app.http.etags import Precondition
 from app.http.pagination import Page
 from app.http.selectors import (
     AllToolsModel,
@@ -85,7 +81,7 @@ async def show_tokens(context: CanRead) -> Response:
     query = context.query(TokenQuery, limit=SHOWN, **more)
     found = Page[TokenView](items=[], next_cursor=None)
     if holders or not who:
-        found = await tokens.list_tokens(query, context.session, context.runtime)
+        found = await tokens.list_tokens(context.session, query, context.runtime)
     names = await context.names({token.identity_id for token in found.items} | set(query.identity_id[:1]))
     filtered = any(value for name, value in asked.items() if name != "cursor")
     return context.page(
@@ -100,16 +96,12 @@ async def show_tokens(context: CanRead) -> Response:
 @router.get(LIST + "/{token_id}", operation_id="page_show_token")
 async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     """Show a token."""
-    token = await with_reach(
-        context.session, context.caller, await tokens.show_token(context.session, token_id)
-    )
+    token = await tokens.show_with_reach(context.session, context.caller, token_id)
     identity = await find_identity(context.session, token.identity_id)
     children = await tokens.list_tokens(
-        TokenQuery(parent_id=[token_id], limit=_FEW), context.session, context.runtime
+        context.session, TokenQuery(parent_id=[token_id], limit=_FEW), context.runtime
     )
-    pickups = await pickup_routes.list_token_pickups(
-        token_id, PickupQuery(limit=_FEW), context.session, context.runtime
-    )
+    pickups = await list_pickups(context.session, token_id, PickupQuery(limit=_FEW), context.runtime)
     names = await context.names(
         [
             *scope_servers(token.scope),
@@ -195,15 +187,13 @@ async def ask_rotate(context: Issuer, token_id: TokenId) -> Response:
 async def rotate(sent: Chosen, token_id: TokenId) -> Response:
     """Rotate a token; only this response contains the new secret."""
     async with sent.attempt():
-        overlap = validate(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
-        secret = await rotate_token(
-            sent.session, sent.runtime, sent.caller, token_id, timedelta(seconds=overlap),
-            sent.shown, sent.request_id,
-        )  # fmt: skip
+        body = validate(TokenRotate, {"overlap_s": _seconds(sent)})
+        peppers = sent.runtime.peppers
+        secret = await tokens.rotate_token(sent.change, token_id, body, sent.shown, peppers)
     if sent.problems:
         return await _ask_overlap(sent, token_id, "tokens/rotate.html")
     return sent.page(
-        "tokens/secret.html", token=await show_token(sent.session, token_id), secret=secret,
+        "tokens/secret.html", token=await tokens.show_token(sent.session, token_id), secret=secret,
         pickup=None, recipient="", connect=connect_settings(sent.runtime.public_url), rotated=True, use=None,
     )  # fmt: skip
 
@@ -217,10 +207,10 @@ async def ask_narrow(context: Issuer, token_id: TokenId) -> Response:
 @router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
 async def narrow(sent: Chosen, token_id: TokenId) -> Response:
     """Narrow a token for new calls."""
-    token = await show_token(sent.session, token_id)
+    token = await tokens.show_token(sent.session, token_id)
     async with sent.attempt():
         body = validate(TokenUpdate, _changes(sent, token))
-        await narrow_token(sent.session, sent.caller, token_id, body, sent.shown, sent.request_id)
+        await tokens.narrow_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
         return await _ask_narrow(sent, token_id)
     return redirect(_path(token_id, "?done=narrowed"))
@@ -239,10 +229,7 @@ async def revoke(
     """Revoke a token and the tokens attenuated from it."""
     async with sent.attempt():
         body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
-        await revoke_one(
-            sent.session, sent.caller, token_id, body, sent.shown,
-            dry_run=False, request_id=sent.request_id,
-        )  # fmt: skip
+        await tokens.revoke_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
         return await _ask_revoke(sent, token_id)
     return redirect(_path(token_id, "?done=revoked"))
@@ -258,11 +245,8 @@ async def ask_pickup(context: Issuer, token_id: TokenId) -> Response:
 async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
     """Create a pickup link; it cancels a pending one."""
     async with sent.attempt():
-        overlap = validate(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
-        await create_pickup(
-            sent.session, sent.caller, token_id,
-            overlap_s=overlap, ttl=sent.runtime.pickup_ttl, request_id=sent.request_id,
-        )  # fmt: skip
+        body = validate(PickupCreate, {"overlap_s": _seconds(sent)})
+        await create_pickup(sent.change, token_id, body, sent.runtime)
     if sent.problems:
         return await _ask_overlap(sent, token_id, "tokens/pickup.html")
     return redirect(_path(token_id, "?done=linked"))
@@ -271,12 +255,12 @@ async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
 @router.post(LIST + "/{token_id}/pickups/{pickup_id}/cancel", operation_id="page_cancel_pickup")
 async def cancel(sent: Chosen, token_id: TokenId, pickup_id: PickupId) -> Response:
     """Cancel a pending pickup link."""
-    await cancel_pickup(sent.session, sent.caller, token_id, pickup_id, sent.shown, sent.request_id)
+    await cancel_pickup(sent.change, token_id, pickup_id, sent.shown)
     return redirect(_path(token_id, "?done=cancelled"))
 
 
 async def _ask(context: PageContext, token_id: UUID, name: str, **values: Any) -> Response:
-    token = await show_token(context.session, token_id)
+    token = await tokens.show_token(context.session, token_id)
     identity = await find_identity(context.session, token.identity_id)
     recipient = identity.owner_id or identity.id
     return context.page(
@@ -293,7 +277,7 @@ async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Respo
 
 
 async def _ask_narrow(context: PageContext, token_id: UUID) -> Response:
-    token, form = await show_token(context.session, token_id), context.form
+    token, form = await tokens.show_token(context.session, token_id), context.form
     names = await context.names(scope_servers(token.scope))
     scope = token.scope
     entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
@@ -319,16 +303,12 @@ def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form
 
 
 async def _ask_revoke(context: PageContext, token_id: UUID) -> Response:
-    nothing = Precondition(None)
-    preview = await revoke_one(
-        context.session, context.caller, token_id, TokenRevoke(reason="-"), nothing,
-        dry_run=True, request_id=context.request_id,
-    )  # fmt: skip
-    below = [id for id in preview.revoked.tokens if id != token_id]
+    preview = await tokens.preview_revocation(context.session, token_id)
+    below = [id for id in preview.tokens if id != token_id]
     named = await queries.find_readings(context.session, below[:_MAX_NAMED])
     return await _ask(
         context, token_id, "tokens/revoke.html", reason=context.form.text("reason"), below=below,
-        named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,
+        named=[one.row for one in named.values()], in_flight=preview.in_flight,
     )  # fmt: skip
 
 

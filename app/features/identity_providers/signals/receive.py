@@ -268,10 +268,7 @@ async def _revoke(change: Change, type: EventType, event: SecurityEvent, effects
     roots: list[ColumnElement[bool]] = [token_queries.among(col(Token.identity_id), holders)]
     if dated:
         roots.append(col(Token.created_at) <= until)
-    revoked = await revoke_tokens(
-        session, change.caller, roots, _REASONS[type], dry_run=False, request_id=change.request_id
-    )
-    effects.tokens = revoked.tokens
+    effects.tokens = (await revoke_tokens(change, roots, _REASONS[type])).tokens
 
 
 async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
@@ -366,7 +363,7 @@ async def receive(
         except Invalid as error:
             raise Unacceptable("invalid_request", error.detail) from None
         details |= effects.shown()
-    change.record("signal.received", STREAM, Values(provider.id, {}), details=details, id=event_id)
+    change.record("signal.received", STREAM, Values(provider.id, {}), details=details, event_id=event_id)
     # Last, since others wait for this lock.
     await record_received(session, provider.id, event.issuer)
     return first is None
