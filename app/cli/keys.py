@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.cli.database import at_database
 from app.crypto.keys import Peppers, Sealer, key_ring
 from app.crypto.signed_notes import NoteSigner, log_name
-from app.features.audit.reseal import reseal_arguments
+from app.db.call_arguments import reseal_arguments
 from app.features.audit_sinks.service import reseal_credentials
 from app.features.identity_providers.signals.streams import reseal_access
 from app.features.servers.reseal import Resealed, reseal

@@ -4,12 +4,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.engine import plain_connection
+from app.db.resealing import reseal
 from app.domain.errors import Unavailable
 from app.lib import strict_json
 from app.models.audit import AuditArguments, AuditEvent
@@ -18,6 +19,7 @@ from app.models.audit import AuditArguments, AuditEvent
 _NEAR = timedelta(days=1)
 # Small transactions, because an open one holds back the sealing and the reading of the audit log.
 _AT_ONCE = 5_000
+_MAY_UPDATE = text("SELECT has_table_privilege('audit_arguments', 'UPDATE')")
 _FORGET = """
 DELETE FROM audit_arguments a USING (
     SELECT call_id, time FROM audit_arguments WHERE time < $1 AND call_id > $2 ORDER BY call_id LIMIT $3
@@ -55,6 +57,20 @@ async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -
         raise Unavailable(
             "These arguments are sealed with a key that is not configured; `scopegate keys list` names it."
         ) from None
+
+
+async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Reencrypt all arguments with the newest key; return how many, and how many no key can decrypt.
+
+    The service can only add arguments, not change them: nothing is done unless the sessions are those of the tables'
+    owner.
+    """
+    async with sessions() as session:
+        if not await session.scalar(_MAY_UPDATE):
+            return 0, 0
+    return await reseal(
+        sessions, sealer, AuditArguments, lambda row: arguments_place(row.call_id), together=True
+    )
 
 
 async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:

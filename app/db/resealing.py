@@ -19,11 +19,15 @@ async def reseal(
     sealer: Sealer,
     table: type[Row],
     place: Callable[[Row], bytes],
+    *,
+    together: bool = False,
 ) -> tuple[int, int]:
     """Reencrypt every ``sealed`` value of a table; return how many, and how many no configured key decrypts.
 
     ``place`` is the associated data that binds the value of a row. The job can be interrupted and repeated at any time.
-    A value is replaced only if it is unchanged since it was read, so that a concurrent change stays.
+    A value is replaced only if it is unchanged since it was read, so that a concurrent change stays. Each row has its
+    own transaction, so that no deadlock with a change is possible; with ``together``, for rows that never change, a
+    page has one.
     """
     columns: Any = table
     key = [getattr(columns, column.key) for column in inspect(table).primary_key]
@@ -55,4 +59,6 @@ async def reseal(
                     execution_options={"synchronize_session": False},
                 )
                 resealed += len(result.all())
+                if not together:
+                    await session.commit()
             await session.commit()

@@ -15,8 +15,9 @@ from app.access.credentials import credential_place, open_credential
 from app.cli.commands import main
 from app.crypto.keys import Peppers, Sealed, Sealer, UnsealingFault, key_id
 from app.crypto.signed_notes import Checkpoint, NoteSigner, log_name
+from app.db import call_arguments
+from app.db import resealing as stored_resealing
 from app.db.call_arguments import arguments_place, kept_arguments
-from app.features.audit import reseal as resealing_arguments
 from app.features.servers import reseal as resealing
 from app.features.servers.reseal import reseal
 from app.features.webhooks.service import add_secret
@@ -114,7 +115,7 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
 async def test_arguments_of_calls_go_along_where_the_owner_of_the_tables_rotates(
     sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resealing_arguments, "_PAGE", 2)
+    monkeypatch.setattr(stored_resealing, "_PAGE", 2)
     calls = [new_id() for _ in range(5)]
     async with sessions() as session:
         for call in calls:
@@ -125,7 +126,7 @@ async def test_arguments_of_calls_go_along_where_the_owner_of_the_tables_rotates
             session.add_all([row, AuditEvent(id=call, action="tool.call", actor_type="identity")])
         await session.commit()
     with monkeypatch.context() as patched:
-        patched.setattr(resealing_arguments, "_MAY", text("SELECT false"))
+        patched.setattr(call_arguments, "_MAY_UPDATE", text("SELECT false"))
         assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
         assert (
             "or when scopegate keys rotate is given SCOPEGATE_MIGRATION_DATABASE_URL"

@@ -74,6 +74,10 @@ _UNMAPPED = (
     "on_behalf_of", "grant_id", "approval_id", "observed_policy_ids", "arguments_digest", "changes", "duration_ms",
     "call_id",
 )  # fmt: skip
+_UNMAPPED_OF_CHANGES = ("server", "tool", "method", "trace_id")
+_UNMAPPED_OF = dict.fromkeys((USER_MANAGEMENT, GROUP_MANAGEMENT, ENTITY_MANAGEMENT), _UNMAPPED_OF_CHANGES) | {
+    AUTHENTICATION: ("object", *_UNMAPPED_OF_CHANGES)
+}
 
 
 def ocsf_lines(events: Sequence[AuditEventView]) -> bytes:
@@ -104,7 +108,7 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
     uid, activity = class_of(event.action)
     status = _status_of(fields)
     severity = 3 if event.action in _NOTABLE else 2 if status == 2 else 1
-    unmapped = {name: fields[name] for name in _UNMAPPED if name in fields}
+    unmapped = {name: fields[name] for name in (*_UNMAPPED, *_UNMAPPED_OF.get(uid, ())) if name in fields}
     event_fields: dict[str, Any] = {
         "activity_id": activity,
         "category_uid": uid // 1000,
@@ -130,7 +134,7 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
     program = fields.get("client", {})
     if "version" in program:
         unmapped["client"] = {"version": program["version"]}
-    event_fields |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
+    event_fields |= _decision(fields) | _source(fields) | _of_class(uid, fields)
     event_fields["observables"] = _observables(event_fields)
     return event_fields | ({"unmapped": unmapped} if unmapped else {})
 
@@ -209,7 +213,19 @@ def _source(fields: dict[str, Any]) -> dict[str, Any]:
     return {"src_endpoint": where} | ({"http_request": http} if http else {})
 
 
-def _as_call(fields: dict[str, Any], _unmapped: dict[str, Any]) -> dict[str, Any]:
+def _of_class(uid: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """The attributes that only this class has."""
+    if uid == API_ACTIVITY:
+        return _as_call(fields)
+    if uid == AUTHENTICATION:
+        return {"user": _caller(fields), "service": {"name": "scopegate"}, "is_remote": True}
+    if uid == USER_MANAGEMENT:
+        whom = fields.get("object", {"type": "unknown"})
+        return {"user": _user(whom["type"], whom.get("id"))}
+    return {"group" if uid == GROUP_MANAGEMENT else "entity": _entity(fields)}
+
+
+def _as_call(fields: dict[str, Any]) -> dict[str, Any]:
     api: dict[str, Any] = {"operation": fields.get("method", fields["action"])}
     if "request_id" in fields:
         api["request"] = {"uid": fields["request_id"]}
@@ -224,27 +240,6 @@ def _as_call(fields: dict[str, Any], _unmapped: dict[str, Any]) -> dict[str, Any
     return {"api": api} | trace | ({"resources": resources} if resources else {})
 
 
-def _as_sign_in(fields: dict[str, Any], unmapped: dict[str, Any]) -> dict[str, Any]:
-    _keep(fields, unmapped, "object", "server", "tool", "method", "trace_id")
-    return {"user": _caller(fields), "service": {"name": "scopegate"}, "is_remote": True}
-
-
-def _as_change_of_user(fields: dict[str, Any], unmapped: dict[str, Any]) -> dict[str, Any]:
-    _keep(fields, unmapped, "server", "tool", "method", "trace_id")
-    whom = fields.get("object", {"type": "unknown"})
-    return {"user": _user(whom["type"], whom.get("id"))}
-
-
-def _as_change_of_group(fields: dict[str, Any], unmapped: dict[str, Any]) -> dict[str, Any]:
-    _keep(fields, unmapped, "server", "tool", "method", "trace_id")
-    return {"group": _entity(fields)}
-
-
-def _as_change_of_entity(fields: dict[str, Any], unmapped: dict[str, Any]) -> dict[str, Any]:
-    _keep(fields, unmapped, "server", "tool", "method", "trace_id")
-    return {"entity": _entity(fields)}
-
-
 def _entity(fields: dict[str, Any]) -> dict[str, Any]:
     what = fields.get("object", {"type": fields["action"].partition(".")[0]})
     return (
@@ -254,27 +249,9 @@ def _entity(fields: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _keep(fields: dict[str, Any], unmapped: dict[str, Any], *names: str) -> None:
-    unmapped |= {name: fields[name] for name in names if name in fields}
-
-
 def _observables(event_fields: dict[str, Any]) -> list[dict[str, Any]]:
-    observables = []
-    if "ip" in event_fields["src_endpoint"]:
-        observables.append(
-            {"name": "src_endpoint.ip", "type_id": _IP_ADDRESS, "value": event_fields["src_endpoint"]["ip"]}
-        )
-    if "uid" in event_fields["actor"]["user"]:
-        observables.append(
-            {"name": "actor.user.uid", "type_id": _USER_UID, "value": event_fields["actor"]["user"]["uid"]}
-        )
-    return observables
-
-
-_OF_CLASS = {
-    AUTHENTICATION: _as_sign_in,
-    ENTITY_MANAGEMENT: _as_change_of_entity,
-    GROUP_MANAGEMENT: _as_change_of_group,
-    USER_MANAGEMENT: _as_change_of_user,
-    API_ACTIVITY: _as_call,
-}
+    values = (
+        ("src_endpoint.ip", _IP_ADDRESS, event_fields["src_endpoint"].get("ip")),
+        ("actor.user.uid", _USER_UID, event_fields["actor"]["user"].get("uid")),
+    )
+    return [{"name": name, "type_id": type_id, "value": value} for name, type_id, value in values if value]

@@ -256,7 +256,7 @@ async def read_on(
     rows: list[Any] = []
     reached, width = after, POLL_WINDOW
     while True:
-        window = await _next_window(session, query, await skip(session, query, reached), width, until)
+        window = await next_window(session, query, await skip(session, query, reached), width, until)
         if window is None:
             break
         start, reached = window
@@ -275,12 +275,12 @@ async def read_on(
     return EventBatch([(view, place_of(row)) for view, row in zip(views, page_rows, strict=True)], reached)
 
 
-async def _next_window(
+async def next_window(
     session: AsyncSession,
     query: AuditFilters,
     start: queries.Position,
     width: int,
-    until: queries.Position | None,
+    until: queries.Position | None = None,
 ) -> tuple[queries.Position, queries.Position] | None:
     """The bounds of the next window, in one epoch: after the first position, up to the second; None at the end."""
     end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()

@@ -4,7 +4,7 @@ A query adds the tail that is not counted yet. Each event is counted exactly onc
 one transaction with the position that was reached. Every worker tries; one locks that row, and the others skip.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.engine import delete_rows
 from app.db.jobs import Periodic
 from app.domain.errors import Malformed
-from app.features.audit import queries
 from app.features.audit.queries import RESULT
-from app.features.audit.reading import decision_of, find, find_named_ids
+from app.features.audit.reading import decision_of, find, find_named_ids, next_window
 from app.features.audit.schemas import (
     MAX_RANGE,
     AuditCounts,
@@ -26,7 +25,7 @@ from app.features.audit.schemas import (
     AuditStatsQuery,
     AuditStatsView,
 )
-from app.models.audit import AuditRollup
+from app.models.audit import AuditEvent, AuditRollup
 
 TAIL = 50_000
 """Maximum of uncounted events that a query counts; counting lags by seconds."""
@@ -77,11 +76,8 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
     values: dict[str, Any] = {"since": since, "until": until, "tail": TAIL}
     values |= {"actions": query.action, "decisions": query.decision}
     rows = (await session.execute(_COUNTS, values)).all()
-    counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
-    for row in rows:
-        if row.hour in counts:
-            _add(counts[row.hour], row)
-    return _view(since, until, counts, is_complete=all(row.tail < TAIL for row in rows))
+    counted = ((row.hour, row.decision, row.events, row.things) for row in rows)
+    return _view(since, until, counted, is_complete=all(row.tail < TAIL for row in rows))
 
 
 async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime) -> AuditStatsView:
@@ -90,33 +86,34 @@ async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime
     since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
     list_query = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
     rows, following = await find(session, list_query, await find_named_ids(session, query), None)
-    counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
-    for row in rows:
-        event = row[0]
-        hour = _floor(event.time)
-        if hour in counts:
-            _add(counts[hour], _Counted(event.decision or "", 1, event.event_count or 1))
-    return _view(since, until, counts, is_complete=following is None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    decision: str
-    events: int
-    things: int
+    events: list[AuditEvent] = [row[0] for row in rows]
+    counted = ((_floor(event.time), event.decision, 1, event.event_count or 1) for event in events)
+    return _view(since, until, counted, is_complete=following is None)
 
 
 def _view(
-    since: datetime, until: datetime, counts: dict[datetime, dict[str, int]], *, is_complete: bool
+    since: datetime,
+    until: datetime,
+    counted: Iterable[tuple[datetime, str | None, int, int]],
+    *,
+    is_complete: bool,
 ) -> AuditStatsView:
+    """Sum up counts, each with its hour, its decision, and the numbers of events and of things."""
+    hours = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     total = _none()
-    for each in counts.values():
-        for name, value in each.items():
-            total[name] += value
+    for hour, stored, events, things in counted:
+        if hour not in hours:
+            continue
+        decision = decision_of(stored)
+        for counts in (hours[hour], total):
+            counts["events"] += events
+            counts["count"] += things
+            if decision is not None:
+                counts[decision] += things
     return AuditStatsView(
         since=since,
         until=until,
-        hours=[AuditHourCounts(hour=hour, **each) for hour, each in counts.items()],
+        hours=[AuditHourCounts(hour=hour, **counts) for hour, counts in hours.items()],
         total=AuditCounts(**total),
         is_complete=is_complete,
     )
@@ -140,14 +137,6 @@ def _floor(time: datetime) -> datetime:
 
 def _none() -> dict[str, int]:
     return dict.fromkeys(AuditCounts.model_fields, 0)
-
-
-def _add(counts: dict[str, int], row: Any) -> None:
-    counts["events"] += row.events
-    counts["count"] += row.things
-    decision = decision_of(row.decision)
-    if decision is not None:
-        counts[decision] += row.things
 
 
 AT_ONCE = 20_000
@@ -185,12 +174,13 @@ class HourCounts(Periodic):
         async with self._sessions() as session:
             mine = select(AuditRollup).with_for_update(skip_locked=True)
             note = (await session.execute(mine)).scalar_one_or_none()
-            end = None if note is None else await _next_end(session, (note.epoch, note.xact, note.seq))
-            if note is None or end is None:
+            if note is None:
                 return False
+            window = await next_window(session, _EVERYTHING, (note.epoch, note.xact, note.seq), AT_ONCE)
+            if window is None:
+                return False
+            (_, *after), end = window
             epoch, xact, seq = end
-            # A later epoch starts from its beginning.
-            after = (note.xact, note.seq) if note.epoch == epoch else (-1, -1)
             values = {"epoch": epoch, "after_xact": after[0], "after_seq": after[1], "xact": xact, "seq": seq}
             await session.execute(_COUNT, values)
             note.epoch, note.xact, note.seq = end
@@ -202,15 +192,3 @@ async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int
     """Delete the counts of months whose events are dropped; return the number of rows. Raises ``DRIVER_FAULTS``."""
     statement = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
     return await delete_rows(owner_url, statement, now - keep)
-
-
-async def _next_end(session: AsyncSession, after: queries.Position) -> queries.Position | None:
-    """The position of the last event to be counted now, in one epoch; None when there is nothing new."""
-    end = (await session.execute(queries.window_end(_EVERYTHING, after, AT_ONCE))).one_or_none()
-    if end is not None:
-        return (after[0], end.xact, end.seq)
-    following = (await session.execute(queries.next_epoch(after))).scalar_one()
-    if following is None:
-        return None
-    end = (await session.execute(queries.window_end(_EVERYTHING, (following, -1, -1), AT_ONCE))).one_or_none()
-    return None if end is None else (following, end.xact, end.seq)

@@ -295,19 +295,18 @@ class Sealing:
         """Seal all that can be sealed now, unless another worker does; obstacles are logged, not raised."""
         try:
             await self._turn()
+            return
         except LogFault as fault:
-            self._drop()
             self._stopped(str(fault))
         except LogNameMismatch as fault:
-            self._drop()
             self._disagree(str(fault))
         except (ConcurrentCheckpoint, DatabaseRewound, *_AWAY):
             # Others report that the database is unavailable; unsealed events stay.
-            self._drop()
+            pass
         except Exception as error:  # noqa: BLE001
             # No error may end the loop.
-            self._drop()
             log_fault(_log, "sealing the audit log", error, logging.WARNING)
+        self._drop()
 
     async def _turn(self) -> None:
         await asyncio.to_thread(self._rewinds.save)
