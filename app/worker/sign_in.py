@@ -6,8 +6,7 @@ from ipaddress import ip_network
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.attempts import Attempts
-from app.adapters.console.console import Console, SessionReader
-from app.adapters.console.cookies import Cookies
+from app.adapters.console.console import Console, Cookies, SessionReader
 from app.adapters.oauth.authenticator import ApiAuthenticator, service_account_reader
 from app.adapters.oidc.code_flow import CodeFlow, Publications
 from app.adapters.oidc.tokens import AccessTokens, finder

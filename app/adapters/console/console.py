@@ -1,14 +1,14 @@
-"""Services of the console, which the composition root puts on ``app.state.console``."""
+"""Services of the console, which the composition root puts on ``app.state.console``, and its cookies."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.attempts import Attempts
-from app.adapters.console.cookies import Cookies
 from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
 from app.features.administrators.browser_sessions import BrowserFlow, Lifetimes, read_session
@@ -17,6 +17,61 @@ from app.http.authorization import Authenticator, Caller
 from app.http.live import goes_on
 from app.http.rate_limits import Quota
 from app.http.service_address import ServiceAddress
+
+_SESSION = "scopegate-session"
+_BROWSER = "scopegate-browser"
+_INVITATION = "scopegate-invitation"
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """Reads and sets cookies, ``secure`` if the service is reached over TLS."""
+
+    secure: bool
+
+    def session(self, request: Request) -> str | None:
+        """The session secret."""
+        return request.cookies.get(self._name(_SESSION))
+
+    def browser(self, request: Request) -> str | None:
+        """The secret of the browser that began a sign-in."""
+        return request.cookies.get(self._name(_BROWSER))
+
+    def invitation(self, request: Request) -> str | None:
+        """The secret of the invitation whose link this browser has opened."""
+        return request.cookies.get(self._name(_INVITATION)) or None
+
+    def set_invitation(self, response: Response, text: str, life: timedelta) -> None:
+        self._set(response, _INVITATION, text, life)
+
+    def set_session(self, response: Response, text: str, life: timedelta) -> None:
+        self._set(response, _SESSION, text, life)
+
+    def set_browser(self, response: Response, text: str, life: timedelta) -> None:
+        self._set(response, _BROWSER, text, life)
+
+    def end_invitation(self, response: Response) -> None:
+        """Delete the invitation cookie."""
+        self._set(response, _INVITATION, "", timedelta())
+
+    def end_session(self, response: Response) -> None:
+        """Delete the session cookie."""
+        self._set(response, _SESSION, "", timedelta())
+
+    def _name(self, name: str) -> str:
+        return f"__Host-{name}" if self.secure else name
+
+    def _set(self, response: Response, name: str, text: str, life: timedelta) -> None:
+        response.set_cookie(
+            self._name(name),
+            text,
+            max_age=int(life.total_seconds()),
+            path="/",
+            secure=self.secure,
+            httponly=True,
+            samesite="lax",
+        )
+
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORTS = {"http": 80, "https": 443}

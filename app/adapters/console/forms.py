@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from app.adapters.console.field_labels import label_of_pointer
+from app.adapters.console.display import label_of_pointer
 from app.adapters.console.page import path_of_page
 from app.domain.errors import DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition

@@ -14,9 +14,8 @@ from jinja2_fragments import render_block
 
 from app.adapters.console.assets import are_made, asset_path
 from app.adapters.console.console import Console, is_live_request
-from app.adapters.console.field_labels import label_of_pointer
+from app.adapters.console.display import label_of_pointer, visible
 from app.adapters.console.menu import HOME, entry_at, list_menu
-from app.adapters.console.visible import visible
 from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
 from app.http.problems import STATUS

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.adapters.console.visible import visible
+from app.adapters.console.display import visible
 from app.crypto.keys import Sealer
 from app.db.call_arguments import arguments_place
 from app.lib import strict_json

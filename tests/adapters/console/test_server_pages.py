@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.console.pages.server_forms import slug_of
+from app.adapters.console.pages.servers import slug_of
 from app.features.tools.requested_syncs import RequestedSyncs
 from app.main import Scopegate
 from tests.adapters.console.conftest import NewBrowser

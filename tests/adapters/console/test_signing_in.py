@@ -371,7 +371,7 @@ def test_over_tls_cookies_have_the_prefix_that_keeps_others_from_setting_them(
 
     from fastapi import Response
 
-    from app.adapters.console.cookies import Cookies
+    from app.adapters.console.console import Cookies
 
     response = Response()
     Cookies(secure=url.startswith("https://")).set_session(response, "x", timedelta(hours=1))

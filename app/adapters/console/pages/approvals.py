@@ -15,11 +15,11 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import visible
 from app.adapters.console.forms import Form, validate
 from app.adapters.console.page import HEADERS, PageRoute, redirect
 from app.adapters.console.pages.grants import describe_tools
 from app.adapters.console.pages.principals import ERASED
-from app.adapters.console.visible import visible
 from app.db.change import Change
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.risk import Risk
@@ -39,6 +39,8 @@ from app.http.live import News, live_event
 from app.http.pagination import MAXIMUM_LIMIT, Page
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _ENDED_CALL = {
     "approved": "When the call is repeated, it runs once.",
@@ -61,9 +63,19 @@ _VOID = {
     "policies_changed": "It can no longer be used: a policy that required it changed.",
     "not_requestable": "It can no longer be granted: access to the server cannot be requested now.",
 }
-
 # From the most to the least severe.
 _BY_SEVERITY = (Risk.DESTRUCTIVE, Risk.UNKNOWN, Risk.WRITE, Risk.READ)
+HOME = "/console/approvals"
+_PAGE = 25
+_OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
+Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
+_ONE = f"{HOME}/{{approval_id}}"
+# Arguments longer than this are summarized by their length.
+_MAX_SHORT_TEXT = 2_000
+_EARLIER = 8
+# The form names each selected tool, of which there can be some hundred.
+_MAX_FORM_BYTES = 256 * 1024
+Decision = Annotated[Submission, may_submit(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +153,6 @@ def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
     return Row(view, headline(view), requester_name(view), why, risk, words)
 
 
-HOME = "/console/approvals"
-_PAGE = 25
-_OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
-Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
-
-
 @router.get(HOME, operation_id="page_list_approvals")
 async def list_page(context: Reader) -> Response:
     """List the pending approvals that the viewer may see, newest first; or the finished ones."""
@@ -216,17 +221,6 @@ def _live(context: PageContext, found: Page[ApprovalView]) -> str:
 
 def _kinds(context: PageContext) -> list[tuple[str, str]]:
     return [("kind", kind) for kind in context.request.query_params.getlist("kind") if kind]
-
-
-_ONE = f"{HOME}/{{approval_id}}"
-
-# Arguments longer than this are summarized by their length.
-_MAX_SHORT_TEXT = 2_000
-_EARLIER = 8
-
-# The form names each selected tool, of which there can be some hundred.
-_MAX_FORM_BYTES = 256 * 1024
-Decision = Annotated[Submission, may_submit(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
 
 
 @router.get(_ONE, operation_id="page_show_approval")

@@ -1,6 +1,7 @@
-"""The audit log: the live list with its histogram and filters, one event, and the export."""
+"""The audit log: the live list with its chart of hourly counts and filters, one event, and the export."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.explain import meaning_of
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
 from app.adapters.console.page import PageRoute
-from app.adapters.console.pages.charts import Chart, build_chart
 from app.adapters.console.pages.grants import ROOMS
 from app.domain.errors import Malformed
 from app.features.audit import reading
@@ -25,8 +25,10 @@ from app.features.audit.schemas import (
     AuditEventView,
     AuditExportQuery,
     AuditFilters,
+    AuditHourCounts,
     AuditQuery,
     AuditStatsQuery,
+    AuditStatsView,
 )
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
@@ -34,6 +36,13 @@ from app.http.live import News, live_event
 from app.http.pagination import Page
 from app.lib.ids import EventId
 
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+WIDTH, HEIGHT = 720, 96
+_BAR_GAP = 2
+# Hours in a bar; the smallest that stays within the maximum number of bars is used.
+_BAR_HOURS = (1, 3, 6, 12, 24)
+_HOUR = timedelta(hours=1)
 PATH = "/console/audit"
 SHOWN = 25
 USUAL = "24h"
@@ -52,7 +61,6 @@ PERIOD_CHOICES = [
 ]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("since", "until")
-
 # Filters without a field in the form, which keeps them as hidden fields.
 _KEPT = tuple(
     name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
@@ -86,12 +94,104 @@ _CHIP_NAMES = {
     "trace_id": "Trace",
     "tool": "Tool",
 }
-
-
 _NAMED = (
     "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
 )  # fmt: skip
 """Filters by ids, which are shown by name."""
+ACTIONS = (
+    "tool.call", "tools.list", "resource.read", "prompt.get", "mcp.initialize", "token.refused",
+    "credential.refused", "token.issue", "token.update", "token.rotate", "token.revoke", "token.pick_up",
+    "token.check", "grant.create", "grant.update", "grant.end", "policy.create", "policy.update",
+    "policy.publish", "policy.rollback", "policy.unpublish", "policy.end", "identity.create",
+    "identity.update", "identity.suspend", "identity.reinstate", "identity.offboard", "identity.erase",
+    "group.create", "group.update", "group.end", "group.add_member", "group.remove_member",
+    "group.change_members", "server.create", "server.update", "server.delete", "server.sync",
+    "server_credential.set", "server_credential.delete", "tool.update", "tool.approve", "approval.request",
+    "approval.approve", "approval.deny", "service_account.create", "service_account.sign_in", "administrator.sign_in",
+    "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
+    "break_glass.use",
+)  # fmt: skip
+"""Suggestions for the action filter, which accepts any text."""
+_MAX_TEXT_LENGTH = 2_000
+# Filters that the hourly counts support.
+_COUNTED_BY = frozenset({"since", "until", "action", "decision"})
+CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A time range with its count and geometry. ``refused`` is part of ``count``."""
+
+    since: datetime
+    until: datetime
+    count: int
+    refused: int
+    href: str
+    x: float
+    width: float
+    height: float
+    refused_height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The bars of a chart; ``most`` is the highest count."""
+
+    bars: list[Bar]
+    most: int
+    hours: int
+    is_complete: bool
+    """False if only the newest events are counted."""
+
+    @property
+    def count(self) -> int:
+        """The total count."""
+        return sum(bar.count for bar in self.bars)
+
+    @property
+    def refused(self) -> int:
+        """The total count of refusals."""
+        return sum(bar.refused for bar in self.bars)
+
+
+def build_chart(
+    stats: AuditStatsView,
+    address: Callable[[datetime, datetime], str],
+    *,
+    max_bars: int = 60,
+    refused_only: bool = False,
+) -> Chart:
+    """Build a chart of all counts or only of refusals; ``address`` returns the link for a time range."""
+    step = next((one for one in _BAR_HOURS if len(stats.hours) <= max_bars * one), _BAR_HOURS[-1])
+    parts = [stats.hours[start : start + step] for start in range(0, len(stats.hours), step)]
+    counted = [(part, *_bar_counts(part, refused_only)) for part in parts]
+    most = max((count for _, count, _ in counted), default=0)
+    wide = WIDTH / max(1, len(parts))
+    bars = [
+        Bar(
+            since=part[0].hour,
+            until=part[-1].hour + _HOUR,
+            count=count,
+            refused=refused,
+            href=address(part[0].hour, part[-1].hour + _HOUR),
+            x=round(n * wide + _BAR_GAP / 2, 2),
+            width=round(wide - _BAR_GAP, 2),
+            height=_bar_height(count, most),
+            refused_height=_bar_height(refused, most),
+        )
+        for n, (part, count, refused) in enumerate(counted)
+    ]
+    return Chart(bars, most, step, stats.is_complete)
+
+
+def _bar_counts(part: list[AuditHourCounts], refused_only: bool) -> tuple[int, int]:
+    refused = sum(hour.deny for hour in part)
+    return (refused if refused_only else sum(hour.count for hour in part)), refused
+
+
+def _bar_height(count: int, most: int) -> float:
+    """The height of a bar; at least two pixels for a count above zero."""
+    return 0 if not count else max(2, round(count / most * HEIGHT, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +314,6 @@ def _time(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
-ACTIONS = (
-    "tool.call", "tools.list", "resource.read", "prompt.get", "mcp.initialize", "token.refused",
-    "credential.refused", "token.issue", "token.update", "token.rotate", "token.revoke", "token.pick_up",
-    "token.check", "grant.create", "grant.update", "grant.end", "policy.create", "policy.update",
-    "policy.publish", "policy.rollback", "policy.unpublish", "policy.end", "identity.create",
-    "identity.update", "identity.suspend", "identity.reinstate", "identity.offboard", "identity.erase",
-    "group.create", "group.update", "group.end", "group.add_member", "group.remove_member",
-    "group.change_members", "server.create", "server.update", "server.delete", "server.sync",
-    "server_credential.set", "server_credential.delete", "tool.update", "tool.approve", "approval.request",
-    "approval.approve", "approval.deny", "service_account.create", "service_account.sign_in", "administrator.sign_in",
-    "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
-    "break_glass.use",
-)  # fmt: skip
-"""Suggestions for the action filter, which accepts any text."""
-_MAX_TEXT_LENGTH = 2_000
-
-
 def path_of(kind: str, id: str | None) -> str | None:
     """The page of an object; None if it has none."""
     room = ROOMS.get(kind)
@@ -260,14 +343,6 @@ def _text(value: Any) -> str:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…"
-
-
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-
-# Filters that the hourly counts support.
-_COUNTED_BY = frozenset({"since", "until", "action", "decision"})
-CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
 
 
 @router.get(PATH, operation_id="page_list_audit_events")

@@ -24,6 +24,8 @@ from app.features.tools.schemas import ToolQuery
 from app.http.authorization import Permission
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
 PRESETS = (7, 30, 90, 180, 365)
 """The offered lifetimes, in days."""
 _DEFAULT_DAYS = "90"
@@ -31,6 +33,10 @@ _NEVER, _ON, _AT = "never", "on", "at"
 _LISTS = ("server", "risk", "tool")
 _TEXTS = ("who", "servers", "labels", "tools", "expires", "expires_on", "expires_at", "begins_on", "reason")
 _FLAGS = ("resources", "prompts")
+_PRINCIPALS, _SERVERS, _TOOLS = 6, 10, 40
+NEW = f"{HOME}/new"
+# The form carries up to a thousand tool names and as many servers.
+_MAX_FORM_BYTES = 512 * 1024
 
 
 @dataclass(slots=True)
@@ -208,9 +214,6 @@ def _lines(labels: Mapping[str, str]) -> str:
     return "\n".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-_PRINCIPALS, _SERVERS, _TOOLS = 6, 10, 40
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An option: its value in the form, its name, and details that identify it."""
@@ -313,13 +316,6 @@ async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list
 
 def _span(days: int) -> str:
     return "1 year" if days == 365 else f"{days} days"
-
-
-NEW = f"{HOME}/new"
-
-# The form carries up to a thousand tool names and as many servers.
-_MAX_FORM_BYTES = 512 * 1024
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get(NEW, operation_id="page_new_grant")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from app.adapters.console.context import PageContext, may_open
 from app.adapters.console.menu import HOME, first_page
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.charts import Chart, build_chart
+from app.adapters.console.pages.audit import Chart, build_chart
 from app.features.approvals import service as approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
 from app.features.audit.schemas import AuditStatsQuery, AuditStatsView

@@ -1,4 +1,4 @@
-"""People and agents: the list, the forms, the page of one by subjects, and the links to identity providers."""
+"""People and agents: the list, the forms, the page of one by subjects, links to identity providers, and invitations."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -31,21 +31,43 @@ from app.features.identities.schemas import (
     ReceiptQuery,
     ScheduledOffboardingQuery,
 )
+from app.features.identity_providers import queries as providers
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
+from app.features.invitations import routes as invitations
+from app.features.invitations import service as invitation_service
+from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery
 from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
 from app.http.pagination import Page
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, IdentityId, format_id, parse_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, IdentityId, InvitationId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 
 Writer = Annotated[PageContext, may_open(Permission.IDENTITIES_WRITE)]
 Written = Annotated[Submission, may_submit(Permission.IDENTITIES_WRITE)]
 _DONE = {"erased": "The personal data was erased. The id and its audit events remain."}
 _FIELDS = ("user_name", "display_name", "email", "external_id")
+Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
+_SERVERS_A_PAGE = 10
+_IDENTITY_DONE = {
+    "made": "Created. Grant access next, then issue a token.",
+    "changed": "The changes are saved.",
+    "suspended": "Suspended. Every call is refused.",
+    "reinstated": "Reinstated. Revoked tokens stay revoked.",
+    "scheduled": "The offboarding is scheduled.",
+}
+_Read = Callable[[PageContext, IdentityView], Awaitable[dict[str, Any]]]
+# Signing in as an identity gives all of its grants, so links need the permission to grant.
+Granter = Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]
+Granted = Annotated[Submission, may_submit(Permission.GRANTS_WRITE)]
+_MAX_PROVIDERS = 200
+INVITATIONS = "/console/invitations"
+_INVITATION_DONE = {
+    "confirmed": "The account was linked. The person can sign in.",
+    "revoked": "The invitation was revoked. Its link no longer works.",
+}
 
 
 @router.get(IDENTITIES, operation_id="page_list_identities")
@@ -169,17 +191,6 @@ def _read_id(text: str) -> UUID | None:
         raise Malformed("The address names an invalid identity. Open the page again.") from None
 
 
-Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
-_SERVERS_A_PAGE = 10
-_IDENTITY_DONE = {
-    "made": "Created. Grant access next, then issue a token.",
-    "changed": "The changes are saved.",
-    "suspended": "Suspended. Every call is refused.",
-    "reinstated": "Reinstated. Revoked tokens stay revoked.",
-    "scheduled": "The offboarding is scheduled.",
-}
-
-
 async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
     """Agents, owner, groups and identity providers."""
     session, runtime = context.session, context.runtime
@@ -221,7 +232,6 @@ async def _activity(context: PageContext, it: IdentityView) -> dict[str, Any]:
     return {"events": found.items, **context.pager(found.next_cursor)}
 
 
-_Read = Callable[[PageContext, IdentityView], Awaitable[dict[str, Any]]]
 _TABS: dict[str, tuple[str, Permission, _Read]] = {
     "overview": ("Overview", Permission.IDENTITIES_READ, _overview),
     "access": ("Access", Permission.GRANTS_READ, _access),
@@ -320,12 +330,6 @@ def _first(found: Page[Any]) -> Any:
     return found.items[0] if found.items else None
 
 
-# Signing in as an identity gives all of its grants, so links need the permission to grant.
-Granter = Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]
-Granted = Annotated[Submission, may_submit(Permission.GRANTS_WRITE)]
-_MAX_PROVIDERS = 200
-
-
 @router.get(IDENTITIES + "/{identity_id}/links", operation_id="page_identity_links")
 async def show_links(context: Granter, identity_id: IdentityId) -> Response:
     """Show the links to identity providers, and the form for another one."""
@@ -369,3 +373,108 @@ async def _show_links(context: PageContext, id: UUID) -> Response:
         providers=[(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found.items],
         names={one.id: one.name for one in found.items},
     )  # fmt: skip
+
+
+@router.get(INVITATIONS, operation_id="page_list_invitations")
+async def show_invitations(context: Reader) -> Response:
+    """List invitations, newest first."""
+    query = context.query(InvitationQuery, limit=PAGE_SIZE)
+    found = await invitations.list_invitations(query, context.session, context.runtime)
+    return context.page(
+        "invitations/list.html", items=found.items, query=query,
+        names=await context.names([one.identity_id for one in found.items]),
+        is_filtered=bool(query.status or query.identity_id or query.provider_id),
+        done=_INVITATION_DONE, **context.pager(found.next_cursor),
+    )  # fmt: skip
+
+
+@router.get(f"{INVITATIONS}/new", operation_id="page_new_invitation")
+async def show_invite(context: Writer) -> Response:
+    """Show the form that invites a new or an existing person."""
+    return await _show_invite(context)
+
+
+@router.post(f"{INVITATIONS}/new", operation_id="page_create_invitation")
+async def invite(sent: Written) -> Response:
+    """Create an invitation and show its link, which only this response contains."""
+    async with sent.attempt():
+        body = validate(InvitationCreate, _invited(sent.form))
+        made = await invitation_service.create_invitation(
+            sent.session, sent.runtime.peppers, sent.caller, body, sent.runtime.clock, sent.request_id
+        )
+    if sent.problems:
+        return await _show_invite(sent)
+    it = await invitations.get_invitation(made.reading.row.id, sent.session, Response())
+    return sent.page(
+        "invitations/made.html", it=it, url=f"{sent.runtime.public_url}{PAGE}/{made.secret}",
+        names=await sent.names([it.identity_id]),
+    )  # fmt: skip
+
+
+@router.get(INVITATIONS + "/{invitation_id}", operation_id="page_show_invitation")
+async def show_invitation(context: Reader, invitation_id: InvitationId) -> Response:
+    """Show an invitation with the account that claimed it."""
+    return await _show_invitation(context, invitation_id)
+
+
+@router.post(INVITATIONS + "/{invitation_id}/confirm", operation_id="page_confirm_invitation")
+async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
+    """Link the account that claimed the invitation to the person."""
+    async with sent.attempt():
+        await invitation_service.confirm_invitation(
+            sent.session, sent.caller, invitation_id, sent.shown, sent.request_id
+        )
+    if sent.problems:
+        return await _show_invitation(sent, invitation_id)
+    return redirect(f"{INVITATIONS}?done=confirmed")
+
+
+@router.post(INVITATIONS + "/{invitation_id}/revoke", operation_id="page_revoke_invitation")
+async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
+    """Revoke an invitation."""
+    async with sent.attempt():
+        await invitation_service.revoke_invitation(
+            sent.session, sent.caller, invitation_id, sent.shown, sent.request_id
+        )
+    if sent.problems:
+        return await _show_invitation(sent, invitation_id)
+    return redirect(f"{INVITATIONS}?done=revoked")
+
+
+async def _show_invitation(context: PageContext, id: InvitationId) -> Response:
+    it = await invitations.get_invitation(id, context.session, Response())
+    provider = await providers.find(context.session, it.provider_id, ended=True)
+    return context.page(
+        "invitations/show.html", it=it,
+        path=f"{INVITATIONS}/{format_id(INVITATION, it.id)}", provider=provider.name if provider else "a provider",
+        names=await context.names([it.identity_id]),
+    )  # fmt: skip
+
+
+async def _show_invite(context: PageContext) -> Response:
+    typed = context.form or Form([("identity_id", context.param("identity_id"))])
+    who, id = None, typed.text("identity_id")
+    if id:
+        try:
+            who = await context.name(parse_id(IDENTITY, id))
+        except ValueError:
+            raise NotFound("There is no such page.") from None
+    return context.page(
+        "invitations/new.html", typed=typed, who=who,
+        providers=[
+            (format_id(IDENTITY_PROVIDER, one.id), one.name)
+            for one in await providers.browser_providers(context.session)
+        ],
+    )  # fmt: skip
+
+
+def _invited(form: Form) -> dict[str, Any]:
+    """The form's fields by the API's names."""
+    asked: dict[str, Any] = {
+        "provider_id": form.text("provider_id"),
+        form.text("by", "email"): form.text("value"),
+    }
+    if form.text("identity_id"):
+        return asked | {"identity_id": form.text("identity_id")}
+    person = {name: form.text(name) or None for name in ("user_name", "display_name")}
+    return asked | {"person": person}

@@ -1,21 +1,38 @@
-"""My access: a person's own tokens and their agents', what they reach, and pickup links."""
+"""A person's own access: their tokens, what they reach, access requests, pickup links, and connection tests."""
 
-from typing import Annotated
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from markupsafe import Markup
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import validate, whole_number
+from app.adapters.console.display import visible
+from app.adapters.console.forms import Form, Problems, validate, whole_number
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.pickups import describe_token, describe_tokens
+from app.adapters.console.pages.approvals import build_rows, gravest
+from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.pages.principals import format_name
+from app.db.change import Change
+from app.domain.errors import Conflict, Invalid, PreconditionFailed
 from app.features.access.reach_routes import list_own_access
 from app.features.access.reach_schemas import AccessQuery
-from app.features.approvals.queries import has_requestable
+from app.features.approvals.queries import has_requestable, require_requestable
+from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
+from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals
+from app.features.identities.schemas import IdentityView, OwnAgentQuery
+from app.features.me.routes import list_own_agents, list_requestable_servers
 from app.features.tokens import service
-from app.features.tokens.pickups import list_own_pickups
+from app.features.tokens.connection_check import CurrentChecks
+from app.features.tokens.pickups import list_own_pickups, open_pickup, take_pickup
 from app.features.tokens.schemas import (
+    PAGE,
+    ConnectionCheck,
+    ConnectionCheckRequest,
     PickupQuery,
     PickupView,
     TokenQuery,
@@ -25,9 +42,11 @@ from app.features.tokens.schemas import (
     TokenView,
     connect_settings,
 )
+from app.features.tokens.service import show_own_token, show_token
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT
-from app.lib.ids import TOKEN, TokenId, format_id
+from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
+from app.lib.ids import APPROVAL, IDENTITY, SERVER, TOKEN, PickupId, ServerId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -37,6 +56,21 @@ _FEW = 5
 _DONE = {"revoked": "The token was revoked. New calls with it are refused."}
 Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
 Writer = Annotated[Submission, may_submit(Permission.SELF_WRITE)]
+_REQUESTS = f"{MY_ACCESS}/request"
+_REQUEST = f"{_REQUESTS}/{{server_id}}"
+_REQUESTABLE = 10
+_EARLIER = 10
+_LIFETIMES = (7, 30, 90)
+_USUAL = "30"
+# The form names each selected tool, of which there can be some hundred.
+_MAX_FORM_BYTES = 256 * 1024
+MAX_LINES = 12
+"""The maximum number of scope entries that are described."""
+_OWN_TEST = MY_ACCESS + "/tokens/{token_id}/check"
+_ANY_TEST = "/console/tokens/{token_id}/check"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC")
+_TIME_TAG = r'<time datetime="\1T\2Z" title="\1 \2 UTC">\1 \2 UTC</time>'
+Tester = Annotated[PageContext, may_open(Permission.SELF_WRITE)]
 
 
 @router.get(MY_ACCESS, operation_id="page_my_access")
@@ -68,7 +102,7 @@ async def show_reach(context: Reader) -> Response:
 
 
 @router.get(_TOKEN, operation_id="page_my_token")
-async def show_own_token(context: Reader, token_id: TokenId) -> Response:
+async def show_my_token(context: Reader, token_id: TokenId) -> Response:
     """Show one of one's own tokens, and how to connect with it."""
     token = await _own(context, token_id)
     waiting = await _waiting(context)
@@ -143,3 +177,221 @@ async def _waiting(context: PageContext) -> dict[UUID, PickupView]:
         context.session, context.caller, PickupQuery(limit=MAXIMUM_LIMIT), context.runtime
     )
     return {link.token_id: link for link in found.items}
+
+
+@router.get(_REQUESTS, operation_id="page_request_access")
+async def show_requestable(context: Reader) -> Response:
+    """List the servers that can be requested, and earlier requests."""
+    query = context.query(RequestableQuery, limit=_REQUESTABLE)
+    found = await list_requestable_servers(query, context.session, context.runtime)
+    servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
+    return context.page(
+        "my_access/request.html",
+        servers=servers,
+        q=query.q,
+        asked=await _asked_before(context),
+        **context.pager(found.next_cursor),
+    )
+
+
+@router.get(_REQUEST, operation_id="page_request_server")
+async def show_request(context: Reader, server_id: ServerId) -> Response:
+    """Show the form that requests access to a server."""
+    return await _show_request(context, await require_requestable(context.session, server_id))
+
+
+@router.post(_REQUEST, operation_id="page_send_request")
+async def send_request(
+    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE, max_bytes=_MAX_FORM_BYTES)],
+    server_id: ServerId,
+) -> Response:
+    """Create the request, which then appears in the approvers' list."""
+    server = await require_requestable(sent.session, server_id)
+    async with sent.attempt():
+        body = validate(AccessRequest, _requested(sent.form, server, sent.change.now))
+        row = await ask_for_access(sent.change, body)
+    if sent.problems:
+        return await _show_request(sent, server)
+    return redirect(f"/console/approvals/{format_id(APPROVAL, row.id)}")
+
+
+def _requested(form: Form, server: RequestableServer, now: datetime) -> dict[str, Any]:
+    """The form's fields by the API's names. Raises ``Invalid`` if no day was chosen."""
+    tools: dict[str, Any] = {"kind": "names", "names": form.texts("tool")}
+    if form.text("which") == "all":
+        tools = {"kind": "all"}
+    elif form.text("which") == "read":
+        tools = {"kind": "risk", "risk": ["read"]}
+    return {
+        "kind": "access",
+        "server": format_id(SERVER, server.id),
+        "tools": tools,
+        "expires_at": _requested_end(form, now),
+        "reason": form.text("reason"),
+        "identity_id": form.text("identity_id") or None,
+    }
+
+
+def _requested_end(form: Form, now: datetime) -> datetime:
+    lasts = form.text("lasts")
+    if lasts in {str(days) for days in _LIFETIMES}:
+        return now + timedelta(days=int(lasts))
+    try:
+        end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+    except ValueError:
+        raise Invalid.field("/expires_at", "date", "Choose a day.") from None
+    latest = now + MAX_DURATION
+    # On the last possible day, access ends at the maximum lifetime.
+    return min(end, latest) if end.date() == latest.date() else end
+
+
+async def _show_request(context: PageContext, server: RequestableServer) -> Response:
+    now = context.now
+    form = context.form or Form([("which", "names"), ("lasts", _USUAL)])
+    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
+    return context.page(
+        "my_access/request_form.html",
+        server=server,
+        agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
+        presets=[(days, now + timedelta(days=days)) for days in _LIFETIMES],
+        soonest=f"{now:%Y-%m-%d}",
+        latest=f"{now + MAX_DURATION:%Y-%m-%d}",
+        typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
+        ticked=set(form.texts("tool")),
+        reason=form.raw("reason"),
+    )
+
+
+async def _asked_before(context: PageContext) -> list[Any]:
+    """The latest requests of the viewer and their agents."""
+    me = context.caller.identity_id
+    if me is None:
+        return []
+    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT))
+    query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
+    found = await list_approvals(context.session, context.caller, query, context.runtime)
+    return await build_rows(context.session, found.items)
+
+
+async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityView]:
+    return (await list_own_agents(query, context.caller, context.session, context.runtime)).items
+
+
+@router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
+async def show_pickup(
+    context: Annotated[PageContext, may_open(Permission.SELF_READ)], pickup_id: PickupId
+) -> Response:
+    """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
+    return await _show_pickup(context, pickup_id)
+
+
+@router.post(f"{PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
+async def take(
+    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE)], pickup_id: PickupId
+) -> Response:
+    """Create the secret and show it, which only this response does."""
+    try:
+        token_id, secret = await take_pickup(sent.change, pickup_id, sent.shown, sent.runtime.peppers)
+    except (Conflict, PreconditionFailed) as refused:
+        sent.problems = Problems(refused)
+        return await _show_pickup(sent, pickup_id)
+    token = await show_token(sent.session, token_id)
+    connect, about = connect_settings(sent.runtime.public_url), await describe_token(sent, token)
+    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
+
+
+async def _show_pickup(context: PageContext, pickup_id: PickupId) -> Response:
+    change = Change(context.session, context.caller, context.request_id, context.now)
+    own = await open_pickup(change, pickup_id, context.runtime)
+    return context.page(
+        "pickups/pickup.html",
+        it=own.pickup,
+        refused=context.problems.summary or None,
+        **await describe_token(context, own.token),
+    )
+
+
+async def describe_token(context: PageContext, token: TokenView) -> dict[str, Any]:
+    """Describe a token's owner and scope; ``agent`` is None for the viewer's own token."""
+    return (await describe_tokens(context, [token]))[0]
+
+
+async def describe_tokens(context: PageContext, tokens: Sequence[TokenView]) -> list[dict[str, Any]]:
+    """Describe several tokens with one query for all names."""
+    named = {id for token in tokens for _, id in servers_named_by_scope(token.scope, "")}
+    names = await context.names(named | {token.identity_id for token in tokens})
+    me = context.caller.identity_id
+    agents = [None if one.identity_id == me else names.get(one.identity_id, "an agent") for one in tokens]
+    return [
+        {"token": token, "agent": agent, "scope": _describe_scope(token.scope, agent is None, names)}
+        for token, agent in zip(tokens, agents, strict=True)
+    ]
+
+
+def _describe_scope(scope: TokenScopeModel, own: bool, names: Mapping[UUID, str]) -> list[str]:
+    """Describe a scope, one line for each entry, addressed to the token's holder."""
+    if isinstance(scope, GrantsScopeModel):
+        return [f"all that {'your' if own else 'its'} grants allow, now and later"]
+    lines = [describe_access(entry, names) for entry in scope.entries[:MAX_LINES]]
+    if len(scope.entries) > MAX_LINES:
+        lines.append(f"and {len(scope.entries) - MAX_LINES} more entries")
+    return lines or ["nothing"]
+
+
+@router.get(_OWN_TEST, operation_id="page_test_own_token")
+async def show_own(context: Tester, token_id: TokenId) -> Response:
+    """Show the form that tests a token of one's own."""
+    return _show_test(context, await show_own_token(context.session, context.caller, token_id), own=True)
+
+
+@router.post(_OWN_TEST, operation_id="page_check_own_token")
+async def check_own(sent: Writer, token_id: TokenId, checks: CurrentChecks) -> Response:
+    """Show the test's result. A POST, since the test sends requests to servers."""
+    return await _test(sent, await show_own_token(sent.session, sent.caller, token_id), checks, own=True)
+
+
+@router.get(_ANY_TEST, operation_id="page_test_token")
+async def show_any(
+    context: Annotated[PageContext, may_open(Permission.TOKENS_READ)], token_id: TokenId
+) -> Response:
+    """Show the form that tests any token."""
+    return _show_test(context, await show_token(context.session, token_id), own=False)
+
+
+@router.post(_ANY_TEST, operation_id="page_check_token")
+async def check_any(
+    sent: Annotated[Submission, may_submit(Permission.TOKENS_READ)], token_id: TokenId, checks: CurrentChecks
+) -> Response:
+    """Show the result of testing any token."""
+    return await _test(sent, await show_token(sent.session, token_id), checks, own=False)
+
+
+async def _test(sent: Submission, token: TokenView, checks: CurrentChecks, *, own: bool) -> Response:
+    wanted = {"secret": sent.form.text("secret") or None, "server_ids": sent.form.texts("server_ids")}
+    try:
+        body = validate(ConnectionCheckRequest, wanted)
+    except Invalid as error:
+        sent.problems = Problems(error)
+        return _show_test(sent, token, own=own)
+    found = await checks.run(sent.change, token.id, body, sent.runtime, sent.snapshot, sent.request)
+    return _show_test(sent, token, own=own, found=found)
+
+
+def _with_times(text: str) -> Markup:
+    """A step's text with its times as ``<time>`` elements, which a script converts to local time."""
+    # The text is escaped, and a time consists of digits.
+    return Markup(_TIME.sub(_TIME_TAG, str(visible(text))))  # noqa: S704
+
+
+def _show_test(
+    context: PageContext, token: TokenView, *, own: bool, found: ConnectionCheck | None = None
+) -> Response:
+    id = format_id(TOKEN, token.id)
+    return context.page(
+        "connection/page.html",
+        token=token,
+        action=(_OWN_TEST if own else _ANY_TEST).format(token_id=id),
+        back=MY_ACCESS if own else f"/console/tokens/{id}",
+        check=found,
+        with_times=_with_times,
+    )

@@ -46,12 +46,17 @@ from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-
 Offboarder = Annotated[PageContext, may_open(Permission.IDENTITIES_OFFBOARD)]
 Eraser = Annotated[PageContext, may_open(Permission.IDENTITIES_ERASE)]
 RECEIPTS = "/console/offboarding-receipts"
 _PREVIEW = "a preview"
 _NAMED = 20
+SCHEDULED = "/console/scheduled-offboardings"
+Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
+_DONE = {"cancelled": "The scheduled offboarding was cancelled."}
+# The page shows at most this many entries of each list; the signed receipt has all.
+_LISTED = 200
+_ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
 
 
 @router.get(IDENTITIES + "/{identity_id}/offboard", operation_id="page_offboard_identity")
@@ -165,15 +170,6 @@ def _show_erase(context: PageContext, it: IdentityView) -> Response:
     return context.page(
         "offboarding/erase.html", it=it, who=format_name(it), confirmation_text=confirmation_text(it)
     )
-
-
-SCHEDULED = "/console/scheduled-offboardings"
-Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
-_DONE = {"cancelled": "The scheduled offboarding was cancelled."}
-
-# The page shows at most this many entries of each list; the signed receipt has all.
-_LISTED = 200
-_ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
 
 
 @router.get(RECEIPTS, operation_id="page_list_receipts")

@@ -36,13 +36,29 @@ from app.http.authorization import Permission
 from app.http.requests import BODY_LIMIT
 from app.lib.ids import PolicyId
 
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
 HOME = "/console/policies"
 NEW = f"{HOME}/new"
 SPANS = (1, 7, 14, MAX_WINDOW.days)
 """The offered numbers of days whose calls are replayed."""
 _SHOWN = 50
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
 CanWrite = Annotated[Submission, may_submit(Permission.POLICIES_WRITE, max_bytes=BODY_LIMIT)]
+_PAGE = 25
+_LOOK_BACK = timedelta(days=30)
+_DONE = {
+    "created": "The draft was saved. It decides nothing until you publish it.",
+    "saved": "The draft was saved. The published version stays in force.",
+    "published": "The policy was published. It decides every new call.",
+    "unpublished": "The policy was unpublished and decides no calls. The draft and the versions remain.",
+    "rolled-back": "The earlier version is in force again, under a new number.",
+    "ended": "The policy was deleted. It decides no calls.",
+    "same": "Nothing was changed, since this version is already in force.",
+}
+CanRead = Annotated[PageContext, may_open(Permission.POLICIES_READ)]
+Writer = Annotated[PageContext, may_open(Permission.POLICIES_WRITE)]
+Sent = Annotated[Submission, may_submit(Permission.POLICIES_WRITE)]
+Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
 @router.get(NEW, operation_id="page_new_policy")
@@ -164,20 +180,6 @@ async def show_editor(
     )
 
 
-_PAGE = 25
-_LOOK_BACK = timedelta(days=30)
-_DONE = {
-    "created": "The draft was saved. It decides nothing until you publish it.",
-    "saved": "The draft was saved. The published version stays in force.",
-    "published": "The policy was published. It decides every new call.",
-    "unpublished": "The policy was unpublished and decides no calls. The draft and the versions remain.",
-    "rolled-back": "The earlier version is in force again, under a new number.",
-    "ended": "The policy was deleted. It decides no calls.",
-    "same": "Nothing was changed, since this version is already in force.",
-}
-CanRead = Annotated[PageContext, may_open(Permission.POLICIES_READ)]
-
-
 def audit_start(context: PageContext) -> str:
     """The start time of links into the audit log; empty for a viewer who may not read it."""
     if not context.may("audit.read"):
@@ -264,11 +266,6 @@ async def versions_page(context: CanRead, policy_id: PolicyId) -> Response:
         since=audit_start(context),
         **context.pager(found.next_cursor),
     )
-
-
-Writer = Annotated[PageContext, may_open(Permission.POLICIES_WRITE)]
-Sent = Annotated[Submission, may_submit(Permission.POLICIES_WRITE)]
-Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
 @router.get(f"{HOME}/{{policy_id}}/publish", operation_id="page_ask_publish_policy")

@@ -44,6 +44,18 @@ forbid (
   resource == Tool::"server/tool"
 );
 """
+_OFFERED = 50
+# Not asked for, since the tool's schema determines it.
+_INFERRED = frozenset({"type"})
+_LABELS = {
+    "group_id": "Only for the group",
+    "server": "Server",
+    "tool": "Tool",
+    "reason": "Message for refused callers",
+    "from_hour": "From hour",
+    "to_hour": "To hour",
+    "also_unknown": "Include tools whose risk is unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,21 +208,6 @@ def _place(text: str) -> str:
     except json.JSONDecodeError as error:
         return f"it is invalid JSON at line {error.lineno}, column {error.colno}"
     return "it has a duplicate member or a number out of range"
-
-
-_OFFERED = 50
-
-# Not asked for, since the tool's schema determines it.
-_INFERRED = frozenset({"type"})
-_LABELS = {
-    "group_id": "Only for the group",
-    "server": "Server",
-    "tool": "Tool",
-    "reason": "Message for refused callers",
-    "from_hour": "From hour",
-    "to_hour": "To hour",
-    "also_unknown": "Include tools whose risk is unknown",
-}
 
 
 @dataclass(frozen=True, slots=True)

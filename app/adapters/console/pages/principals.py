@@ -9,8 +9,8 @@ from uuid import UUID
 from markupsafe import escape
 
 from app.adapters.console.context import PageContext
+from app.adapters.console.display import visible
 from app.adapters.console.forms import validate
-from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
@@ -25,6 +25,10 @@ from app.models.identities import Identity
 MAX_FOUND = 50
 MAX_SEARCH_LENGTH = 200
 """The maximum length of a search text, in characters."""
+IDENTITIES = "/console/identities"
+ERASED = "an erased identity"
+PAGE_SIZE = 25
+_FOUND = 8
 
 
 async def find_principals(
@@ -56,12 +60,6 @@ async def find_server(context: PageContext, text: str) -> ServerView | None:
         ).items:
             return one
     return next(iter(await find_servers(context, text, limit=1)), None)
-
-
-IDENTITIES = "/console/identities"
-ERASED = "an erased identity"
-PAGE_SIZE = 25
-_FOUND = 8
 
 
 class _Asked(Strict):

@@ -49,7 +49,6 @@ from app.lib.ids import TOKEN, PickupId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-
 LIST = "/console/tokens"
 SHOWN = 25
 MAX_HOLDERS = 50
@@ -65,6 +64,9 @@ _DONE = {
     "cancelled": "The pickup link was cancelled.",
 }
 CanRead = Annotated[PageContext, may_open(Permission.TOKENS_READ)]
+OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
+_MAX_NAMED = 10
+CanRevoke = Annotated[PageContext, may_open(Permission.TOKENS_REVOKE)]
 
 
 @router.get(LIST, operation_id="page_list_tokens")
@@ -170,11 +172,6 @@ async def _last_refusal(context: PageContext, token_id: UUID) -> AuditEventView 
     query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
     found = await reading.list_events(context.session, context.runtime, query)
     return next(iter(found.items), None)
-
-
-OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
-_MAX_NAMED = 10
-CanRevoke = Annotated[PageContext, may_open(Permission.TOKENS_REVOKE)]
 
 
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import visible
 from app.adapters.console.forms import validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.servers import path_of as path_of_server
 from app.adapters.console.pages.servers import why_waiting
-from app.adapters.console.visible import visible
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import MomentQuery
 from app.features.audit import reading
@@ -33,6 +33,8 @@ from app.http.pagination import Page
 from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
 from app.models.servers import Server, Tool
 
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
 # Longer texts are escaped in a thread, so as not to block the event loop.
 _MAX_INLINE_TEXT = 2_000
 _HINTS = {
@@ -44,6 +46,20 @@ _HINTS = {
     ("idempotentHint", False): "claims that repeating a call has a further effect",
     ("openWorldHint", True): "claims to reach systems outside of the server",
     ("openWorldHint", False): "claims to stay within the server",
+}
+LIST = "/console/tools"
+_TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
+_UNUSED_DAYS = 60
+_CALLS_PERIOD = timedelta(days=7)
+Reader = Annotated[PageContext, may_open(Permission.TOOLS_READ)]
+Writer = Annotated[PageContext, may_open(Permission.TOOLS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.TOOLS_WRITE)]
+_DONE = {
+    "approved": "The definition was approved. Callers with access can call the tool.",
+    "risk": "The risk was set.",
+    "held": "The tool was put on hold. It is hidden and calls to it are refused.",
+    "released": "The tool was released. Callers with access can call it again.",
+    "removed": "The tool was removed. If a sync finds it again, it needs approval.",
 }
 
 
@@ -128,25 +144,6 @@ def _type(schema: Any) -> str:
 def _text(schema: Any, member: str) -> str:
     text = schema.get(member) if isinstance(schema, Mapping) else None
     return text if isinstance(text, str) else ""
-
-
-LIST = "/console/tools"
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-
-_TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
-_UNUSED_DAYS = 60
-_CALLS_PERIOD = timedelta(days=7)
-Reader = Annotated[PageContext, may_open(Permission.TOOLS_READ)]
-Writer = Annotated[PageContext, may_open(Permission.TOOLS_WRITE)]
-Written = Annotated[Submission, may_submit(Permission.TOOLS_WRITE)]
-_DONE = {
-    "approved": "The definition was approved. Callers with access can call the tool.",
-    "risk": "The risk was set.",
-    "held": "The tool was put on hold. It is hidden and calls to it are refused.",
-    "released": "The tool was released. Callers with access can call it again.",
-    "removed": "The tool was removed. If a sync finds it again, it needs approval.",
-}
 
 
 def path_of(tool_id: UUID) -> str:
