@@ -1,7 +1,7 @@
 """Fetching and parsing of providers' metadata and key sets."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,7 +11,13 @@ from joserfc.util import urlsafe_b64decode
 
 from app.crypto.jwt import Key, ProviderFault
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
-from app.outbound.http import ForbiddenUrl, OutboundResponse, Timeouts, UpstreamError, origin_of
+from app.outbound.http import (
+    ForbiddenUrl,
+    OutboundClient,
+    Timeouts,
+    UpstreamError,
+    origin_of,
+)
 
 TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
 _WITHIN_S = 10.0
@@ -21,7 +27,6 @@ _MAX_KEYS = 100
 _RSA_BITS = range(2048, 8192 + 1)
 # Private parts that were published by mistake are ignored; shared secrets are never used.
 _PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
-_OK = frozenset({200})
 _T = TypeVar("_T")
 
 
@@ -38,17 +43,23 @@ async def ask_provider(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T
         raise ProviderFault(error.message) from None
 
 
-async def read_object(
-    response: OutboundResponse, statuses: frozenset[int] = _OK, max_bytes: int = _MAX_BYTES
+async def request_object(
+    client: OutboundClient,
+    method: str,
+    url: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    body: bytes = b"",
 ) -> JsonObject:
-    """The JSON object in a response with one of these statuses. Raises ``ProviderFault`` and ``UpstreamError``."""
-    good = response.status in statuses
-    body = await response.read(max_bytes) if good else b""
+    """Request a JSON object. Raises ``ProviderFault`` and ``UpstreamError``."""
+    headers = [(b"accept", b"application/json"), *headers]
+    response = await client.request(method, url, headers, body, timeouts=TIMEOUTS)
+    good = response.status == 200
+    content = await response.read(_MAX_BYTES) if good else b""
     response.close()
     if not good:
         raise ProviderFault(f"it answers {response.status}")
     try:
-        document = loads(body)
+        document = loads(content)
     except StrictJsonError:
         raise ProviderFault("it does not answer with JSON") from None
     if not isinstance(document, dict):
@@ -61,6 +72,17 @@ def usable_keys(entries: object) -> tuple[Key, ...]:
     if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise ProviderFault("its key set cannot be read")
     return tuple(key for entry in entries if (key := _import_key(entry)) is not None)
+
+
+def safe_url(issuer: str, document: JsonObject, name: str) -> str | None:
+    """The URL of this name in a provider's metadata, if any. Raises ``ProviderFault`` for one that is not safe.
+
+    Plain HTTP would let an attacker on the path replace what is fetched; a provider on loopback may use it.
+    """
+    url = document.get(name)
+    if url is None or (isinstance(url, str) and is_safe(issuer, url)):
+        return url
+    raise ProviderFault(f"its {name} is not at an https address")
 
 
 def is_safe(issuer: str, url: str) -> bool:

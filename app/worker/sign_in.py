@@ -20,7 +20,6 @@ from app.domain.errors import Conflict
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.browser_sessions import Lifetimes
-from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret
@@ -84,7 +83,7 @@ def authenticators(
     bearers = service_account_reader(authenticate_bearer, peppers)
     # Some clients can only store one static bearer.
     secrets = service_account_reader(authenticate_secret, peppers)
-    access_tokens = AccessTokens(sessions, keys, sign_in)
+    access_tokens = AccessTokens(sessions, keys)
     ours: dict[str, BearerReader] = {API_BEARER: bearers, BREAK_GLASS: break_glass.read_bearer}
     machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: secrets}
     return ApiAuthenticator(ours, access_tokens), ApiAuthenticator(machines, access_tokens)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from app.features.identity_providers.schemas import Provider
 from app.lib.logs import ThrottledReasons
 from app.lib.strict_json import JsonObject
 from app.outbound.http import Origin, OutboundClient, origin_of
-from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usable_keys
+from app.outbound.jwks import ask_provider, request_object, safe_url, usable_keys
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
@@ -79,56 +79,42 @@ class Publications:
 
         Never repeated: providers treat a second use of a code as theft.
         """
-        return await ask_provider(self._redeem(issuer, url, form, basic))
+        headers = [(b"content-type", _FORM)]
+        if basic is not None:
+            headers.append((b"authorization", b"Basic " + basic.encode("ascii")))
+        return await ask_provider(
+            self._request(issuer, "POST", url, headers, urlencode(form).encode("ascii"))
+        )
 
     async def _keys_of(self, issuer: str) -> tuple[Key, ...]:
-        published = await self._get(issuer, _keys_url(issuer, await self._document_of(issuer)))
-        return usable_keys(published.get("keys"))
+        url = safe_url(issuer, await self._document_of(issuer), "jwks_uri")
+        if url is None:
+            raise ProviderFault("its discovery document names no keys")
+        return usable_keys((await self._request(issuer, "GET", url)).get("keys"))
 
     async def _document_of(self, issuer: str) -> JsonObject:
-        document = await self._get(issuer, issuer.rstrip("/") + DISCOVERY_PATH)
+        document = await self._request(issuer, "GET", issuer.rstrip("/") + DISCOVERY_PATH)
         # OpenID Connect Discovery section 4.3: otherwise one provider could impersonate another.
         if document.get("issuer") != issuer:
             raise ProviderFault("its discovery document names another issuer")
         return document
 
-    async def _redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
-        headers = [(b"accept", b"application/json"), (b"content-type", _FORM)]
-        if basic is not None:
-            headers.append((b"authorization", b"Basic " + basic.encode("ascii")))
-        body = urlencode(form).encode("ascii")
-        response = await self._client_of(issuer, url).request("POST", url, headers, body, timeouts=TIMEOUTS)
-        return await read_object(response)
-
-    async def _get(self, issuer: str, url: str) -> JsonObject:
-        headers = [(b"accept", b"application/json")]
-        return await read_object(
-            await self._client_of(issuer, url).request("GET", url, headers, timeouts=TIMEOUTS)
-        )
-
-    def _client_of(self, issuer: str, url: str) -> OutboundClient:
+    async def _request(
+        self,
+        issuer: str,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+    ) -> JsonObject:
         own = self._own if origin_of(url) == origin_of(issuer) == self._own_origin else None
-        return own or self._guarded
-
-
-def _keys_url(issuer: str, document: JsonObject) -> str:
-    url = document.get("jwks_uri")
-    if not isinstance(url, str):
-        raise ProviderFault("its discovery document names no keys")
-    # Plain HTTP would let an attacker on the path replace the keys; a provider on loopback may use it.
-    if not is_safe(issuer, url):
-        raise ProviderFault("its keys are not at an https address")
-    return url
+        return await request_object(own or self._guarded, method, url, headers, body)
 
 
 def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
-    found: dict[str, str | None] = {}
-    for name in ("authorization_endpoint", "token_endpoint", "end_session_endpoint"):
-        url = document.get(name)
-        if url is not None and not (isinstance(url, str) and is_safe(issuer, url)):
-            raise ProviderFault(f"its {name} is not at an https address")
-        found[name] = url
-    authorization, token = found["authorization_endpoint"], found["token_endpoint"]
+    authorization, token, end_session = (
+        safe_url(issuer, document, f"{name}_endpoint") for name in ("authorization", "token", "end_session")
+    )
     if authorization is None or token is None:
         raise ProviderFault("its discovery document does not say where people sign in")
     methods = document.get("token_endpoint_auth_methods_supported")
@@ -136,7 +122,7 @@ def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
     return Endpoints(
         authorization,
         token,
-        found["end_session_endpoint"],
+        end_session,
         names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         wants_secret_in_form=isinstance(methods, list)
         and "client_secret_basic" not in methods

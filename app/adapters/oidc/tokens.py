@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Request
 from joserfc.errors import JoseError
@@ -29,6 +29,7 @@ from app.crypto.jwt import (
 )
 from app.features.administrators.browser_sessions import SignedOut
 from app.features.administrators.claims import ClaimsMismatch
+from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import unauthenticated
@@ -214,18 +215,6 @@ FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """Finds the active provider with exactly this issuer, and the database's time."""
 
 
-class SignIn(Protocol):
-    """Finds the caller for the claims of a verified token. Raises ``Unauthenticated`` and ``Forbidden``."""
-
-    def __call__(
-        self,
-        sessions: async_sessionmaker[AsyncSession],
-        provider: Provider,
-        claims: Mapping[str, Any],
-        request_id: str | None,
-    ) -> Awaitable[Caller]: ...
-
-
 class Verifier:
     """Verifies access tokens. The provider is read for each token, so that disabling it takes effect immediately."""
 
@@ -257,12 +246,9 @@ class Verifier:
 class AccessTokens:
     """Implements ``http.authorization.BearerReader`` for the access tokens of the registered providers."""
 
-    def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys[str], sign_in: SignIn
-    ) -> None:
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys[str]) -> None:
         self._sessions = sessions
         self._verifier = Verifier(finder(sessions), keys)
-        self._sign_in = sign_in
         self._reasons = ThrottledReasons("an access token")
 
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
@@ -274,7 +260,7 @@ class AccessTokens:
             self._reasons.say(refusal.reason, request_id)
             raise unauthenticated() from None
         try:
-            return await self._sign_in(self._sessions, provider, claims, request_id)
+            return await sign_in(self._sessions, provider, claims, request_id)
         except ClaimsMismatch as refusal:
             self._reasons.say(refusal.reason, request_id)
             raise

@@ -7,7 +7,7 @@ pages neither repeats nor hides any.
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -73,88 +73,6 @@ class Place:
     value: Any
     rank: int
     id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPage:
-    """The positions of a page, the total count, and the cursors of the next and previous page."""
-
-    places: Sequence[Place]
-    total: int | None
-    next: Any = None
-    previous: Any = None
-
-
-async def find_page(
-    session: AsyncSession, sources: Sequence[Source], wanted: SearchRequest[Any], position: Any
-) -> FoundPage:
-    """Find a page of a search. With a cursor, the total is not counted.
-
-    Raises ``InvalidFilterException`` and ``InvalidCursorException``.
-    """
-    order = _Order(sources, wanted)
-    if wanted.cursor is None:
-        total = int(await session.scalar(select(func.count()).select_from(order.found)) or 0)
-        start = min((wanted.start_index or 1) - 1, MAX_OFFSET)
-        if wanted.count == 0 or start >= total:
-            return FoundPage([], total)
-        page = order.sorted().offset(start).limit(wanted.count)
-        return FoundPage([_place(row) for row in await session.execute(page)], total)
-    if wanted.count == 0:
-        return FoundPage([], None)
-    return await _page_at(session, order, wanted.count, position)
-
-
-async def _page_at(session: AsyncSession, order: "_Order", count: int | None, position: Any) -> FoundPage:
-    back, anchor = (False, None) if position is None else order.read(position)
-    query = order.sorted(back=back)
-    if anchor is not None:
-        query = query.where(order.beyond(anchor, back=back))
-    if count is not None:
-        query = query.limit(count + 1)
-    places = [_place(row) for row in await session.execute(query)]
-    more = count is not None and len(places) > count
-    places = places[:count]
-    if not places:
-        return FoundPage([], None)
-    behind = anchor is not None and await _has_more(session, order, places[0], back=not back)
-    if back:
-        places.reverse()
-        more, behind = behind, more
-    return FoundPage(
-        places,
-        None,
-        next=_position("next", places[-1]) if more else None,
-        previous=_position("previous", places[0]) if behind else None,
-    )
-
-
-async def _has_more(session: AsyncSession, order: "_Order", place: Place, *, back: bool) -> bool:
-    beyond = order.sorted().order_by(None).where(order.beyond(place, back=back))
-    return bool(await session.scalar(select(beyond.exists())))
-
-
-def shortened(found: FoundPage, kept: int, wanted: SearchRequest[Any], position: Any) -> FoundPage:
-    """Reduce a page to ``kept`` resources, and adapt its cursors."""
-    if kept >= len(found.places):
-        return found
-    if wanted.cursor is None:
-        return replace(found, places=found.places[:kept])
-    if position is not None and position["d"] == "previous":
-        places = found.places[-kept:]
-        return replace(found, places=places, previous=_position("previous", places[0]))
-    places = found.places[:kept]
-    return replace(found, places=places, next=_position("next", places[-1]))
-
-
-def _position(direction: str, place: Place) -> dict[str, Any]:
-    """A cursor as JSON."""
-    value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
-    return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
-
-
-def _place(row: Any) -> Place:
-    return Place(row.value, row.rank, row.id)
 
 
 class _Order:
@@ -267,32 +185,60 @@ def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
 
 
 async def search(
-    work: Work, resource_types: list[ResourceType], search_request: SearchRequest[Any], position: Any
+    work: Work, resource_types: list[ResourceType], wanted: SearchRequest[Any], position: Any
 ) -> SearchPage:
-    """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``.
+    """Find a page by index or, if ``wanted.cursor`` is not None, from ``position``. With a cursor, the total is not
+    counted.
 
     Raises ``InvalidFilterException`` and ``InvalidCursorException``.
     """
-    sources = [source_of(resource_type, work.provider_id) for resource_type in resource_types]
-    found = await find_page(work.session, sources, search_request, position)
-    kept = await _count_fitting(
-        work, found.places, search_request, back=bool(position) and position["d"] == "previous"
+    order = _Order([source_of(resource_type, work.provider_id) for resource_type in resource_types], wanted)
+    back, anchor = (False, None) if position is None else order.read(position)
+    query, total = order.sorted(back=back), None
+    if wanted.cursor is None:
+        total = int(await work.session.scalar(select(func.count()).select_from(order.found)) or 0)
+        query = query.offset(min((wanted.start_index or 1) - 1, MAX_OFFSET))
+    elif anchor is not None:
+        query = query.where(order.beyond(anchor, back=back))
+    if wanted.count is not None:
+        query = query.limit(wanted.count + 1)
+    rows = [] if wanted.count == 0 else await work.session.execute(query)
+    places = [Place(row.value, row.rank, row.id) for row in rows]
+    page = places[: await _count_fitting(work, places[: wanted.count], wanted)]
+    if wanted.cursor is None or not page:
+        return SearchPage(total, await _load(work, page, wanted))
+    ahead = len(page) < len(places)
+    behind = anchor is not None and await _has_more(work.session, order, page[0], back=not back)
+    if back:
+        page.reverse()
+        ahead, behind = behind, ahead
+    return SearchPage(
+        total,
+        await _load(work, page, wanted),
+        next=_position("next", page[-1]) if ahead else None,
+        previous=_position("previous", page[0]) if behind else None,
     )
-    found = shortened(found, kept, search_request, position)
-    resources = await _load(work, found.places, search_request)
-    return SearchPage(found.total, resources, found.next, found.previous)
 
 
-async def _count_fitting(
-    work: Work, places: Sequence[Place], wanted: SearchRequest[Any], *, back: bool
-) -> int:
-    """How many of these can be returned with all their members; at least one."""
+async def _has_more(session: AsyncSession, order: "_Order", place: Place, *, back: bool) -> bool:
+    beyond = order.sorted().order_by(None).where(order.beyond(place, back=back))
+    return bool(await session.scalar(select(beyond.exists())))
+
+
+def _position(direction: str, place: Place) -> dict[str, Any]:
+    """A cursor as JSON."""
+    value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
+    return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
+
+
+async def _count_fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> int:
+    """How many of these, from the first on, can be returned with all their members; at least one."""
     ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
     if not ids or not groups.shows_members(wanted):
         return len(places)
     counts = await groups.count_members(work, ids)
     members = 0
-    for kept, place in enumerate(reversed(places) if back else places):
+    for kept, place in enumerate(places):
         members += counts.get(place.id, 0)
         if members > MAX_MEMBERS and kept > 0:
             return kept

@@ -1,11 +1,11 @@
 """Queries of identity providers, and the conversion of a row to a ``Provider``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, column, delete, func, or_, select, table, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -14,32 +14,25 @@ from app.features.identity_providers.schemas import (
     TOKEN_TYPES,
     IdentityProviderQuery,
     Provider,
-    Workload,
+    WorkloadView,
 )
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
-from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id
+from app.lib.ids import SERVICE_ACCOUNT, format_id
+from app.models.identities import BrowserSession, IdentityLink, Invitation, ServiceAccount
 from app.models.identity_providers import IdentityProvider
 
-# Service accounts are a higher feature, which this one may not import; only their id and role are needed.
-_ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
-# So are people; a provider's link claim cannot change while they have links.
-_LINKS = table("identity_links", column("provider_id", Uuid), column("kind"))
-_BROWSER_SESSIONS = table("browser_sessions", column("provider_id", Uuid))
-_INVITATIONS = table(
-    "invitations",
-    *(column(name) for name in ("status", "subject", "revision", "updated_at")),
-    column("provider_id", Uuid),
-)
 _ENVIRONMENT_LOCK = 0x5C09E1DB
+_LIVE = col(IdentityProvider.ended_at).is_(None)
+ACTIVE = and_(col(IdentityProvider.status) == "active", _LIVE)
+"""The condition for providers with which people can sign in."""
 
 
 async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
     """Find the active provider with exactly this issuer."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.issuer) == issuer,
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
+        ACTIVE,
     )
     row = (await session.scalars(query)).one_or_none()
     return None if row is None else provider_of(row)
@@ -49,8 +42,7 @@ async def browser_providers(session: AsyncSession) -> list[Provider]:
     """The active providers with browser sign-in, by name."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.issuer).is_not(None),
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
+        ACTIVE,
         col(IdentityProvider.settings)["client_id"].astext.is_not(None),
     )
     rows = await session.scalars(query.order_by(col(IdentityProvider.name), col(IdentityProvider.id)))
@@ -61,8 +53,7 @@ async def active_issuers(session: AsyncSession) -> list[str]:
     """The issuers of all active providers."""
     query = select(col(IdentityProvider.issuer)).where(
         col(IdentityProvider.issuer).is_not(None),
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
+        ACTIVE,
     )
     return [issuer for issuer in await session.scalars(query) if issuer is not None]
 
@@ -93,7 +84,7 @@ def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
         texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
         statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
     if query.include != "ended":
-        statement = statement.where(col(IdentityProvider.ended_at).is_(None))
+        statement = statement.where(_LIVE)
     return statement
 
 
@@ -101,7 +92,7 @@ async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False)
     """Find a provider; an ended one only on demand."""
     query = select(IdentityProvider).where(col(IdentityProvider.id) == provider_id)
     if not ended:
-        query = query.where(col(IdentityProvider.ended_at).is_(None))
+        query = query.where(_LIVE)
     return (await session.scalars(query)).one_or_none()
 
 
@@ -109,8 +100,7 @@ async def find_served(session: AsyncSession, surface: str, account_id: UUID) -> 
     """Find the active provider whose settings of this name give this service account."""
     query = select(IdentityProvider).where(
         _served_by(surface, account_id),
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
+        ACTIVE,
     )
     row: IdentityProvider | None = await session.scalar(query)
     return row
@@ -122,7 +112,7 @@ async def is_served_elsewhere(
     """Whether another provider has this service account in its settings of this name."""
     query = select(col(IdentityProvider.id)).where(
         _served_by(surface, account_id),
-        col(IdentityProvider.ended_at).is_(None),
+        _LIVE,
         col(IdentityProvider.id) != provider_id,
     )
     return (await session.execute(query.limit(1))).first() is not None
@@ -146,10 +136,10 @@ async def has_links(session: AsyncSession, row: IdentityProvider) -> bool:
     """Whether people are linked by this provider's link claim, or by that of an ended one with its issuer."""
     claim = col(IdentityProvider.settings)["link_claim"]
     query = (
-        select(_LINKS.c.provider_id)
-        .join(IdentityProvider, col(IdentityProvider.id) == _LINKS.c.provider_id)
+        select(col(IdentityLink.provider_id))
+        .join(IdentityProvider, col(IdentityProvider.id) == col(IdentityLink.provider_id))
         .where(
-            _LINKS.c.kind == "oidc",
+            col(IdentityLink.kind) == "oidc",
             col(IdentityProvider.issuer) == row.issuer,
             claim.astext == row.settings["link_claim"],
         )
@@ -168,42 +158,36 @@ async def lock_environments(
     """Lock the providers of this source and the one with this issuer that have not ended."""
     query = select(IdentityProvider).where(
         or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer),
-        col(IdentityProvider.ended_at).is_(None),
+        _LIVE,
     )
     return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
 
 
 async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None:
     """End all sessions of a locked provider, which reenabling it must not restore."""
-    await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.provider_id == provider_id))
+    ended = delete(BrowserSession).where(col(BrowserSession.provider_id) == provider_id)
+    await session.execute(ended.execution_options(synchronize_session=False))
 
 
 async def revoke_invitations(session: AsyncSession, provider_id: UUID) -> None:
     """Revoke the open invitations with a value of a locked provider's link claim."""
-    condition = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
-    await session.execute(
-        update(_INVITATIONS)
-        .where(
-            _INVITATIONS.c.provider_id == provider_id,
-            _INVITATIONS.c.status.in_(("pending", "claimed")),
-            condition,
-        )
-        .values(status="revoked", revision=_INVITATIONS.c.revision + 1, updated_at=func.now())
+    values: dict[str, Any] = {
+        "status": "revoked", "revision": col(Invitation.revision) + 1, "updated_at": func.now(),
+    }  # fmt: skip
+    revoked = update(Invitation).where(
+        col(Invitation.provider_id) == provider_id,
+        col(Invitation.status).in_(("pending", "claimed")),
+        or_(col(Invitation.status) == "claimed", col(Invitation.subject).is_not(None)),
     )
+    await session.execute(revoked.values(values).execution_options(synchronize_session=False))
 
 
 async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:
     """The roles of these service accounts; unknown and ended ones are missing."""
-    query = select(_ACCOUNTS.c.id, _ACCOUNTS.c.role).where(
-        _ACCOUNTS.c.id.in_(account_ids), _ACCOUNTS.c.ended_at.is_(None)
+    query = select(col(ServiceAccount.id), col(ServiceAccount.role)).where(
+        col(ServiceAccount.id).in_(account_ids), col(ServiceAccount.ended_at).is_(None)
     )
     return {id: Role(role) for id, role in await session.execute(query)}
-
-
-async def lock_account(session: AsyncSession, account_id: UUID) -> None:
-    """Serialize providers that name this service account."""
-    query = select(_ACCOUNTS.c.id).where(_ACCOUNTS.c.id == account_id)
-    await session.execute(query.with_for_update(key_share=True))
 
 
 def provider_of(row: IdentityProvider) -> Provider:
@@ -218,14 +202,10 @@ def provider_of(row: IdentityProvider) -> Provider:
         role_claim=stored["role_claim"],
         role_map={value: Role(role) for value, role in stored["role_map"].items()},
         link_claim=stored["link_claim"],
-        workloads=tuple(_workload(entry) for entry in stored["workloads"]),
+        workloads=tuple(WorkloadView.model_validate(entry) for entry in stored["workloads"]),
         name=row.name,
         client_id=stored.get("client_id"),
         scopes=tuple(stored.get("scopes", DEFAULT_SCOPES)),
         environment=row.source == "environment",
         people=frozenset(stored.get("people", ())),
     )
-
-
-def _workload(entry: Mapping[str, Any]) -> Workload:
-    return Workload(parse_id(SERVICE_ACCOUNT, entry["service_account_id"]), dict(entry["claims"]))

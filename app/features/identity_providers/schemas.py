@@ -50,14 +50,6 @@ DEFAULT_SCOPES = ("openid", "profile", "email")
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """Tokens with all of ``claims`` act as this service account."""
-
-    service_account_id: UUID
-    claims: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Provider:
     """An active issuer of access tokens (JWT).
 
@@ -76,7 +68,7 @@ class Provider:
     role_claim: str = "groups"
     role_map: Mapping[str, Role] = field(default_factory=dict)
     link_claim: str = "sub"
-    workloads: tuple[Workload, ...] = ()
+    workloads: tuple["WorkloadView", ...] = ()
     name: str = ""
     client_id: str | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES

@@ -39,6 +39,7 @@ from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
 from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, parse_id
+from app.models.identities import ServiceAccount
 from app.models.identity_providers import IdentityProvider
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
@@ -323,7 +324,7 @@ async def _check_account(change: Change, provider_id: UUID | None, surface: Surf
     pointer = f"/{surface.value}/service_account_id"
     id = parse_id(SERVICE_ACCOUNT, account)
     # Serialized, so that the second of two providers that name it sees the first.
-    await queries.lock_account(change.session, id)
+    await rows.lock(change.session, ServiceAccount, id)
     roles = await queries.account_roles(change.session, [id])
     role = _check_role(change.caller, roles.get(id), pointer)
     if not ROLE_PERMISSIONS[role] >= _NEEDED[surface]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.domain.errors import Unauthenticated
 from app.features.administrators.claims import find_claim, read_holder, workload_account
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.schemas import Provider, Workload
+from app.features.identity_providers.schemas import Provider, WorkloadView
 from app.http.authorization import Caller, Role
 from app.lib.ids import new_id
 from tests.features.administrators.people import (
@@ -156,10 +156,10 @@ NAMES = ("sub", "groups", "iat", "groups.sub", "name", "email", "preferred_usern
 def test_whatever_the_claims_they_name_somebody_known_or_are_refused(
     said: Json, link: str, role: str
 ) -> None:
-    workload = Workload(new_id(), {link: "a", role: "b"})
+    workload = WorkloadView.model_construct(service_account_id=new_id(), claims={link: "a", role: "b"})
     provider = Provider(
         new_id(), "https://idp.example", (), link_claim=link, role_claim=role, role_map={"a": Role.ADMIN},
-        workloads=(workload, Workload(new_id(), {"sub": "a"})),
+        workloads=(workload, WorkloadView.model_construct(service_account_id=new_id(), claims={"sub": "a"})),
     )  # fmt: skip
     with suppress(Unauthenticated):
         holder = read_holder(provider, said)

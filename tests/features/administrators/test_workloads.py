@@ -9,7 +9,7 @@ import pytest
 from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.schemas import Provider, Workload
+from app.features.identity_providers.schemas import Provider, WorkloadView
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from tests.api import Account, make_account
@@ -29,7 +29,9 @@ async def account(sessions: Sessions, peppers: Peppers) -> Account:
 
 
 async def provider_with(sessions: Sessions, *workloads: tuple[UUID, Json], **fields: Any) -> Provider:
-    mapped = tuple(Workload(id, conditions) for id, conditions in workloads)
+    mapped = tuple(
+        WorkloadView.model_construct(service_account_id=id, claims=conditions) for id, conditions in workloads
+    )
     return await stored_provider(sessions, workloads=mapped, **{"role_map": {}} | fields)
 
 

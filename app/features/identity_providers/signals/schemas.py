@@ -7,7 +7,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain.security_events import REQUESTED
 from app.features.identity_providers.schemas import SignalsDelivery
-from app.features.identity_providers.signals.streams import UNKNOWN, TransmitterSettings
+from app.features.identity_providers.signals.streams import TransmitterSettings
 from app.http.schemas import CleanSecret, Strict, Time
 from app.lib.ids import IdentityProviderId
 from app.models.identity_providers import SignalStream
@@ -80,22 +80,16 @@ class SignalStreamView(Strict):
         cls, transmitter: TransmitterSettings, push_url: str, row: SignalStream | None
     ) -> "SignalStreamView":
         """Build the view; without a stream, its fields are empty."""
-        state: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
-        noted = (
-            *("stream_id", "status", "verification_asked_at", "verified_at", "received_at"),
-            *("polled_at", "failures", "failing_since", "error", "revision"),
-        )
-        stored: dict[str, Any] = {
-            name: state.get(name) if row is None else getattr(row, name) for name in noted
-        }
-        return cls(
-            provider_id=transmitter.provider_id,
-            issuer=transmitter.issuer,
-            delivery=transmitter.delivery,
-            push_url=push_url,
-            events=list(REQUESTED),
-            has_credential=row is not None and row.sealed is not None,
-            **stored,
+        if row is None:
+            row = SignalStream(provider_id=transmitter.provider_id, issuer=transmitter.issuer, revision=0)
+        return cls.model_validate(
+            row.model_dump(include=set(cls.model_fields))
+            | {
+                "delivery": transmitter.delivery,
+                "push_url": push_url,
+                "events": list(REQUESTED),
+                "has_credential": row.sealed is not None,
+            }
         )
 
 

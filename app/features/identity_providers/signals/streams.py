@@ -14,6 +14,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.change import Subject
+from app.features.identity_providers.queries import ACTIVE
 from app.features.identity_providers.schemas import SignalsSettings
 from app.features.identity_providers.signals.transmitters import Access, Delivery, Transmitter
 from app.lib.ids import new_id
@@ -65,7 +66,6 @@ class Unacceptable(Exception):
         self.description = description
 
 
-UNKNOWN = "unknown"
 STREAM = Subject("identity_provider")
 """The events of a stream are events of its provider."""
 
@@ -107,8 +107,7 @@ def transmitter_settings(provider: IdentityProvider) -> TransmitterSettings | No
 async def all_transmitter_settings(session: AsyncSession) -> list[TransmitterSettings]:
     """The transmitters of all active providers."""
     query = select(IdentityProvider).where(
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
+        ACTIVE,
         func.jsonb_typeof(col(IdentityProvider.settings)["signals"]) == "object",
     )
     return [

@@ -13,7 +13,7 @@ from app.crypto.jwt import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
-from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usable_keys
+from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, request_object, safe_url, usable_keys
 
 WELL_KNOWN = "/.well-known/ssf-configuration"
 PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"
@@ -182,28 +182,19 @@ class Transmitters:
             self._known[transmitter] = await ask_provider(self._configuration(transmitter.issuer))
 
     async def _keys_at(self, url: str) -> tuple[Key, ...]:
-        return usable_keys((await self._get(url)).get("keys"))
+        return usable_keys((await request_object(self._outbound, "GET", url)).get("keys"))
 
     async def _configuration(self, issuer: str) -> Configuration:
-        document = await self._get(configuration_url(issuer))
+        document = await request_object(self._outbound, "GET", configuration_url(issuer))
         # SSF 1.0 section 7.2.4: otherwise one transmitter could impersonate another.
         if document.get("issuer") != issuer:
             raise ProviderFault("its configuration names another issuer")
-        endpoints: dict[str, str | None] = {}
-        for name in _ENDPOINTS:
-            url = document.get(name)
-            if url is not None and not (isinstance(url, str) and is_safe(issuer, url)):
-                raise ProviderFault(f"its {name} is not at an https address")
-            endpoints[name] = url
+        endpoints = {name: safe_url(issuer, document, name) for name in _ENDPOINTS}
         return Configuration(
             **endpoints,
             methods=_texts(document.get("delivery_methods_supported")),
             critical=_texts(document.get("critical_subject_members")),
         )
-
-    async def _get(self, url: str) -> JsonObject:
-        headers = [(b"accept", b"application/json")]
-        return await read_object(await self._outbound.request("GET", url, headers, timeouts=TIMEOUTS))
 
     async def _read_configuration(self, access: Access) -> Configuration:
         try:
