@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import asyncpg
 import typer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.cli.errors import CannotStart
 from app.crypto.client_ids import KEY_PURPOSE
@@ -66,6 +67,31 @@ class EventProofFile:
     hashes: tuple[bytes, ...]
 
 
+Hash = Annotated[
+    bytes,
+    BeforeValidator(lambda text: bytes.fromhex(text) if isinstance(text, str) else text),
+    Field(min_length=HASH_BYTES, max_length=HASH_BYTES),
+]
+
+
+class _ProofHead(BaseModel):
+    """The first line of a proof: a signed checkpoint, and hashes in hexadecimal."""
+
+    model_config = ConfigDict(strict=True)
+    checkpoint: str
+    hashes: list[Hash] = Field(max_length=_MAX_HASHES)
+
+
+class _RangeProofHead(_ProofHead):
+    first: int = Field(alias="from")
+    end: int = Field(alias="to")
+
+
+class _EventProofHead(_ProofHead):
+    position: int
+    leaf: str
+
+
 def read_checkpoint(file: str, keys: Keys) -> ExternalCheckpoint:
     """Read a checkpoint that was kept, and check its signature. Raises ``CannotStart``."""
     try:
@@ -87,18 +113,28 @@ def export_lines(file: str) -> Iterator[bytes]:
 
 def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
     """Read a proof of a range or of one event. Raises ``CannotStart``."""
-    head = _object(next(export_lines(file), b""), file)
-    checkpoint = _check_signature(_text(head, "checkpoint", file).encode(), file, keys)
-    hashes = tuple(_hash(each, file) for each in _list(head, "hashes", file))
-    if "leaf" in head:
-        leaf = _text(head, "leaf", file).encode()
-        return EventProofFile(_number(head, "position", file), leaf, checkpoint, hashes)
-    first, end = _number(head, "from", file), _number(head, "to", file)
+    head = _proof_head(file)
+    checkpoint = _check_signature(head.checkpoint.encode(), file, keys)
+    if isinstance(head, _EventProofHead):
+        return EventProofFile(head.position, head.leaf.encode(), checkpoint, tuple(head.hashes))
+    if not 0 <= head.first < head.end <= checkpoint.checkpoint.size:
+        raise CannotStart(f"{file}: the range is none of the log of its checkpoint")
     has_leaves = next(_leaf_hashes(file), None) is not None
     reader = partial(_leaf_hashes, file) if has_leaves else None
-    if not 0 <= first < end <= checkpoint.checkpoint.size:
-        raise CannotStart(f"{file}: the range is none of the log of its checkpoint")
-    return RangeProof(first, end, checkpoint, hashes, reader)
+    return RangeProof(head.first, head.end, checkpoint, tuple(head.hashes), reader)
+
+
+def _proof_head(file: str) -> _RangeProofHead | _EventProofHead:
+    try:
+        said = strict_json.loads_plain(next(export_lines(file), b""), unique=True)
+        kind = _EventProofHead if isinstance(said, dict) and "leaf" in said else _RangeProofHead
+        return kind.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its first line"
+        raise CannotStart(f"{file} is not a proof: {where}: {first['msg']}") from None
+    except ValueError:
+        raise CannotStart(f"{file} is not a proof: its first line is not JSON") from None
 
 
 def _leaf_hashes(file: str) -> Iterator[bytes]:
@@ -122,47 +158,6 @@ def _check_signature(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
     except NoteFault as fault:
         raise CannotStart(f"{file}: no checkpoint to rely on: {fault}") from None
     return ExternalCheckpoint(file, checkpoint, tuple(signed))
-
-
-def _object(line: bytes, file: str) -> dict[str, Any]:
-    try:
-        said = strict_json.loads_plain(line, unique=True)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        raise CannotStart(f"{file} is no proof: its first line is no JSON object")
-    return said
-
-
-def _text(said: dict[str, Any], key: str, file: str) -> str:
-    value = said.get(key)
-    if not isinstance(value, str):
-        raise CannotStart(f"{file} is no proof: it has no text `{key}`")
-    return value
-
-
-def _number(said: dict[str, Any], key: str, file: str) -> int:
-    value = said.get(key)
-    if type(value) is not int:
-        raise CannotStart(f"{file} is no proof: it has no number `{key}`")
-    return value
-
-
-def _list(said: dict[str, Any], key: str, file: str) -> list[Any]:
-    value = said.get(key)
-    if not isinstance(value, list) or len(value) > _MAX_HASHES:
-        raise CannotStart(f"{file} is no proof: it has no list `{key}` of hashes")
-    return value
-
-
-def _hash(value: Any, file: str) -> bytes:
-    try:
-        data = bytes.fromhex(value)
-    except (ValueError, TypeError):
-        data = b""
-    if len(data) != HASH_BYTES:
-        raise CannotStart(f"{file} is no proof: a hash of it is no {HASH_BYTES} bytes in hexadecimal")
-    return data
 
 
 LOG_FAULT = 1
