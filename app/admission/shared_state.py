@@ -18,10 +18,9 @@ from sqlmodel import col
 
 from app.access.fresh_reads import READ_TIMEOUT_S
 from app.admission.store import Notes, StoreUnavailable, WorkerMessages
-from app.db.approval_channel import CHANNEL as APPROVALS_CHANNEL
 from app.db.engine import DATABASE_FAULTS, commit, plain_connection
 from app.db.jobs import repeat
-from app.db.versions import move_versions
+from app.db.versions import APPROVALS_CHANNEL, move_versions
 from app.lib.event_loop import with_timeout
 from app.models.tokens import EndedSession, SessionNote
 

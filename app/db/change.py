@@ -221,8 +221,13 @@ async def write(session: AsyncSession) -> None:
     collected: _Collected | None = session.info.pop(_COLLECTED, None)
     if collected is None:
         return
-    await _write_events(session, collected.events)
-    await _write_versions(session, collected.versions)
+    if collected.events:
+        columns = {name: None for event in collected.events for name in event}
+        await session.execute(insert(AuditEvent), [columns | event for event in collected.events])
+    if collected.versions:
+        kinds, contents = zip(*collected.versions.values(), strict=True)
+        values = {"ids": list(collected.versions), "kinds": list(kinds), "contents": list(contents)}
+        await session.execute(_WRITE_VERSIONS, values)
     await enqueue(session, *collected.messages)
     await move_versions(session, collected.narrowed | collected.widened, narrows=False)
     notify_at_commit(session, collected.narrowed)
@@ -253,19 +258,6 @@ async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
         else:
             session.info[_COLLECTED] = copy
         raise
-
-
-async def _write_events(session: AsyncSession, events: list[dict[str, Any]]) -> None:
-    if events:
-        names = {name: None for event in events for name in event}
-        await session.execute(insert(AuditEvent), [names | event for event in events])
-
-
-async def _write_versions(session: AsyncSession, versions: Mapping[UUID, tuple[str, str | None]]) -> None:
-    if versions:
-        kinds = [kind for kind, _ in versions.values()]
-        contents = [content for _, content in versions.values()]
-        await session.execute(_WRITE_VERSIONS, {"ids": list(versions), "kinds": kinds, "contents": contents})
 
 
 def _values(subject: Subject, given: Values | SQLModel | None) -> Values | None:

@@ -1,11 +1,12 @@
 """The versions that access decisions depend on, incremented in the transaction that changes their object.
 
 Correctness depends only on the versions; ``NOTIFY`` makes other workers refresh sooner. It serializes commits, so only
-changes that narrow access send it, once, at the end of their transaction. See ADR 3.
+changes that narrow access send it, once, at the end of their transaction. See ADR 3. Another channel notifies of
+decided approvals, which shortens waits.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import cast
 from uuid import UUID
 
@@ -15,8 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 CHANNEL = "scopegate_narrowed"
 _PAYLOAD_LIMIT = 7_000
 _NARROWED = "narrowed_ids"
-
-
 # Versions of one epoch are above all versions of earlier epochs. So a new primary never reuses a version that a lost
 # primary assigned to other contents, which a worker could have cached.
 _MOVE = text(
@@ -61,3 +60,14 @@ async def notify_narrowed(session: AsyncSession) -> None:
     await session.execute(
         text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
     )
+
+
+APPROVALS_CHANNEL = "scopegate_approvals"
+"""The payload is the id of one approval as 32 hexadecimal digits. It is sent at commit."""
+_NOTIFY_DECIDED = text("SELECT pg_notify(:channel, id) FROM unnest(CAST(:ids AS text[])) AS t(id)")
+
+
+async def notify_decided(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Notify waiting workers about these approvals when this transaction commits."""
+    if ids:
+        await session.execute(_NOTIFY_DECIDED, {"channel": APPROVALS_CHANNEL, "ids": [id.hex for id in ids]})

@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db import rows
-from app.db.approval_channel import notify_decided
 from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
 from app.db.rows import Lock
+from app.db.versions import notify_decided
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
