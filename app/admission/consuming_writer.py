@@ -29,14 +29,14 @@ from app.admission.consuming import (
 )
 from app.admission.rows import STATEMENT, Outcome, arguments_of
 from app.admission.writer import DEADLINE_S
-from app.db.connection import DRIVER_FAULTS
+from app.db.connection import DRIVER_FAULTS, GuardedConnection
+from app.db.jobs import ConnectionLoop
 from app.db.recorder_health import RecorderHealth
 from app.domain.errors import StoreUnavailable
 from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
 ATTEMPTS = 3
-_PAUSE_S = 0.1
 _BEGIN = "BEGIN; SET LOCAL lock_timeout = '1s'"
 _RETRYABLE = ("40001", "40P01")
 _DATA_CLASSES = ("22", "23", "54")
@@ -47,74 +47,6 @@ _NOT_DATA = ("23514", "23502")
 
 
 Result = TypeVar("Result")
-
-
-class DedicatedConnection:
-    """A connection for one short transaction at a time. Cancelling a transaction terminates the connection."""
-
-    def __init__(self, connect: Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
-        self._is_unproven = False
-
-    async def open(self) -> None:
-        """Connect if necessary. Raises asyncpg's errors and ``OSError``."""
-        if self._connection is None or self._connection.is_closed():
-            if self._is_unproven:
-                # The last connection committed nothing, as on a full disk: without a pause, each call would open one.
-                await asyncio.sleep(_PAUSE_S)
-            self._connection = await self._connect()
-            self._is_unproven = True
-
-    async def transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Run ``work`` in a transaction and commit, with up to ``ATTEMPTS`` attempts after conflicts.
-
-        Any exception rolls it back. If the commit gets no answer, its result is unknown.
-        """
-        await self.open()
-        connection = self._connection
-        if connection is None:
-            raise asyncpg.InterfaceError("there is no connection")
-        attempt = 1
-        while True:
-            try:
-                await connection.execute(_BEGIN)
-                result = await work(connection)
-                # failpoint: before_settlement
-                await connection.execute("COMMIT")
-                # failpoint: after_settlement
-            except (asyncpg.PostgresError, ApprovalConflict, DependenciesMoved, ValueError) as error:
-                if not _keeps_the_connection(error):
-                    self.drop()
-                    raise
-                await self._roll_back(connection)
-                if attempt == ATTEMPTS or not _is_retryable(error):
-                    raise
-                attempt += 1
-            except BaseException:
-                self.drop()
-                raise
-            else:
-                self._is_unproven = False
-                return result
-
-    async def _roll_back(self, connection: Connection) -> None:
-        try:
-            await connection.execute("ROLLBACK")
-        except BaseException:
-            self.drop()
-            raise
-
-    def drop(self) -> None:
-        """Terminate the connection."""
-        if self._connection is not None:
-            self._connection.terminate()
-        self._connection = None
-
-    async def close(self) -> None:
-        """Close the connection gracefully."""
-        if self._connection is not None:
-            await self._connection.close(timeout=1)
 
 
 def is_invalid_value(error: BaseException) -> bool:
@@ -222,20 +154,19 @@ class _QueuedCall:
     answer: asyncio.Future[Settlement | None]
 
 
-class ConsumingWriter:
+class ConsumingWriter(ConnectionLoop):
     """Settles calls that consume approvals or quota, in small batches."""
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]],
+        connect: Callable[[], Awaitable[GuardedConnection]],
         clock: DatabaseClock,
         worker_id: UUID,
         digest_key_id: str,
         approval_ttl: float,
         health: RecorderHealth | None = None,
     ) -> None:
-        self._health = RecorderHealth() if health is None else health
-        self._connection = DedicatedConnection(connect)
+        super().__init__(connect, health)
         self._clock = clock
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
@@ -243,8 +174,6 @@ class ConsumingWriter:
         self._queue: deque[_QueuedCall] = deque()
         self._releases: deque[Release] = deque(maxlen=WAITING)
         self._admitted: dict[UUID, Settlement] = {}
-        self._wake = asyncio.Event()
-        self._closing = False
 
     async def settle(self, demand: Demand) -> Settlement | None:
         """Settle one call. ``None`` when a dependency changed or its validity ended: nothing was recorded.
@@ -285,35 +214,53 @@ class ConsumingWriter:
         self._releases.append(Release.of(settlement))
         self._wake.set()
 
-    async def run(self) -> None:
-        """Serve the queue until ``close``. The composition root runs this as a task."""
-        while self._queue or self._releases or not self._closing:
-            if not self._queue and not self._releases:
-                self._wake.clear()
-                await self._wake.wait()
-            elif await self._ensure_connected():
-                # Queued calls can use what is released first.
-                await self._release()
-                await self._serve(_take(self._queue))
-            elif self._closing:
-                break
-        await self._connection.close()
+    def has_work(self) -> bool:
+        return bool(self._queue or self._releases)
 
-    def close(self) -> None:
-        """Finish the queue, then end ``run``."""
-        self._closing = True
-        self._wake.set()
+    async def work(self) -> None:
+        """Release first, since queued calls can use what is released; then settle the next calls."""
+        await self._release()
+        if await self._ensure_connected():
+            await self._serve(_take(self._queue))
 
-    async def _ensure_connected(self) -> bool:
+    async def transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run ``work`` in a transaction and commit, with up to ``ATTEMPTS`` attempts after conflicts.
+
+        Any exception rolls it back, and cancelling it terminates the connection. If the commit gets no answer, its
+        result is unknown.
+        """
+        connection = self._connection
+        if connection is None:
+            raise asyncpg.InterfaceError("there is no connection")
+        attempt = 1
+        while True:
+            try:
+                await connection.execute(_BEGIN)
+                result = await work(connection)
+                # failpoint: before_settlement
+                await connection.execute("COMMIT")
+                # failpoint: after_settlement
+            except (asyncpg.PostgresError, ApprovalConflict, DependenciesMoved, ValueError) as error:
+                if not _keeps_the_connection(error):
+                    self.drop_connection()
+                    raise
+                await self._roll_back(connection)
+                if attempt == ATTEMPTS or not _is_retryable(error):
+                    raise
+                attempt += 1
+            except BaseException:
+                self.drop_connection()
+                raise
+            else:
+                self._is_unproven = False
+                return result
+
+    async def _roll_back(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                await self._connection.open()
-        except DRIVER_FAULTS as error:
-            self._health.record_failure(error)
-            # A database that is down refuses at once; do not spin on it. Queued calls have their own deadlines.
-            await asyncio.sleep(_RETRY_EVERY_S)
-            return False
-        return True
+            await connection.execute("ROLLBACK")
+        except BaseException:
+            self.drop_connection()
+            raise
 
     async def _serve(self, batch: Sequence[_QueuedCall]) -> None:
         """Settle calls together, or one by one when one of them makes the batch fail."""
@@ -324,7 +271,7 @@ class ConsumingWriter:
         settled: list[Settlement] = []
         try:
             async with asyncio.timeout(DEADLINE_S):
-                await self._connection.transaction(lambda own: self._settle(own, batch, settled))
+                await self.transaction(lambda own: self._settle(own, batch, settled))
         except DependenciesMoved:
             await self._serve_each(batch, stale=True)
         except _FAULTS as error:
@@ -393,7 +340,7 @@ class ConsumingWriter:
             return
         try:
             async with asyncio.timeout(DEADLINE_S):
-                await self._connection.transaction(
+                await self.transaction(
                     lambda own: release(
                         own, releases, worker_id=self._worker_id, digest_key_id=self._digest_key_id
                     )

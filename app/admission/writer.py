@@ -27,6 +27,7 @@ from app.admission.rows import (
     statement_for,
 )
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
+from app.db.jobs import ConnectionLoop
 from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
 from app.domain.errors import StoreUnavailable
@@ -38,7 +39,6 @@ BATCH = 512
 WAITING = 20_000
 # How long an outcome waits for a call whose commit it can share.
 OUTCOME_DELAY_S = 0.02
-_RETRY_EVERY_S = 0.1
 _MAX_DURATION_MS = 2**31 - 1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
@@ -69,7 +69,7 @@ class _Batch(NamedTuple):
         return _Batch(self.calls[:calls], self.later[:later]), _Batch(self.calls[calls:], self.later[later:])
 
 
-class AdmissionWriter:
+class AdmissionWriter(ConnectionLoop):
     """Writes rows in batches with guarded statements on its own connection."""
 
     def __init__(
@@ -81,21 +81,16 @@ class AdmissionWriter:
         health: RecorderHealth | None = None,
         rewinds: RewindGuard | None = None,
     ) -> None:
-        self._health = RecorderHealth() if health is None else health
+        super().__init__(connect, health)
         self._rewinds = RewindGuard() if rewinds is None else rewinds
-        self._connect = connect
         self._clock = clock
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
         self._queue: deque[_QueuedCall] = deque()
         self._later: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._unconfirmed: deque[Row | Outcome] = deque(maxlen=WAITING)
-        self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: GuardedConnection | None = None
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
-        self._is_unproven = False
-        self._closing = False
 
     async def write(self, row: Row) -> float | None:
         """Write one guarded row. Returns when its statement was sent (``boot_time``), however late the answer is read.
@@ -119,21 +114,23 @@ class AdmissionWriter:
             self._wake.set()
         self._later.append(row)
 
+    def has_work(self) -> bool:
+        return bool(self._queue or self._later)
+
     async def run(self) -> None:
         """Serve the queue until ``close``. The composition root runs this as a task."""
-        while self._queue or self._later or not self._closing:
-            if not self._queue and not await self._should_send():
-                continue
-            if await self._ensure_connected():
-                await self._send(self._next_batch())
-        if self._connection is not None:
-            await self._connection.close(timeout=1)
+        await super().run()
+        # What is left when the database is unavailable at the end.
+        self._fail(self._queue)
 
-    async def _should_send(self) -> bool:
-        """Whether to send rows now that have no call to share a commit with.
+    async def wait(self) -> bool:
+        """Whether to send rows now.
 
-        The short delay keeps a single caller's next call from waiting for the commit of its last outcome.
+        Rows without a call to share a commit with are delayed a little, so that a single caller's next call does not
+        wait for the commit of its last outcome.
         """
+        if self._queue:
+            return True
         self._wake.clear()
         if not self._later:
             await self._wake.wait()
@@ -144,73 +141,25 @@ class AdmissionWriter:
                     await self._wake.wait()
         return True
 
-    def _next_batch(self) -> _Batch:
-        return _Batch(_take(self._queue), _take(self._later))
+    async def work(self) -> None:
+        """Send the next rows."""
+        await self._send(_Batch(_take(self._queue), _take(self._later)))
 
-    def close(self) -> None:
-        """Finish the queue, then end ``run``."""
-        self._closing = True
-        self._wake.set()
-
-    async def _ensure_connected(self) -> bool:
-        if self._connection is not None and not self._connection.is_closed():
-            return True
-        if self._is_unproven:
-            # The last connection wrote no rows, as on a full disk: do not reopen in a tight loop.
-            await asyncio.sleep(_RETRY_EVERY_S)
-            self._expire(boot_time())
-        opening = asyncio.create_task(self._open())
-        try:
-            while not opening.done():
-                # Opening can hang, and calls that arrive during it have deadlines too.
-                await asyncio.wait([opening], timeout=_RETRY_EVERY_S)
-                self._expire(boot_time())
-        finally:
-            opening.cancel()
-        if opening.result():
-            return True
-        if self._closing:
-            self._fail(self._queue)
-            self._queue.clear()
-            self._later.clear()
-        # A database that is down refuses at once; do not spin on it.
-        await asyncio.sleep(_RETRY_EVERY_S)
-        return False
-
-    async def _open(self) -> bool:
-        connection: GuardedConnection | None = None
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                connection = await self._connect()
-                self._statements = {
-                    text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
-                }
-                await self._requeue_unwritten(connection)
-        except DRIVER_FAULTS as error:
-            self._health.record_failure(error)
-            return False
-        else:
-            self._connection, self._is_unproven = connection, True
-            return True
-        finally:
-            if connection is not None and connection is not self._connection:
-                connection.terminate()
-
-    async def _requeue_unwritten(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Requeue the outcomes and counts of a statement that got no answer and did not write them.
-
-        A row that is being committed at this moment can be written twice with the same id.
-        """
-        if not self._unconfirmed:
-            return
-        written = {
-            row["id"] for row in await connection.fetch(_WRITTEN, [row.id for row in self._unconfirmed])
+    async def opened(self, connection: GuardedConnection) -> None:
+        """Prepare the statements, and requeue the outcomes and counts of a statement that got no answer and did not
+        write them. A row that is being committed at this moment can be written twice with the same id."""
+        self._statements = {
+            text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
         }
-        self._later.extend(row for row in self._unconfirmed if row.id not in written)
-        self._unconfirmed.clear()
+        if self._unconfirmed:
+            rows = await connection.fetch(_WRITTEN, [row.id for row in self._unconfirmed])
+            written = {row["id"] for row in rows}
+            self._later.extend(row for row in self._unconfirmed if row.id not in written)
+            self._unconfirmed.clear()
 
-    def _expire(self, now: float) -> None:
-        remaining: deque[_QueuedCall] = deque()
+    def expire(self) -> None:
+        """Refuse calls after half of their time."""
+        now, remaining = boot_time(), deque[_QueuedCall]()
         for queued in self._queue:
             if queued.answer.done():
                 continue
@@ -314,9 +263,7 @@ class AdmissionWriter:
 
     def _drop_connection(self, batch: _Batch, *, maybe_committed: bool = True) -> None:
         """Drop the connection. Calls whose rows may have committed will not run; record that after reconnecting."""
-        if self._connection is not None:
-            self._connection.terminate()
-        self._connection = None
+        self.drop_connection()
         self._statements = {}
         self._fail(batch.calls)
         (self._unconfirmed if maybe_committed else self._later).extend(batch.later)

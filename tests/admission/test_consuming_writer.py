@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from app.access.snapshot import DatabaseClock
-from app.admission import consuming_writer as consuming_connection
 from app.admission.consuming import PENDING_PER_TOKEN, Settlement, settle
 from app.admission.consuming_writer import ConsumingWriter, Release, release
+from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision
 from app.domain.errors import StoreUnavailable
@@ -339,10 +339,10 @@ async def test_an_unavailable_database_is_reported_in_time_and_nothing_is_consum
     await approve(bench.connection)
     reachable = asyncio.Event()
 
-    async def connect() -> Connection:
+    async def connect() -> GuardedConnection:
         if not reachable.is_set():
             raise ConnectionRefusedError
-        return await asyncpg.connect(database_url)
+        return await Primary(database_url).connect(10, {})
 
     consuming = ConsumingWriter(connect, DatabaseClock(), new_id(), "key", 3600.0)
     serving = asyncio.create_task(consuming.run())
@@ -451,7 +451,7 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
     await bench.settle(ASK)
     await approve(bench.connection)
     left = asyncio.Event()
-    transaction = consuming_connection.DedicatedConnection.transaction
+    transaction = ConsumingWriter.transaction
 
     async def slow(self: Any, work: Any) -> Any:
         result = await transaction(self, work)
@@ -462,7 +462,7 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
         return result
 
     waiting = asyncio.create_task(bench.settle(ASK))
-    monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", slow)
+    monkeypatch.setattr(ConsumingWriter, "transaction", slow)
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await bench.effect(ASK) == APPROVED
@@ -472,14 +472,14 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
 async def test_a_driver_that_lost_its_way_refuses_one_call_and_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = consuming_connection.DedicatedConnection.transaction
+    whole = ConsumingWriter.transaction
 
     async def amiss(own: Any, work: Any) -> Any:
         # The error of asyncpg when the server was killed in the middle of an answer.
-        monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", whole)
+        monkeypatch.setattr(ConsumingWriter, "transaction", whole)
         raise asyncpg.InternalClientError("cannot switch to state 11")
 
-    monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", amiss)
+    monkeypatch.setattr(ConsumingWriter, "transaction", amiss)
     with pytest.raises(StoreUnavailable):
         await bench.settle(ASK)
     assert await bench.settle(ASK) is not None
