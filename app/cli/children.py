@@ -7,7 +7,6 @@ lock file changes.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -20,8 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.cli.errors import CannotStart
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from app.supervisor.processes import die_with
 
 
 class Child:
@@ -87,27 +85,20 @@ class Child:
 def end_with_parent() -> None:
     """On Linux: end this worker process with SIGTERM when its parent dies for any reason."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        _farewell(ctypes.CDLL(None) if sys.platform == "linux" else None, signal.SIGTERM, parent.pid)
+    if parent is not None and parent.pid is not None and sys.platform == "linux":
+        die_with(parent.pid, signal.SIGTERM)
 
 
 def _first_in_child(farewell: signal.Signals) -> Callable[[], None]:
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     parent = os.getpid()
 
     def prepare() -> None:
         # The signal mask is inherited; with blocked signals the child could not be stopped.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _farewell(libc, farewell, parent)
+        if sys.platform == "linux":
+            die_with(parent, farewell)
 
     return prepare
-
-
-def _farewell(libc: ctypes.CDLL | None, farewell: signal.Signals, parent: int | None) -> None:
-    if libc is not None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)  # The parent died before the line above.
 
 
 LOOPBACK = "127.0.0.1"
