@@ -190,15 +190,13 @@ def install(app: FastAPI) -> None:
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error responses of an operation, under their media type."""
+    """The documented error responses of an operation, under their media type.
+
+    ``http.openapi`` adds those that follow from the inputs of an operation. Routes declare the others, such as 409.
+    """
     schema = {"$ref": "#/components/schemas/Problem"}
     titles = {status: title for _, status, title in STATUS}
     return {
         status: {"description": titles.get(status, "Error"), "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses
     }
-
-
-# The responses of every operation that authenticates its caller. More follow from its inputs (see
-# ``http.openapi``), and routes declare 409 themselves.
-COMMON_PROBLEMS = problem_responses(400, 401, 403, 429, 503)

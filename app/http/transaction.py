@@ -7,7 +7,7 @@ request a few times; an unavailable database becomes ``Unavailable``, never a 50
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -97,3 +97,8 @@ class TransactionalRoute(APIRoute):
             raise Unavailable("The change repeatedly conflicted with others. Repeat the request shortly.")
 
         return repeat
+
+
+def api_router(path: str, *, tag: str | None = None, **options: Any) -> APIRouter:
+    """A router for the operations below ``/api/v1/<path>``, each in a transaction. ``path`` is the default tag."""
+    return APIRouter(prefix=f"/api/v1/{path}", tags=[tag or path], route_class=TransactionalRoute, **options)

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import Ask, RecordedCall, explain, find_recorded
@@ -13,17 +12,12 @@ from app.db.call_arguments import kept_arguments
 from app.domain.errors import Invalid
 from app.features.access.schemas import AccessExplanation, ExplainRequest
 from app.http.authorization import Caller, Permission, requires
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import SERVER, format_id
 
-router = APIRouter(
-    prefix="/api/v1/access",
-    tags=["access"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS | problem_responses(404),
-)
+router = api_router("access", responses=problem_responses(404))
 
 CanExplain = Annotated[Caller, requires(Permission.ACCESS_EXPLAIN)]
 

@@ -22,12 +22,11 @@ from app.features.tokens.service import person_of
 from app.features.tools import service as tools
 from app.http.authorization import CanReadSelf, Permission, requires
 from app.http.pagination import Cursors
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import IdentityId, ToolId
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
+router = APIRouter(prefix="/api/v1", route_class=TransactionalRoute)
 
 
 @router.get(

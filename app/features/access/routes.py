@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
@@ -18,13 +18,10 @@ from app.features.access.unused_service import ProposalApplier, Window, read_pag
 from app.features.tokens.queries import database_now
 from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.pagination import Cursors, Page
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 
-router = APIRouter(
-    prefix="/api/v1/access", tags=["access"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("access")
 
 
 @router.get(

@@ -14,19 +14,14 @@ from app.features.administrators.schemas import AdministratorQuery, Administrato
 from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import CleanSecret, CleanText, Strict
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import AdministratorId
 from app.models.identities import Administrator
 
-administrators = APIRouter(
-    prefix="/api/v1/administrators",
-    tags=["administrators"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+administrators = api_router("administrators")
 CanWrite = Annotated[Caller, requires(Permission.ADMINISTRATORS_WRITE)]
 
 

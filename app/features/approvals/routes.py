@@ -5,7 +5,7 @@ Every identity may use these routes; what a caller sees and may decide is checke
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from app.db.change import Change
 from app.features.approvals import service
@@ -21,18 +21,13 @@ from app.http.authorization import CanReadSelf, Permission, changes
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
 
-router = APIRouter(
-    prefix="/api/v1/approvals",
-    tags=["approvals"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = api_router("approvals")
 
 CanDecide = Annotated[Change, changes(Permission.SELF_READ)]
 CanAsk = Annotated[Change, changes(Permission.SELF_WRITE)]

@@ -5,7 +5,7 @@ Checkpoints and proofs let third parties verify that the log is unchanged.
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import Header, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.db.change import Change
@@ -41,17 +41,11 @@ from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.live import MEDIA_TYPE
 from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import EventId
 
-router = APIRouter(
-    prefix="/api/v1/audit-events",
-    tags=["audit-events"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = api_router("audit-events")
 CanRead = Annotated[Caller, requires(Permission.AUDIT_READ)]
 _READS = [requires(Permission.AUDIT_READ)]
 _MAX_SIZE = 2**63 - 1

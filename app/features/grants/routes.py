@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
@@ -19,14 +19,11 @@ from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Page
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import GRANT, GrantId, format_id
 
-router = APIRouter(
-    prefix="/api/v1/grants", tags=["grants"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("grants")
 
 CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GRANTS_WRITE)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from app.db.change import Change
 from app.features.groups import service
@@ -18,15 +18,13 @@ from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
 from app.models.identities import Group
 
-router = APIRouter(
-    prefix="/api/v1/groups", tags=["groups"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("groups")
 
 CanRead = Annotated[Caller, requires(Permission.GROUPS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]

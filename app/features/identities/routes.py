@@ -35,20 +35,15 @@ from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import ShortText, Strict, WantedUserName
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import IDENTITY, EventId, IdentityId, ScheduledOffboardingId, format_id
 from app.models.identities import Identity, OffboardingReceipt
 from app.models.tokens import ScheduledOffboarding
 
-identities = APIRouter(
-    prefix="/api/v1/identities",
-    tags=["identities"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS | problem_responses(412),
-)
+identities = api_router("identities")
 
 
 CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
@@ -319,12 +314,7 @@ async def reinstate_identity(
     return await _answer(session, response, identity)
 
 
-scheduled_offboardings = APIRouter(
-    prefix="/api/v1/scheduled-offboardings",
-    tags=["scheduled-offboardings"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+scheduled_offboardings = api_router("scheduled-offboardings")
 
 
 @scheduled_offboardings.get(
@@ -385,7 +375,6 @@ _KEYS_MAX_AGE_S = 300
     _RECEIPTS,
     dependencies=[requires(Permission.IDENTITIES_READ)],
     operation_id="list_offboarding_receipts",
-    responses=COMMON_PROBLEMS,
     summary="List the receipts of offboardings, newest first",
 )
 async def list_offboarding_receipts(
@@ -400,7 +389,6 @@ async def list_offboarding_receipts(
     _RECEIPTS + "/{receipt_id}",
     dependencies=[requires(Permission.IDENTITIES_READ)],
     operation_id="get_offboarding_receipt",
-    responses=COMMON_PROBLEMS,
     summary="Read the receipt of an offboarding",
 )
 async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> ReceiptView:

@@ -29,18 +29,13 @@ from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
 from app.models.identity_providers import IdentityProvider, SignalStream
 
-router = APIRouter(
-    prefix="/api/v1/identity-providers",
-    tags=["identity-providers"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = api_router("identity-providers")
 streams = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
 CanRead = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_READ)]
 CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]

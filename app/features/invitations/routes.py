@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.features.invitations import service
 from app.features.invitations.queries import InvitationReading, find_invitations, select_invitations
@@ -17,18 +17,13 @@ from app.http.authorization import Caller, Permission, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import INVITATION, InvitationId, format_id
 from app.models.identities import Invitation
 
-router = APIRouter(
-    prefix="/api/v1/invitations",
-    tags=["invitations"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = api_router("invitations")
 CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
@@ -34,16 +34,14 @@ from app.features.tokens.schemas import (
 from app.http.authorization import CanReadSelf, Permission, Role, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import Strict
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import IdentityId, PickupId, TokenId
 from app.models.servers import Server
 
-router = APIRouter(
-    prefix="/api/v1/me", tags=["me"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("me")
 
 CanOpen = Annotated[Change, changes(Permission.SELF_READ)]
 CanChange = Annotated[Change, changes(Permission.SELF_WRITE)]

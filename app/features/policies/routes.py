@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,15 +43,13 @@ from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.etags import RequiredIfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import POLICY, PolicyId, ToolId, format_id
 from app.models.access import Policy
 
-router = APIRouter(
-    prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("policies")
 CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]

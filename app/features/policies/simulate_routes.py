@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
@@ -26,15 +26,12 @@ from app.features.policies.simulate_schemas import (
     SimulateRequest,
 )
 from app.http.authorization import Caller, Permission, requires
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import new_id
 from app.models.access import Policy
 
-router = APIRouter(
-    prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("policies")
 
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
 # A replay uses much of a worker's time, which calls need too.

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypeAliasType
 
@@ -13,17 +13,10 @@ from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.policies.templates import TEMPLATES, ArgumentLimit, Template
 from app.features.tools.schemas import JsonSchema
 from app.http.authorization import Permission, requires
-from app.http.problems import COMMON_PROBLEMS
 from app.http.schemas import Strict
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 
-router = APIRouter(
-    prefix="/api/v1/policies/templates",
-    tags=["policies"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-    dependencies=[requires(Permission.POLICIES_READ)],
-)
+router = api_router("policies/templates", tag="policies", dependencies=[requires(Permission.POLICIES_READ)])
 
 PolicyTemplateParameters = TypeAliasType(
     "PolicyTemplateParameters",

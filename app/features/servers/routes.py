@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.features.servers import credentials, instructions, queries, service
 from app.features.servers.credential_schemas import CredentialPut, CredentialQuery, UpstreamCredentialView
@@ -21,15 +21,13 @@ from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import SERVER, IdentityId, ServerId, format_id
 from app.models.servers import Server
 
-router = APIRouter(
-    prefix="/api/v1/servers", tags=["servers"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("servers")
 
 Reader = Annotated[Caller, requires(Permission.SERVERS_READ)]
 Writer = Annotated[Caller, requires(Permission.SERVERS_WRITE)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from app.db.change import Change
 from app.features.service_accounts import service
@@ -18,18 +18,13 @@ from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import ListQuery, Page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
 from app.models.identities import ServiceAccount
 
-router = APIRouter(
-    prefix="/api/v1/service-accounts",
-    tags=["service-accounts"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = api_router("service-accounts")
 CanRead = Annotated[Caller, requires(Permission.SERVICE_ACCOUNTS_READ)]
 CanWrite = Annotated[Change, changes(Permission.SERVICE_ACCOUNTS_WRITE)]
 _CHANGED = problem_responses(409, 412)

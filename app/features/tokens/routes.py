@@ -33,24 +33,14 @@ from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
 
 router = APIRouter()
-_tokens = APIRouter(
-    prefix="/api/v1/tokens",
-    tags=["tokens"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS | problem_responses(412),
-)
-_of_token = APIRouter(
-    prefix="/api/v1/tokens/{token_id}",
-    tags=["tokens"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+_tokens = api_router("tokens")
+_of_token = api_router("tokens/{token_id}", tag="tokens")
 
 CanRead = Annotated[Caller, requires(Permission.TOKENS_READ)]
 CanIssue = Annotated[Change, changes(Permission.TOKENS_ISSUE)]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,16 +18,13 @@ from app.features.tokens.queries import database_now
 from app.features.tools import service as tools
 from app.http.authorization import Permission, requires
 from app.http.pagination import Cursors, ListQuery, read_page
-from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import Session, api_router
 from app.lib.ids import ToolId
 from app.models.access import Grant, GrantUse
 from app.models.servers import Server, Tool
 
-router = APIRouter(
-    prefix="/api/v1/tools", tags=["tools"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
-)
+router = api_router("tools")
 
 _GRANT_EXAMPLE: Any = GrantView.model_config["json_schema_extra"]
 _EXAMPLE: dict[str, Any] = {**_GRANT_EXAMPLE["examples"][0], "last_used_at": None}

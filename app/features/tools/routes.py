@@ -15,13 +15,13 @@ from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
-from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import TOOL, ServerId, ToolId, format_id
 from app.models.servers import Tool
 
-router = APIRouter(route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
+router = APIRouter(route_class=TransactionalRoute)
 
 Reader = Annotated[Caller, requires(Permission.TOOLS_READ)]
 Writer = Annotated[Caller, requires(Permission.TOOLS_WRITE)]
