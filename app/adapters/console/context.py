@@ -28,7 +28,7 @@ from app.adapters.console.page import page
 from app.crypto.keys import derive_key
 from app.db.change import Change, savepoint
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed, PreconditionFailed, Unauthenticated
-from app.features.audit.names import names_of
+from app.features.audit.queries import names_of
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Permission, authorize
 from app.http.runtime import Runtime

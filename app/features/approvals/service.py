@@ -46,7 +46,7 @@ from app.features.approvals.schemas import (
     ApprovalQuery,
     ApprovalView,
 )
-from app.features.audit.names import names_of
+from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.grants.service import create_grant

@@ -26,9 +26,19 @@ from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
-from app.features.audit.names import find_actors, find_ids_by_name, find_servers, names_of
 from app.features.audit.ocsf import ocsf_lines
-from app.features.audit.queries import NamedIds, Place, Position, Span, skip, span_of
+from app.features.audit.queries import (
+    NamedIds,
+    Place,
+    Position,
+    Span,
+    find_actors,
+    find_ids_by_name,
+    find_servers,
+    names_of,
+    skip,
+    span_of,
+)
 from app.features.audit.schemas import (
     MAX_RANGE,
     Actor,
@@ -89,10 +99,10 @@ async def _find_in_span(
     session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
-    looking = _PageSearch(session, query, named)
+    search = _PageSearch(session, query, named)
     for region in _regions(await span_of(session, query), before):
         async for epoch, first, end in _epochs(session, region):
-            reached = await looking.within(rows, epoch, first, end)
+            reached = await search.within(rows, epoch, first, end)
             if len(rows) > query.limit:
                 return rows[: query.limit], place_of(rows[query.limit - 1])
             if reached is not None:
@@ -419,22 +429,22 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
         nonlocal after
-        stretch = await read_on(session, query, after, AT_ONCE)
-        if stretch.reached == after:
+        batch = await read_on(session, query, after, AT_ONCE)
+        if batch.reached == after:
             return News()
-        events = await in_slices(_sse_events(stretch, cursors))
-        if not stretch.items or stretch.items[-1][1] != stretch.reached:
+        events = await in_slices(_sse_events(batch, cursors))
+        if not batch.items or batch.items[-1][1] != batch.reached:
             # Nothing matched: a client that reconnects need not search that part again.
-            events.append(f"id: {cursors.write(stretch.reached)}\r\n\r\n".encode())
-        after = stretch.reached
+            events.append(f"id: {cursors.write(batch.reached)}\r\n\r\n".encode())
+        after = batch.reached
         return News(events, more=True)
 
     return look
 
 
-def _sse_events(stretch: EventBatch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
+def _sse_events(batch: EventBatch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
     events = []
-    for event, place in stretch.items:
+    for event, place in batch.items:
         events.append(live_event(event.model_dump(mode="json"), id=cursors.write(place)))
         yield
     return events
@@ -476,11 +486,11 @@ def export(query: AuditExportQuery, until: Position) -> Look:
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
         nonlocal after, written
-        stretch = await read_on(session, query, after, PAGE, until)
-        is_last, after = stretch.reached == after, stretch.reached
+        batch = await read_on(session, query, after, PAGE, until)
+        is_last, after = batch.reached == after, batch.reached
         head = _table([COLUMNS]) if query.format == "csv" and not written else b""
         written = True
-        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in stretch.items]))
+        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in batch.items]))
         return News([part for part in (head, content) if part], is_last=is_last)
 
     return look

@@ -14,7 +14,7 @@ from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import Position
 from app.features.audit.reading import read_on
 from app.features.audit.schemas import AuditEventView, AuditFilters
-from app.features.audit_sinks.queue import CHECKPOINT_EVERY, BatchEnd, begun, position
+from app.features.audit_sinks.queue import CHECKPOINT_EVERY, BatchEnd, pending_batch, position
 from app.models.audit import AuditCheckpoint, AuditSink
 
 MAX_BYTES = 1024 * 1024
@@ -44,7 +44,7 @@ class _FormattedEvents:
 
 
 async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
-    """The batch that was begun, unchanged, or the next one, which may have no event. None if nothing is new."""
+    """The batch that was pending_batch, unchanged, or the next one, which may have no event. None if nothing is new."""
     written = await _events(session, sink)
     checkpoint = await _checkpoint(session, sink)
     if written.end == position(sink) and checkpoint is None:
@@ -61,15 +61,15 @@ async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
 
 
 async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
-    """Format events up to the end of the begun batch, or as many as fit into a new one."""
-    write, pending = FORMATS[sink.format].write, begun(sink)
+    """Format events up to the end of the pending_batch batch, or as many as fit into a new one."""
+    write, pending = FORMATS[sink.format].write, pending_batch(sink)
     written = _FormattedEvents([], 0, position(sink))
     until = None if pending is None else pending.end
     while pending is not None or len(written.items) < sink.batch_events:
         limit = _CHUNK if pending is not None else min(_CHUNK, sink.batch_events - len(written.items))
-        stretch = await read_on(session, _EVERYTHING, written.end, limit, until)
+        read = await read_on(session, _EVERYTHING, written.end, limit, until)
         await asyncio.sleep(0)
-        for event, place in stretch.items:
+        for event, place in read.items:
             item = write(event)
             written.size += len(item) + 1
             if pending is None and written.items and written.size > MAX_BYTES:
@@ -77,9 +77,9 @@ async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
                 return written
             written.items.append(item)
             written.end = place
-        if stretch.reached == written.end and not stretch.items:
+        if read.reached == written.end and not read.items:
             break
-        written.end = stretch.reached
+        written.end = read.reached
     written.is_full = len(written.items) >= sink.batch_events
     if pending is not None:
         written.end = pending.end
@@ -87,8 +87,8 @@ async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
 
 
 async def _checkpoint(session: AsyncSession, sink: AuditSink) -> AuditCheckpoint | None:
-    """The checkpoint of the begun batch; else the newest one, if one is due that the sink does not have."""
-    size, pending = col(AuditCheckpoint.tree_size), begun(sink)
+    """The checkpoint of the pending_batch batch; else the newest one, if one is due that the sink does not have."""
+    size, pending = col(AuditCheckpoint.tree_size), pending_batch(sink)
     if pending is not None:
         if pending.checkpoint is None:
             return None

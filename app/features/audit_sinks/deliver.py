@@ -14,9 +14,9 @@ from app.features.audit_sinks.batches import FORMATS, Batch, next_batch
 from app.features.audit_sinks.queue import (
     LEASE,
     begin,
-    begun,
     claim,
     make_smaller,
+    pending_batch,
     record_accepted,
     record_failure,
     release,
@@ -110,7 +110,7 @@ class AuditDeliveries(LeasedQueue[AuditSink]):
         )
 
     async def _accepted(self, sink: AuditSink, batch: Batch, status_code: int | None) -> AuditSink | None:
-        rest = None if batch.is_full or begun(sink) is not None or not batch.body else BATCH_DELAY
+        rest = None if batch.is_full or pending_batch(sink) is not None or not batch.body else BATCH_DELAY
         async with self.transaction() as session:
             return await record_accepted(session, sink, batch.end, status_code=status_code, rest=rest)
 

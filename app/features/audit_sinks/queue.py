@@ -37,7 +37,7 @@ WITH due AS (
             OR EXISTS (SELECT FROM audit_events e WHERE e.epoch > s.epoch)
             OR s.format IN ('ndjson', 'json') AND coalesce(s.checkpoint_at <= now() - interval '1 minute', true)
                 AND EXISTS (SELECT FROM audit_checkpoints c WHERE c.tree_size > coalesce(s.checkpoint, 0)))
-    ORDER BY s.due_at LIMIT :most FOR UPDATE OF s SKIP LOCKED
+    ORDER BY s.due_at LIMIT :limit FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE audit_sinks s SET lease = :lease, leased_until = now() + :held FROM due WHERE s.id = due.id
 RETURNING s.*
@@ -95,7 +95,7 @@ def position(sink: AuditSink) -> Position:
     return (sink.epoch, sink.xact, sink.seq)
 
 
-def begun(sink: AuditSink) -> BatchEnd | None:
+def pending_batch(sink: AuditSink) -> BatchEnd | None:
     """The end of the batch that was begun and not accepted yet."""
     if sink.batch_epoch is None or sink.batch_xact is None or sink.batch_seq is None:
         return None
@@ -104,7 +104,7 @@ def begun(sink: AuditSink) -> BatchEnd | None:
 
 async def claim(session: AsyncSession, limit: int) -> list[AuditSink]:
     """Claim up to ``limit`` free sinks with pending events; return them in their state at that time."""
-    values = {"most": limit, "lease": new_id(), "held": LEASE}
+    values = {"limit": limit, "lease": new_id(), "held": LEASE}
     return list(await session.scalars(select(AuditSink).from_statement(_CLAIM), values))
 
 

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 from typing_extensions import TypeAliasType
 
+from app.features.webhooks.schemas import FailingSince, FailureCount, HeldUntil, Url
 from app.http.pagination import ListQuery
-from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.lib.ids import AuditSinkId
 from app.models.audit import AuditSink
 from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
 
 MAX_LAG_COUNT = 10_000
-Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]
 AuditSinkFormat = TypeAliasType(
     "AuditSinkFormat",
     Annotated[
@@ -162,13 +162,9 @@ class AuditSinkView(Strict):
     credential_kind: AuditSinkCredentialKind
     status: AuditSinkStatus
     lag: AuditSinkLag | None = Field(description="What it has not received yet; null when it has ended.")
-    failures: int = Field(description="Failed attempts since the last success.")
-    failing_since: datetime | None = Field(
-        description="Time of the first of these; null when there are none."
-    )
-    held_until: datetime | None = Field(
-        description="Time of the next attempt, while its endpoint fails or asked for a pause."
-    )
+    failures: FailureCount
+    failing_since: FailingSince
+    held_until: HeldUntil
     status_code: int | None = Field(
         description="The last status code of the endpoint, if any.", examples=[200]
     )

@@ -48,8 +48,8 @@ _SENT = "the audit log is"
 # Epochs separately, so that both parts scan the commit order and stop at the bound.
 _LAG = text("""
 SELECT (SELECT count(*) FROM (
-    (SELECT FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq) LIMIT :most)
-    UNION ALL (SELECT FROM audit_events WHERE epoch > :epoch LIMIT :most)
+    (SELECT FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq) LIMIT :limit)
+    UNION ALL (SELECT FROM audit_events WHERE epoch > :epoch LIMIT :limit)
 ) waiting) AS events, coalesce(
     (SELECT time FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq)
      ORDER BY epoch, xact, seq LIMIT 1),
@@ -80,7 +80,7 @@ async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUI
     lags = {}
     for sink in sinks:
         if sink.ended_at is None:
-            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "most": MAX_LAG_COUNT}
+            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "limit": MAX_LAG_COUNT}
             row = (await session.execute(_LAG, place)).one()
             lags[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
     return lags

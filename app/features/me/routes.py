@@ -10,7 +10,7 @@ from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.features.approvals.queries import requestable_views, select_requestable
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
-from app.features.audit.names import names_of
+from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView, OwnAgentQuery

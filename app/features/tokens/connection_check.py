@@ -32,7 +32,7 @@ from app.domain.policy import Effect
 from app.domain.scopes import ListedScope
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET, SCOPED_TOKEN, parse_credential
 from app.features.audit import reading
-from app.features.audit.names import names_of
+from app.features.audit.queries import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.tokens.schemas import MAX_SERVERS, CheckStep, ConnectionCheck, ConnectionCheckRequest
 from app.features.tools.discovery import DiscoveryFailed, TimeBudget, list_current_tools

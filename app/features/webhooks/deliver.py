@@ -66,7 +66,7 @@ WITH due AS (
     ) d
     WHERE w.status = 'active' AND w.ended_at IS NULL AND coalesce(w.held_until, now()) <= now()
     -- A random order, to avoid starvation.
-    ORDER BY random() LIMIT :most
+    ORDER BY random() LIMIT :limit
 )
 UPDATE webhook_deliveries d
 SET lease = :lease, due_at = now() + :held, attempts = attempts + 1, attempted_at = now(), updated_at = now(),
@@ -107,7 +107,7 @@ WHERE state = 'pending' AND give_up_at <= now()
 """)
 _DELETE_OLD = text("""
 DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
-    SELECT id FROM webhook_deliveries WHERE id < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+    SELECT id FROM webhook_deliveries WHERE id < :before ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 )) RETURNING id
 """).bindparams(bindparam("before", type_=Uuid))
 _DELETE_SECRETS = text("DELETE FROM webhook_secrets WHERE expires_at < now()")
@@ -191,7 +191,7 @@ class DeliveryRetention(Periodic):
 async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) -> list[ClaimedMessage]:
     """Claim up to ``limit`` due messages, given the number that this worker is sending to each webhook."""
     lease = new_id()
-    bounds = {"most": limit, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
+    bounds = {"limit": limit, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
     values = {"ids": list(sending), "counts": list(sending.values()), "lease": lease}
     claimed = (await session.execute(_CLAIM, bounds | values)).mappings().all()
     secrets = await live_secrets(session, [row["webhook_id"] for row in claimed]) if claimed else {}
@@ -288,7 +288,7 @@ async def forget(session: AsyncSession, now: datetime) -> bool:
     await session.execute(_GIVE_UP)
     # Ids are UUIDv7: the first 48 bits are milliseconds.
     milliseconds = int((now - KEPT).timestamp() * 1000)
-    values = {"before": UUID(int=milliseconds << 80), "most": _DELETED_AT_ONCE}
+    values = {"before": UUID(int=milliseconds << 80), "limit": _DELETED_AT_ONCE}
     deleted = (await session.execute(_DELETE_OLD, values)).all()
     await session.execute(_DELETE_SECRETS)
     return len(deleted) == _DELETED_AT_ONCE

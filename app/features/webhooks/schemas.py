@@ -14,6 +14,14 @@ from app.lib.ids import DeliveryId, WebhookId
 from app.models.webhooks import Webhook, WebhookDelivery
 
 MAX_OVERLAP_S = 7 * 24 * 3600
+FailureCount = Annotated[int, Field(description="Failed attempts since the last success.")]
+FailingSince = Annotated[
+    datetime | None, Field(description="Time of the first of these; null when there are none.")
+]
+HeldUntil = Annotated[
+    datetime | None,
+    Field(description="Time of the next attempt, while its endpoint fails or asked for a pause."),
+]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]
 Events = Annotated[
     list[WebhookEvent],
@@ -97,13 +105,9 @@ class WebhookView(Strict):
     disabled_reason: WebhookDisabledReason | None = Field(
         description="Why it was disabled; null while it is active."
     )
-    failures: int = Field(description="Failed attempts since the last success.")
-    failing_since: datetime | None = Field(
-        description="Time of the first of these; null when there are none."
-    )
-    held_until: datetime | None = Field(
-        description="Time of the next attempt, while its endpoint fails or asked for a pause."
-    )
+    failures: FailureCount
+    failing_since: FailingSince
+    held_until: HeldUntil
     delivered_at: datetime | None = Field(
         description="When a message was last delivered; written at most once a minute."
     )

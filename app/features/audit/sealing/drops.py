@@ -171,7 +171,7 @@ class Drops:
             verdict.notes.append(f"{words}: that excuses nothing")
         dropped: list[_Missing] = []
         for each in self._missing:
-            self._share(each, dropped, verdict)
+            self._split(each, dropped, verdict)
         self._count(verdict, dropped, is_whole)
 
     async def _discard_inconsistent(self, connection: "Connection[Record]") -> None:
@@ -207,7 +207,7 @@ class Drops:
         latest = month.ends + _AHEAD
         return before is not None and before > latest and (after is None or after > latest)
 
-    def _share(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
+    def _split(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
         """Separate the missing events of dropped months from the others."""
         at, end = missing.finding.first, missing.finding.end
         edges = {

@@ -252,12 +252,12 @@ async def compare_checkpoints(
     """Report for each kept checkpoint whether the log is the one that it was signed for. ``reached`` has, for those no
     larger than the log, whether it has their roots, as far as known."""
     sealed, agreed = 0 if latest is None else latest.size, 0
-    for one in sorted(kept, key=lambda one: one.checkpoint.size):
-        size = one.checkpoint.size
-        description = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
-        agrees = one.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(one)
+    for external in sorted(kept, key=lambda each: each.checkpoint.size):
+        size = external.checkpoint.size
+        description = f"the checkpoint of {size} events in {external.source}{external.witnessed}"
+        agrees = external.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(external)
         if size > sealed:
-            verdict.add(await _cut_off(connection, one, latest, agreed))
+            verdict.add(await _cut_off(connection, external, latest, agreed))
         elif agrees is None:
             verdict.notes.append(
                 f"{description} cannot be compared with a log that differs from what was sealed before it"
@@ -266,40 +266,43 @@ async def compare_checkpoints(
             agreed = size
             verdict.notes.append(f"{description} is of this log")
         else:
-            verdict.add(await _rewritten(connection, one, agreed))
+            verdict.add(await _rewritten(connection, external, agreed))
 
 
-async def _rewritten(connection: "Connection[Record]", one: ExternalCheckpoint, agreed: int) -> Fault:
-    size = one.checkpoint.size
+async def _rewritten(connection: "Connection[Record]", external: ExternalCheckpoint, agreed: int) -> Fault:
+    size = external.checkpoint.size
     after, before = Mark(agreed), Mark(size)
     restored = await _restored(connection, agreed, size)
     if restored is None:
         words = (
-            f"{positions(agreed, size)} are not those of the checkpoint of {size} events in {one.source}: the log was "
-            "rewritten"
+            f"{positions(agreed, size)} are not those of the checkpoint of {size} events in {external.source}: the log "
+            "was rewritten"
         )
         return Fault(Kind.REWRITTEN, agreed, size, words, after=after, before=before)
     start, reason = restored
     words = (
-        f"{positions(start, size)} were sealed, as the checkpoint of {size} events in {one.source} says, and are lost: "
-        f"{reason}, and other events stand there now"
+        f"{positions(start, size)} were sealed, as the checkpoint of {size} events in {external.source} says, and are "
+        f"lost: {reason}, and other events stand there now"
     )
     return Fault(Kind.CUT_OFF, start, size, words, after=Mark(start), before=before)
 
 
 async def _cut_off(
-    connection: "Connection[Record]", one: ExternalCheckpoint, latest: StoredCheckpoint | None, agreed: int
+    connection: "Connection[Record]",
+    external: ExternalCheckpoint,
+    latest: StoredCheckpoint | None,
+    agreed: int,
 ) -> Fault:
-    size, sealed = one.checkpoint.size, 0 if latest is None else latest.size
+    size, sealed = external.checkpoint.size, 0 if latest is None else latest.size
     after, before = Mark(sealed), Mark(size)
-    if await _is_there_unsealed(connection, one.checkpoint, latest):
+    if await _is_there_unsealed(connection, external.checkpoint, latest):
         words = (
-            f"the checkpoint of {size} events in {one.source} is lost here: its events are there, and only "
+            f"the checkpoint of {size} events in {external.source} is lost here: its events are there, and only "
             f"{sealed} of them are sealed"
         )
         return Fault(Kind.CUT_OFF, sealed, size, words, after=after, before=before)
     restored = await _restored(connection, agreed, sealed + 1)
-    source = f"as the checkpoint of {size} events in {one.source} says"
+    source = f"as the checkpoint of {size} events in {external.source} says"
     lost = f"{positions(sealed, size)} were sealed, {source}, and are lost"
     if restored is not None:
         start, reason = restored
@@ -327,7 +330,7 @@ async def _restored(connection: "Connection[Record]", least: int, below: int) ->
 async def _is_there_unsealed(
     connection: "Connection[Record]", checkpoint: Checkpoint, latest: StoredCheckpoint | None
 ) -> bool:
-    """Whether the events after the newest checkpoint here lead to a larger one."""
+    """Whether the events after the newest checkpoint here lead to a larger external."""
     frontier, place = Frontier(), BEGINNING
     if latest is not None:
         tree, place = SealedTree(connection, latest.size, latest.place), latest.place
@@ -380,8 +383,8 @@ class RangeProof:
 
 def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> Verdict:
     """Compare all leaves from the first on with checkpoints; one must have exactly their number."""
-    ordered = sorted(kept, key=lambda one: one.checkpoint.size)
-    heads = [Head(one.checkpoint.size, one.checkpoint.root) for one in ordered]
+    ordered = sorted(kept, key=lambda each: each.checkpoint.size)
+    heads = [Head(external.checkpoint.size, external.checkpoint.root) for external in ordered]
     reading = _Reading(lines, Follower(), Verdict(0, heads[-1].size))
     for head in heads:
         reading.go_to(head, ())

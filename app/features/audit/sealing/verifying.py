@@ -303,7 +303,7 @@ class Verification:
     async def _advance(self, count: int, sealed: StoredCheckpoint) -> bool:
         """Continue without a signed root, if nothing contradicts that and no kept checkpoint is there."""
         first = self._follower.size
-        if any(first < hashes.checkpoint.size <= first + count for hashes in self._kept):
+        if any(first < external.checkpoint.size <= first + count for external in self._kept):
             return False
         entries = await self._entries.up_to(sealed.place, count)
         hashes = await self._hashes.of(first, first + count)
@@ -322,14 +322,14 @@ class Verification:
         self._verdict.events += len(entries)
         hashes = await self._hashes.of(first, sealed.size)
         elsewhere = {
-            one: Head(one.checkpoint.size, one.checkpoint.root)
-            for one in self._kept
-            if first < one.checkpoint.size <= sealed.size
+            external: Head(external.checkpoint.size, external.checkpoint.root)
+            for external in self._kept
+            if first < external.checkpoint.size <= sealed.size
         }
         step = self._follower.step(Head(sealed.size, sealed.root), entries, hashes, list(elsewhere.values()))
         self._note(step, entries, after, _mark(sealed))
         if step.is_certain:
-            self._reached |= {one: head not in step.foreign for one, head in elsewhere.items()}
+            self._reached |= {external: head not in step.foreign for external, head in elsewhere.items()}
             await self._check_upper_tiles(step.sealed)
 
     def _note(self, step: Step, entries: Sequence[Entry], after: Mark, before: Mark) -> None:
