@@ -15,9 +15,7 @@ from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
 from app.db.rewinds import RewindGuard
-from app.features.access import explain_routes as explaining
-from app.features.access import reach_routes as access
-from app.features.access import routes as unused_access
+from app.features.access import routes as access
 from app.features.administrators import routes as administrators
 from app.features.approvals import routes as approvals
 from app.features.audit import routes as audit
@@ -34,7 +32,6 @@ from app.features.policies import template_routes as policy_templates
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import routes as tokens
-from app.features.tools import grant_routes as tool_grants
 from app.features.tools import routes as tools
 from app.features.webhooks import routes as webhooks
 from app.http import docs_pages, health, problems
@@ -104,10 +101,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         policy_templates,
         policies,
         access,
-        explaining,
         simulating,
-        unused_access,
-        tool_grants,
         service_accounts,
         identity_providers,
         administrators,

@@ -123,7 +123,7 @@ def contract_of(app: "Scopegate") -> Contract:
 async def app(database_url: str) -> AsyncIterator["Scopegate"]:
     """The real application, started, on a database of the test's own."""
     # Late: a test of one room needs no other room to be importable.
-    from app.features.tools.requested_syncs import RequestedSyncs
+    from app.features.servers.sync import RequestedSyncs
     from app.main import create_app
 
     key = SecretStr(KEY)

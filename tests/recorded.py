@@ -14,8 +14,10 @@ from app.db.change import Subject
 from app.features.approvals.service import APPROVAL
 from app.features.grants.service import GRANT
 from app.features.groups.service import MEMBERSHIP
+from app.features.servers.service import SERVER
 from app.features.service_accounts.service import ACCOUNT
 from app.features.tokens.service import TOKEN
+from app.features.tools.service import TOOL
 
 SERVICE = "scopegate-api"
 """``application_name`` of the connections that serve the API and the console."""
@@ -30,11 +32,15 @@ class Recorded:
     """Types of objects whose events tell of such a row too, besides an event of the row itself."""
     kept: tuple[str, ...] = ()
     """Columns that versions hold; none for a table without a history."""
+    bookkeeping: tuple[str, ...] = ()
+    """Columns that can change without an event, although the revision changes with them."""
 
     @classmethod
-    def by(cls, subject: Subject, table: str, also: tuple[str, ...] = ()) -> "Recorded":
+    def by(
+        cls, subject: Subject, table: str, also: tuple[str, ...] = (), bookkeeping: tuple[str, ...] = ()
+    ) -> "Recorded":
         """What a ``Subject`` says of its table."""
-        return cls(table, also, subject.kept)
+        return cls(table, also, subject.kept, bookkeeping)
 
 
 # The tables of a feature are listed here once its service records with ``Change``, or keeps to the rule as it is.
@@ -45,6 +51,24 @@ RECORDED = (
     Recorded.by(GRANT, "grants", also=("group", "identity")),
     Recorded.by(MEMBERSHIP, "group_members", also=("group", "identity")),
     Recorded("groups"),
+    Recorded("server_credentials", also=("server", "identity")),
+    Recorded.by(
+        SERVER,
+        "servers",
+        also=("tool",),
+        # A sync that the system ran and that found nothing new.
+        bookkeeping=(
+            "revision",
+            "updated_at",
+            "sync_state",
+            "sync_error",
+            "sync_at",
+            "sync_started_at",
+            "sync_due_at",
+            "sync_failures",
+        ),
+    ),
+    Recorded.by(TOOL, "tools", also=("server",)),
     Recorded("identity_providers", kept=("name", "issuer", "status", "source", "settings")),
     Recorded("service_account_credentials", also=("service_account",)),
     Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
@@ -62,10 +86,12 @@ DECLARE
     row_id uuid := coalesce(after, before) ->> 'id';
     also text[] := TG_ARGV[0];
     kept text[] := TG_ARGV[1];
+    bookkeeping text[] := TG_ARGV[3];
     current bigint := pg_current_xact_id()::text::bigint;
 BEGIN
     IF current_setting('application_name') <> TG_ARGV[2]
-        OR (TG_OP = 'UPDATE' AND before -> 'revision' IS NOT DISTINCT FROM after -> 'revision') THEN
+        OR (TG_OP = 'UPDATE' AND before -> 'revision' IS NOT DISTINCT FROM after -> 'revision')
+        OR (TG_OP = 'UPDATE' AND bookkeeping <> '{}' AND before - bookkeeping = after - bookkeeping) THEN
         RETURN NULL;
     END IF;
     IF NOT EXISTS (
@@ -97,11 +123,13 @@ async def demand_records(url: str) -> None:
     try:
         await connection.execute(_DEMAND)
         for one in RECORDED:
-            also, kept = ("{" + ",".join(names) + "}" for names in (one.also, one.kept))
+            also, kept, bookkeeping = (
+                "{" + ",".join(names) + "}" for names in (one.also, one.kept, one.bookkeeping)
+            )
             await connection.execute(
                 f"CREATE CONSTRAINT TRIGGER test_recorded AFTER INSERT OR UPDATE OR DELETE ON {one.table} "
                 "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
-                f"EXECUTE FUNCTION test_demand_record('{also}', '{kept}', '{SERVICE}')"
+                f"EXECUTE FUNCTION test_demand_record('{also}', '{kept}', '{SERVICE}', '{bookkeeping}')"
             )
     finally:
         await connection.close()

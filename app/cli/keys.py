@@ -14,7 +14,7 @@ from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.call_arguments import reseal_arguments
 from app.features.audit_sinks.service import reseal_credentials
 from app.features.identity_providers.signals.streams import reseal_access
-from app.features.servers.reseal import Resealed, reseal
+from app.features.servers.credentials import Resealed, reseal
 from app.features.webhooks.service import reseal_secrets
 from app.settings import Settings
 

@@ -21,9 +21,9 @@ from app.features.audit.stats import HourCounts
 from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.identities.schedule import ScheduledOffboardings
 from app.features.identity_providers.signals.transmitters import Transmitters
+from app.features.servers.sync import RequestedSyncs
 from app.features.tokens.connection_check import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
-from app.features.tools.requested_syncs import RequestedSyncs
 from app.features.webhooks.deliver import Deliveries, DeliveryRetention
 from app.http.live import Live
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts

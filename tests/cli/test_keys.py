@@ -18,8 +18,8 @@ from app.crypto.signed_notes import Checkpoint, NoteSigner, log_name
 from app.db import call_arguments
 from app.db import resealing as stored_resealing
 from app.db.call_arguments import arguments_place, kept_arguments
-from app.features.servers import reseal as resealing
-from app.features.servers.reseal import reseal
+from app.features.servers import credentials as resealing
+from app.features.servers.credentials import reseal
 from app.features.webhooks.service import add_secret
 from app.lib.ids import new_id
 from app.models.audit import AuditArguments, AuditCheckpoint, AuditEvent

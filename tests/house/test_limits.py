@@ -28,7 +28,8 @@ from app.features.audit_sinks import service as sink_service
 from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MAX_PEOPLE
 from app.features.policies import schemas as policies
-from app.features.policies import simulate, simulate_schemas, testing
+from app.features.policies import simulate, testing
+from app.features.policies import simulate as simulate_schemas
 from app.features.tokens import connection_check as check_routes
 from app.features.tokens import connection_check as check_servers
 from app.features.tokens import drafts

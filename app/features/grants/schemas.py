@@ -12,7 +12,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain.objects import Server, Tool
 from app.domain.risk import Risk
-from app.features.tools.reach_queries import Finding, Reaches, SelectorWarning
+from app.features.tools.queries import Finding, Reaches, SelectorWarning
 from app.http.pagination import ListQuery, Page
 from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent
 from app.http.selectors import (

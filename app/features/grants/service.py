@@ -32,7 +32,7 @@ from app.features.grants.schemas import (
     ReachedServer,
     principal_of,
 )
-from app.features.tools.reach_queries import Selected, find_reach, may_see_reach
+from app.features.tools.queries import Selected, find_reach, may_see_reach
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page

@@ -6,6 +6,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.snapshot import CurrentSnapshot
+from app.features.access import reach
+from app.features.access.reach import AccessQuery, IdentityAccessView
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
@@ -312,6 +315,27 @@ async def reinstate_identity(
     if_match.check(identity.revision)
     identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)
     return await _answer(session, response, identity)
+
+
+@identities.get(
+    "/{identity_id}/access",
+    dependencies=[requires(Permission.GRANTS_READ)],
+    operation_id="list_identity_access",
+    summary="List what an identity reaches, and why, by slug",
+)
+async def list_identity_access(
+    identity_id: IdentityId,
+    query: Annotated[AccessQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> IdentityAccessView:
+    """The servers and tools that the live grants of an identity and of its groups reach, decided as calls are.
+
+    The scope of a token can only narrow this. Policies that read the content of a call cannot be evaluated without one.
+    A page with many tools holds fewer servers than `limit`.
+    """
+    return await reach.list_identity_access(session, snapshot, identity_id, query, runtime)
 
 
 scheduled_offboardings = api_router("scheduled-offboardings")

@@ -8,6 +8,8 @@ from typing_extensions import TypeAliasType
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
+from app.features.access import reach
+from app.features.access.reach import AccessQuery, IdentityAccessView
 from app.features.approvals.queries import requestable_views, select_requestable
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
 from app.features.audit.queries import names_of
@@ -238,3 +240,16 @@ async def get_me(caller: CanReadSelf, session: Session) -> Me:
         roles=sorted(caller.roles),
         permissions=sorted(caller.permissions),
     )
+
+
+@router.get("/access", operation_id="list_own_access", summary="List what you reach, and why, by slug")
+async def list_own_access(
+    query: Annotated[AccessQuery, Query()],
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> IdentityAccessView:
+    """What your live grants and those of your groups reach, decided as calls are. Only people who sign in have access
+    of their own here. Callers who may read grants read the access of an agent at `/identities/{id}/access`."""
+    return await reach.list_identity_access(session, snapshot, tokens.person_of(caller), query, runtime)

@@ -37,8 +37,8 @@ from app.features.policies.service import (
     warnings_about,
 )
 from app.features.policies.testing import run_own
-from app.features.servers import service as server_service
-from app.features.tools import service as tool_service
+from app.features.servers.service import get_server
+from app.features.tools.service import get_tool
 from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.etags import RequiredIfMatch, set_etag
 from app.http.idempotency import once
@@ -123,12 +123,12 @@ async def create_policy(
 
 @router.get(
     "/schema",
-    dependencies=[requires(Permission.POLICIES_READ)],
     operation_id="get_policy_schema",
     responses=problem_responses(404),
     summary="Read the Cedar schema of policies",
 )
 async def get_policy_schema(
+    caller: CanRead,
     session: Session,
     tool_id: Annotated[
         ToolId | None, Query(description="The tool for the type of `context.arguments`.")
@@ -137,8 +137,8 @@ async def get_policy_schema(
     """The vocabulary as a Cedar schema, for editors and for external checks of policies."""
     if tool_id is None:
         return VocabularyView(version=vocabulary.VERSION, cedar=vocabulary.schema_text(), tool=None)
-    tool = await tool_service.require(session, tool_id)
-    server = await server_service.require(session, tool.server_id)
+    tool = await get_tool(session, tool_id)
+    server = await get_server(session, caller, tool.server_id)
     cedar = vocabulary.schema_text(argument_types(tool.input_schema))
     return VocabularyView(version=vocabulary.VERSION, cedar=cedar, tool=f"{server.slug}/{tool.name}")
 

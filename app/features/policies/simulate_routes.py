@@ -18,12 +18,12 @@ from app.domain.errors import Invalid, TooManyRequests
 from app.features.audit.record import record
 from app.features.policies.queries import published_policies
 from app.features.policies.service import check_text
-from app.features.policies.simulate import Simulation
-from app.features.policies.simulate_schemas import (
+from app.features.policies.simulate import (
     MAX_WINDOW,
     PolicySimulation,
     SimulatedChange,
     SimulateRequest,
+    Simulation,
 )
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime

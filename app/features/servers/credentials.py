@@ -1,111 +1,115 @@
-"""Set and remove upstream credentials: each is encrypted for one row, one server and one origin."""
+"""Upstream credentials: set, remove and reencrypt them. Each is encrypted for one row, one server and one origin."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
-from app.access.credentials import credential_place, find_credential, place_of_server
-from app.crypto.keys import Sealer
-from app.db.versions import move_versions
+from app.access.credentials import credential_binding, credential_place, find_credential, place_of_server
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.db import rows
+from app.db.change import Change
+from app.db.rows import Lock
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.audit.record import record
-from app.features.identities.queries import lock_identity
-from app.features.servers import queries
-from app.features.servers.credential_schemas import (
+from app.features.servers.queries import database_time
+from app.features.servers.schemas import (
     Credential,
+    CredentialQuery,
     EnvCredential,
     NoCredential,
     OAuthClientCredential,
+    UpstreamCredentialView,
 )
+from app.features.servers.service import SERVER, get_server, lock_server
 from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, ListQuery, Page, read_page
+from app.http.runtime import Runtime
 from app.lib.ids import IDENTITY, format_id, new_id
+from app.models.identities import Identity
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
 
+async def list_credentials(
+    session: AsyncSession, caller: Caller, server_id: UUID, query: CredentialQuery, runtime: Runtime
+) -> Page[UpstreamCredentialView]:
+    """Read a page of the credentials of a server, its own and those of identities, newest first. Raises
+    ``NotFound``."""
+    await get_server(session, caller, server_id)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_server_credentials", {"server_id": server_id})
+    statement = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
+    listing = ListQuery(limit=query.limit, cursor=query.cursor)
+    credentials, next_cursor = await read_page(session, statement, ServerCredential, cursors, listing)
+    return Page(items=[UpstreamCredentialView.from_row(row) for row in credentials], next_cursor=next_cursor)
+
+
 async def put_credential(
-    session: AsyncSession,
-    sealer: Sealer,
-    policy: AddressPolicy,
-    server: Server,
+    change: Change,
+    runtime: Runtime,
+    server_id: UUID,
     identity_id: UUID | None,
-    put: Credential,
-    caller: Caller,
-    request_id: str | None,
+    body: Credential,
+    if_match: Precondition,
 ) -> ServerCredential:
-    """Set or replace a credential of a locked server. Raises ``Invalid``, ``NotFound``."""
-    _check_kind(server, put)
-    if isinstance(put, OAuthClientCredential):
-        _check_token_url(policy, put.token_url)
+    """Set or replace the credential of a server, or of one identity there. ``if_match`` is about the server. Raises
+    ``Invalid``, ``NotFound`` and ``PreconditionFailed``."""
+    session, server = change.session, await lock_server(change, server_id, if_match)
+    _check_kind(server, body)
+    if isinstance(body, OAuthClientCredential):
+        _check_token_url(runtime.outbound.policy, body.token_url)
     if identity_id is not None:
-        await _require_identity(session, identity_id)
-    row = await find_credential(session, server.id, identity_id)
-    if row is not None:
-        await session.delete(row)
+        identity = await rows.lock(session, Identity, identity_id, Lock.SHARE)
+        if identity is None or identity.status == "offboarded":
+            raise NotFound("There is no such identity.")
+    replaced = await find_credential(session, server.id, identity_id)
+    if replaced is not None:
+        await session.delete(replaced)
         await session.flush()
-    row = _seal(sealer, server, identity_id, put)
-    row.updated_at = await queries.database_time(session)
-    session.add(row)
-    await _record_change(
-        session, server, "server_credential.set", identity_id, put.kind, caller, request_id, narrows=False
-    )
-    return row
-
-
-async def delete_credential(
-    session: AsyncSession, server: Server, identity_id: UUID | None, caller: Caller, request_id: str | None
-) -> None:
-    """Remove a credential of a locked server. Raises ``NotFound``."""
-    row = await find_credential(session, server.id, identity_id)
-    if row is None:
-        raise NotFound("This server has no such credential.")
-    await session.delete(row)
-    await _record_change(
-        session, server, "server_credential.delete", identity_id, row.kind, caller, request_id, narrows=True
-    )
-
-
-def _seal(sealer: Sealer, server: Server, identity_id: UUID | None, put: Credential) -> ServerCredential:
-    row_id, origin = new_id(), place_of_server(server)
-    plaintext = json.dumps(put.contents()).encode()
-    sealed = sealer.seal(plaintext, credential_place(row_id, server.id, origin))
-    return ServerCredential(
-        id=row_id,
+    id, origin = new_id(), place_of_server(server)
+    plaintext = json.dumps(body.contents()).encode()
+    sealed = runtime.sealer.seal(plaintext, credential_place(id, server.id, origin))
+    credential = ServerCredential(
+        id=id,
         server_id=server.id,
         identity_id=identity_id,
-        kind=put.kind,
+        kind=body.kind,
         origin=origin,
         key_id=sealed.key_id,
         sealed=sealed.data,
+        updated_at=await database_time(session),
     )
+    session.add(credential)
+    _record(change, "server_credential.set", server, credential)
+    change.move(widens=[server.id])
+    return credential
 
 
-async def _record_change(
-    session: AsyncSession,
-    server: Server,
-    action: str,
-    identity_id: UUID | None,
-    kind: str,
-    caller: Caller,
-    request_id: str | None,
-    *,
-    narrows: bool,
+async def delete_credential(
+    change: Change, server_id: UUID, identity_id: UUID | None, if_match: Precondition
 ) -> None:
+    """Remove the credential of a server, or of one identity there. Raises ``NotFound`` and ``PreconditionFailed``."""
+    server = await lock_server(change, server_id, if_match)
+    credential = await find_credential(change.session, server.id, identity_id)
+    if credential is None:
+        raise NotFound("This server has no such credential.")
+    await change.session.delete(credential)
+    _record(change, "server_credential.delete", server, credential)
+    change.move(narrows=[server.id])
+
+
+def _record(change: Change, action: str, server: Server, credential: ServerCredential) -> None:
     server.revision += 1
-    await move_versions(session, [server.id], narrows=narrows)
-    holder = None if identity_id is None else format_id(IDENTITY, identity_id)
-    changes = {"kind": kind, "identity_id": holder}
-    await record(
-        session,
-        caller,
-        action,
-        "server",
-        server.id,
-        changes=changes,
-        request_id=request_id,
-        server_id=server.id,
-    )
+    holder = credential.identity_id
+    details = {
+        "kind": credential.kind,
+        "identity_id": None if holder is None else format_id(IDENTITY, holder),
+    }
+    change.record(action, SERVER, server, server, details=details, server_id=server.id)
 
 
 def _check_kind(server: Server, put: Credential) -> None:
@@ -141,7 +145,59 @@ def _check_token_url(policy: AddressPolicy, url: str) -> None:
     raise Invalid(detail, code="forbidden_url", errors=[FieldError("/token_url", "forbidden_url", detail)])
 
 
-async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
-    identity = await lock_identity(session, identity_id, share=True)
-    if identity is None or identity.status == "offboarded":
-        raise NotFound("There is no such identity.")
+_PAGE = 200
+
+
+@dataclass(slots=True)
+class Resealed:
+    """The number of reencrypted credentials, and of those that no configured key decrypts."""
+
+    done: int = 0
+    unopened: int = 0
+
+
+async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> Resealed:
+    """Reencrypt every stored credential with the newest key. It can be interrupted and repeated at any time.
+
+    No row is locked: a credential is replaced only if it is unchanged since it was read, so that a concurrent change
+    stays. Its id stays, and so do the workers' caches.
+    """
+    outcome, after = Resealed(), UUID(int=0)
+    while page := await _older(sessions, sealer.current_id, after):
+        for row, server in page:
+            after = row.id
+            place = credential_binding(row, server)
+            try:
+                contents = sealer.unseal(Sealed(row.key_id, row.sealed), place)
+            except UnsealingFault:
+                outcome.unopened += 1
+                continue
+            outcome.done += await _replace(sessions, row, sealer.seal(contents, place))
+    return outcome
+
+
+async def _older(
+    sessions: async_sessionmaker[AsyncSession], newest: str, after: UUID
+) -> Sequence[tuple[ServerCredential, Server]]:
+    query = (
+        select(ServerCredential, Server)
+        .join(Server, col(Server.id) == col(ServerCredential.server_id))
+        .where(col(ServerCredential.key_id) != newest, col(ServerCredential.id) > after)
+        .order_by(col(ServerCredential.id))
+        .limit(_PAGE)
+    )
+    async with sessions() as session:
+        return [(row, server) for row, server in await session.execute(query)]
+
+
+async def _replace(sessions: async_sessionmaker[AsyncSession], row: ServerCredential, sealed: Sealed) -> int:
+    statement = (
+        update(ServerCredential)
+        .where(col(ServerCredential.id) == row.id, col(ServerCredential.sealed) == row.sealed)
+        .values(key_id=sealed.key_id, sealed=sealed.data)
+        .returning(col(ServerCredential.id))
+    )
+    async with sessions() as session:
+        changed = (await session.execute(statement)).all()
+        await session.commit()
+    return len(changed)

@@ -5,23 +5,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, bindparam, case, column, func, or_, select, table, text, update
+from sqlalchemy import Interval, Select, bindparam, case, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db.rows import has_text
+from app.domain.objects import ToolState
 from app.features.servers.schemas import ServerQuery
 from app.http.pagination import Sorts, caseless
-from app.models.identities import Group
-from app.models.servers import SERVER_TEXTS, Server, ServerCredential
+from app.models.servers import SERVER_TEXTS, Server, ServerCredential, Tool
 
 SLUG_RESERVATION = timedelta(days=90)
 MAX_SYNC_TIME = timedelta(minutes=3)
 """More than the time limit of a sync, after which it cannot be running."""
-
-# Tools are a higher feature, which this one may not import; only their number is needed.
-_TOOLS = table("tools", column("server_id"), column("state"))
-
 
 SORTS: Sorts = {
     "slug": col(Server.slug),
@@ -51,14 +47,6 @@ def select_servers(query: ServerQuery) -> Select[Server]:
     if query.include != "ended":
         statement = statement.where(col(Server.ended_at).is_(None))
     return statement
-
-
-async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server | None:
-    """Find a server; an ended one only on demand."""
-    query = select(Server).where(col(Server.id) == server_id)
-    if not ended:
-        query = query.where(col(Server.ended_at).is_(None))
-    return (await session.scalars(query)).one_or_none()
 
 
 async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
@@ -95,17 +83,6 @@ async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list
     """The deleted servers among these; unknown ones are not included."""
     query = select(col(Server.id)).where(col(Server.id).in_(server_ids), col(Server.ended_at).is_not(None))
     return list(await session.scalars(query))
-
-
-async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
-    """Lock and read a live server."""
-    query = (
-        select(Server)
-        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    return (await session.scalars(query)).one_or_none()
 
 
 # The first worker moves the time forward, by twice as much for each failure, so that each server is claimed once; the
@@ -164,12 +141,6 @@ async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
     return bool(await session.scalar(query))
 
 
-async def group_exists(session: AsyncSession, group_id: UUID) -> bool:
-    """Whether a group exists; its row is locked, so that it cannot end before the transaction does."""
-    query = select(col(Group.id)).where(col(Group.id) == group_id, col(Group.ended_at).is_(None))
-    return await session.scalar(query.with_for_update(read=True)) is not None
-
-
 async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
     """Whether the members of a group decide about access to a server."""
     owned = select(col(Server.id)).where(
@@ -181,9 +152,9 @@ async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
 async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
     """The number of tools that are not removed, by server; a server without any is missing."""
     query = (
-        select(_TOOLS.c.server_id, func.count())
-        .where(_TOOLS.c.server_id.in_(server_ids), _TOOLS.c.state != text("'removed'"))
-        .group_by(_TOOLS.c.server_id)
+        select(col(Tool.server_id), func.count())
+        .where(col(Tool.server_id).in_(server_ids), col(Tool.state) != ToolState.REMOVED)
+        .group_by(col(Tool.server_id))
     )
     return {server_id: count for server_id, count in await session.execute(query)}  # noqa: C416
 
@@ -200,13 +171,3 @@ async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]
     """The origins that all credentials of the server are bound to."""
     query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
     return set(await session.scalars(query))
-
-
-async def credentials_after(
-    session: AsyncSession, server_id: UUID, after: UUID | None, limit: int
-) -> list[ServerCredential]:
-    """The credentials of a server, its own and those of identities, newest first, before the id ``after``."""
-    query = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
-    if after is not None:
-        query = query.where(col(ServerCredential.id) < after)
-    return list(await session.scalars(query.order_by(col(ServerCredential.id).desc()).limit(limit)))

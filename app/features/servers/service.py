@@ -1,5 +1,7 @@
-"""Register, change and end servers."""
+"""Register, read, change and end servers, and approve their instructions."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -10,137 +12,194 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.credentials import place_of_fields
-from app.db.change import savepoint
-from app.db.versions import move_versions
+from app.db import rows
+from app.db.change import Change, Subject, savepoint
+from app.db.rows import Lock
 from app.domain.access import FLEET_ID
+from app.domain.definitions import text_digest
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
-from app.features.audit.record import record
 from app.features.servers import queries
-from app.features.servers.history import KEPT, keep_server
-from app.features.servers.places import PlaceRules, check_place, digest_of
-from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
-from app.http.authorization import Caller
+from app.features.servers.schemas import ServerCreate, ServerPatch, ServerQuery, ServerView
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
+from app.http.runtime import Runtime
 from app.http.selectors import MAX_LABELS
+from app.lib import strict_json
+from app.lib.ids import GROUP, format_id
+from app.models.identities import Group
 from app.models.servers import Server, ServerCredential
+from app.outbound.http import ForbiddenUrl
 
+_PLACES = {"streamable_http": ("url",), "stdio": ("command", "args", "env_names")}
+"""The fields with the location of a server, by transport."""
+_PLACE = tuple(name for names in _PLACES.values() for name in names)
 # Decisions depend on these, so a change moves the server's version; fields that grants select by also move the fleet's.
-_DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id", "keep_arguments"}
-_PLACE = {"url", "command", "args", "env_names"}
+_DECISIVE = {*_PLACE, "status", "labels", "owner_group_id", "keep_arguments"}
 
 
-async def create(
-    session: AsyncSession, rules: PlaceRules, new: ServerCreate, caller: Caller, request_id: str | None
-) -> Server:
-    """Register a server. Raises ``Invalid`` (``forbidden_url`` and ``stdio_not_allowed`` among its codes) and
-    ``Conflict`` (``slug_taken``)."""
-    place = {name: getattr(new, name) for name in sorted(_PLACE)}
-    check_place(rules, new.transport, place)
-    await _check_owner(session, new.owner_group_id)
-    if await queries.slug_is_taken(session, new.slug):
-        raise _slug_taken(new.slug)
-    row = Server(**new.model_dump(exclude={"name"}), name=new.name or new.slug)
-    if row.transport == "stdio":
-        row.args, row.env_names = row.args or [], row.env_names or []
-    try:
-        async with savepoint(session):
-            session.add(row)
-            await session.flush()
-    except IntegrityError as error:
-        raise _slug_taken(new.slug) from error
-    await session.refresh(row)
-    await keep_server(session, row)
-    await move_versions(session, [row.id, FLEET_ID], narrows=False)
-    await _record(
-        session, caller, "server.create", row, _audit_changes(new.model_dump(mode="json")), request_id
-    )
-    return row
+def without_query(url: str) -> str:
+    """A URL for the audit log without its query, which may contain a key."""
+    return urlsplit(url)._replace(query="").geturl()
 
 
-async def update(
-    session: AsyncSession,
-    rules: PlaceRules,
-    row: Server,
-    patch: ServerPatch,
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL or command other than the
-    one that a stored credential is bound to."""
-    fields = patch.given()
-    if "labels" in fields:
-        fields["labels"] = _merge(row.labels, fields["labels"])
-    changed = {name for name, value in fields.items() if getattr(row, name) != value}
-    if not changed:
-        return
-    if changed & _PLACE:
-        place = {name: fields.get(name, getattr(row, name)) for name in sorted(_PLACE)}
-        check_place(rules, row.transport, place)
-        await _check_bound(session, row, place_of_fields(row.transport, place))
-        row.sync_state, row.sync_started_at = "never", None
-    if "owner_group_id" in changed:
-        await _check_owner(session, fields["owner_group_id"])
-    before = {name: getattr(row, name) for name in changed}
-    for name in changed:
-        setattr(row, name, fields[name])
-    row.revision += 1
-    await session.flush()
-    if changed & KEPT:
-        await keep_server(session, row)
-    moved_ids = [row.id] if changed & _DECISIVE else []
-    if "labels" in changed:
-        moved_ids.append(FLEET_ID)
-    disabled = "status" in changed and row.status != "active"
-    narrows = disabled or bool(changed & {"labels", "owner_group_id"})
-    await move_versions(session, moved_ids, narrows=narrows)
-    after = _audit_changes({name: getattr(row, name) for name in changed})
-    before = _audit_changes(before)
-    changes = {name: {"from": before[name], "to": after[name]} for name in sorted(changed)}
-    await _record(session, caller, "server.update", row, changes, request_id)
-    await session.refresh(row)
+def _digest_of(args: Sequence[str]) -> str:
+    """Arguments for the audit log, since they may contain a key."""
+    digest = hashlib.sha256(strict_json.dumps(list(args))).hexdigest()[:16]
+    return f"{len(args)} words, sha256 {digest}"
 
 
-async def end(session: AsyncSession, row: Server, caller: Caller, request_id: str | None) -> None:
-    """End a locked server: it cannot be called, its credentials are deleted, its history stays."""
-    row.ended_at = await queries.database_time(session)
-    row.revision += 1
-    await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == row.id))
-    await session.flush()
-    await keep_server(session, row)
-    await move_versions(session, [row.id, FLEET_ID], narrows=True)
-    await _record(session, caller, "server.delete", row, {"slug": row.slug}, request_id)
+SERVER = Subject(
+    "server",
+    audited=("slug", "transport", *ServerPatch.model_fields),
+    history="server",
+    kept=("slug", "status", "labels"),
+    shown={
+        "url": without_query,
+        "args": _digest_of,
+        "owner_group_id": lambda id: format_id(GROUP, id),
+    },
+)
 
 
-async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server:
-    """Read a server. Raises ``NotFound``."""
-    row = await queries.find(session, server_id, ended=ended)
-    if row is None:
-        raise _not_found()
-    return row
-
-
-async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
-    """Lock and read a live server. Raises ``NotFound``."""
-    row = await queries.lock(session, server_id)
-    if row is None:
-        raise _not_found()
-    return row
-
-
-async def show(session: AsyncSession, rows: list[Server]) -> list[ServerView]:
-    """Build the views of several rows."""
-    ids = [row.id for row in rows]
+async def list_servers(
+    session: AsyncSession, caller: Caller, query: ServerQuery, runtime: Runtime
+) -> Page[ServerView]:
+    """Read a page of servers. Raises ``Forbidden`` when ended ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
+    statement = queries.select_servers(query)
+    servers, next_cursor = await read_page(session, statement, Server, cursors, query, queries.SORTS)
+    ids = [server.id for server in servers]
     counts = await queries.count_tools(session, ids)
     credentials = await queries.own_credentials(session, ids)
-    return [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in rows]
+    items = [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in servers]
+    return Page(items=items, next_cursor=next_cursor)
 
 
-def without_query(url: str | None) -> str | None:
-    """A URL for the audit log without its query, which may contain a key."""
-    return None if url is None else urlsplit(url)._replace(query="").geturl()
+async def get_server(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Server:
+    """Read a server; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    if ended:
+        authorize(caller, Permission.AUDIT_READ)
+    server = await session.get(Server, id)
+    return server if ended and server is not None else _require_live(server)
 
 
-def _not_found() -> NotFound:
-    return NotFound("There is no such server.")
+async def show(session: AsyncSession, server: Server) -> ServerView:
+    """Build the view of one server."""
+    counts = await queries.count_tools(session, [server.id])
+    credentials = await queries.own_credentials(session, [server.id])
+    return ServerView.from_row(server, counts.get(server.id, 0), credentials.get(server.id))
+
+
+async def create_server(change: Change, runtime: Runtime, body: ServerCreate) -> Server:
+    """Register a server. Raises ``Invalid`` (``forbidden_url`` and ``stdio_not_allowed`` among its codes) and
+    ``Conflict`` (``slug_taken``)."""
+    session = change.session
+    _check_place(runtime, body.transport, {name: getattr(body, name) for name in _PLACE})
+    await _check_owner(session, body.owner_group_id)
+    if await queries.slug_is_taken(session, body.slug):
+        raise _slug_taken(body.slug)
+    server = Server(**body.model_dump(exclude={"name"}), name=body.name or body.slug)
+    if server.transport == "stdio":
+        server.args, server.env_names = server.args or [], server.env_names or []
+    try:
+        async with savepoint(session):
+            session.add(server)
+            await session.flush()
+    except IntegrityError as error:
+        raise _slug_taken(body.slug) from error
+    await session.refresh(server)
+    change.record(
+        "server.create", SERVER, None, server, widens=[server.id, FLEET_ID], server_id=server.id
+    )  # fmt: skip
+    return server
+
+
+async def update_server(
+    change: Change, runtime: Runtime, id: UUID, body: ServerPatch, if_match: Precondition
+) -> Server:
+    """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Invalid``, and ``Conflict`` for a URL or
+    command other than the one that a stored credential is bound to."""
+    session, server = change.session, await lock_server(change, id, if_match)
+    fields = body.given()
+    if "labels" in fields:
+        fields["labels"] = _merge(server.labels, fields["labels"])
+    changed = {name for name, value in fields.items() if getattr(server, name) != value}
+    if not changed:
+        return server
+    if changed.intersection(_PLACE):
+        place = {name: fields.get(name, getattr(server, name)) for name in _PLACE}
+        _check_place(runtime, server.transport, place)
+        await _check_bound(session, server, place_of_fields(server.transport, place))
+        server.sync_state, server.sync_started_at = "never", None
+    if "owner_group_id" in changed:
+        await _check_owner(session, fields["owner_group_id"])
+    before = SERVER.values(server)
+    for name in changed:
+        setattr(server, name, fields[name])
+    server.revision += 1
+    await session.flush()
+    await session.refresh(server)
+    moved = [server.id] if changed & _DECISIVE else []
+    if "labels" in changed:
+        moved.append(FLEET_ID)
+    disabled = "status" in changed and server.status != "active"
+    narrows = disabled or bool(changed & {"labels", "owner_group_id"})
+    change.record("server.update", SERVER, before, server, server_id=server.id)
+    change.move(narrows=moved if narrows else [], widens=moved)
+    return server
+
+
+async def end_server(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End a server: it cannot be called, its credentials are deleted, its history stays. Raises ``NotFound`` and
+    ``PreconditionFailed``."""
+    server = await lock_server(change, id, if_match)
+    server.ended_at = await queries.database_time(change.session)
+    server.revision += 1
+    statement = delete(ServerCredential).where(col(ServerCredential.server_id) == server.id)
+    await change.session.execute(statement)
+    change.record(
+        "server.delete", SERVER, server, None,
+        details={"slug": server.slug}, narrows=[server.id, FLEET_ID], server_id=server.id,
+    )  # fmt: skip
+
+
+async def approve_instructions(change: Change, id: UUID, seen_digest: str, if_match: Precondition) -> Server:
+    """Approve a server's latest instructions (MCP's ``instructions``, which models follow), with the digest that was
+    reviewed. Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` (``definition_changed``)."""
+    server = await lock_server(change, id, if_match)
+    latest, before = server.instructions, server.approved_instructions
+    if latest is None or text_digest(latest).hex() != seen_digest:
+        raise Conflict(
+            "The server's instructions no longer have this digest: read them again and approve the current ones.",
+            code="definition_changed",
+            errors=[FieldError("/digest", "definition_changed", "not the latest instructions")],
+        )
+    if before == latest:
+        return server
+    server.approved_instructions = latest
+    server.revision += 1
+    digests = {"from": None if before is None else text_digest(before).hex(), "to": seen_digest}
+    change.record(
+        "server.approve_instructions", SERVER, server, server,
+        details={"digest": digests}, widens=[server.id], server_id=server.id,
+    )  # fmt: skip
+    return server
+
+
+async def lock_server(change: Change, id: UUID, if_match: Precondition) -> Server:
+    """Lock and read a live server. Raises ``NotFound`` and ``PreconditionFailed``."""
+    server = _require_live(await rows.lock(change.session, Server, id, Lock.UPDATE))
+    if_match.check(server.revision)
+    return server
+
+
+def _require_live(server: Server | None) -> Server:
+    if server is None or server.ended_at is not None:
+        raise NotFound("There is no such server.")
+    return server
 
 
 def _slug_taken(slug: str) -> Conflict:
@@ -152,10 +211,10 @@ def _slug_taken(slug: str) -> Conflict:
     )
 
 
-async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
-    bound = await queries.credential_origins(session, row.id)
+async def _check_bound(session: AsyncSession, server: Server, place: str) -> None:
+    bound = await queries.credential_origins(session, server.id)
     if bound and bound != {place}:
-        what = "command" if row.transport == "stdio" else "URL"
+        what = "command" if server.transport == "stdio" else "URL"
         raise Conflict(
             "A stored credential is bound to the current origin and is never sent elsewhere. Remove it (DELETE "
             f"/api/v1/servers/.../credential), change the {what}, and set it again. "
@@ -165,7 +224,10 @@ async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
 
 
 async def _check_owner(session: AsyncSession, group_id: UUID | None) -> None:
-    if group_id is not None and not await queries.group_exists(session, group_id):
+    if group_id is None:
+        return
+    group = await rows.lock(session, Group, group_id, Lock.SHARE)
+    if group is None or group.ended_at is not None:
         raise Invalid.field("/owner_group_id", "unknown_group", "There is no such group.")
 
 
@@ -178,24 +240,38 @@ def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, 
     return merged
 
 
-def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields that the audit log may keep."""
-    audited = dict(changes)
-    if "url" in audited:
-        audited["url"] = without_query(audited["url"])
-    if audited.get("args"):
-        audited["args"] = f"{len(audited['args'])} words, sha256 {digest_of(audited['args'])}"
-    return audited
+def _check_place(runtime: Runtime, transport: str, fields: dict[str, Any]) -> None:
+    """Raise ``Invalid`` for fields of the other transport, and for a URL or command that the operator forbids."""
+    other = "stdio" if transport == "streamable_http" else "streamable_http"
+    for name in _PLACES[other]:
+        if fields[name] is not None:
+            detail = f"{name} belongs to the transport {other}; leave it out."
+            raise Invalid.field(f"/{name}", f"not_for_{transport}", detail)
+    required = _PLACES[transport][0]
+    if fields[required] is None:
+        detail = f"A server with the transport {transport} needs a {required}."
+        raise Invalid.field(f"/{required}", "required", detail)
+    if transport == "streamable_http":
+        _check_url(runtime, fields["url"])
+    elif not runtime.commands.allow(fields["command"], fields["args"] or []):
+        detail = (
+            "This command line may not run on the gateway's host. Its operator allows exact command lines in "
+            "SCOPEGATE_STDIO_ALLOWED_COMMANDS."
+        )
+        raise _forbidden("/command", detail, code="stdio_not_allowed")
 
 
-async def _record(
-    session: AsyncSession,
-    caller: Caller,
-    action: str,
-    row: Server,
-    changes: dict[str, Any],
-    request_id: str | None,
-) -> None:
-    await record(
-        session, caller, action, "server", row.id, changes=changes, request_id=request_id, server_id=row.id
-    )
+def _check_url(runtime: Runtime, url: str) -> None:
+    if runtime.own_addresses.holds(url):
+        detail = "This is the gateway's own address. Give the URL of the server behind it."
+        raise _forbidden("/url", detail, code="forbidden_url")
+    try:
+        runtime.outbound.policy.check_url(url)
+    except ForbiddenUrl as error:
+        reason = f"{error.reason[:1].upper()}{error.reason[1:]}"
+        detail = f"{reason}. Private addresses need SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
+        raise _forbidden("/url", detail, code="forbidden_url") from None
+
+
+def _forbidden(pointer: str, detail: str, *, code: str) -> Invalid:
+    return Invalid(detail, code=code, errors=[FieldError(pointer, code, detail)])

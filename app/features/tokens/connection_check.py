@@ -34,8 +34,8 @@ from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET, SCOP
 from app.features.audit import reading
 from app.features.audit.queries import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
+from app.features.servers.discovery import DiscoveryFailed, TimeBudget, list_current_tools
 from app.features.tokens.schemas import MAX_SERVERS, CheckStep, ConnectionCheck, ConnectionCheckRequest
-from app.features.tools.discovery import DiscoveryFailed, TimeBudget, list_current_tools
 from app.http.authorization import Permission
 from app.http.pagination import Cursors
 from app.http.rate_limits import Quota, Slots, client_address

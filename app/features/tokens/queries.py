@@ -37,7 +37,7 @@ from app.db.rows import has_text
 from app.domain.errors import Invalid
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
-from app.features.tools.reach_queries import Selected
+from app.features.tools.queries import Selected
 from app.http.pagination import Sorts, caseless
 from app.models.access import Grant
 from app.models.identities import GroupMember, Identity

@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictInt
 from typing_extensions import TypeAliasType
 
-from app.features.tools.reach_queries import Reaches, SelectorWarning
+from app.features.tools.queries import Reaches, SelectorWarning
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
 from app.http.schemas import CleanSecret, Name, Patch, ShortText, Strict, Time, absent

@@ -41,7 +41,7 @@ from app.features.tokens.schemas import (
     TokenUpdate,
     TokenView,
 )
-from app.features.tools.reach_queries import (
+from app.features.tools.queries import (
     Finding,
     Reaches,
     Selected,

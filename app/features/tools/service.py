@@ -1,25 +1,33 @@
-"""Manual changes to a server's tools: create, quarantine, approve, override the risk, remove.
+"""Read tools, and change them manually: create, quarantine, approve, override the risk, remove.
 
 Every change locks the server's row first, which serializes it with syncs of the same server.
 """
 
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.versions import move_versions
+from app.db import rows
+from app.db.change import Change, Subject
+from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.objects import ToolState
-from app.features.audit.record import record
-from app.features.servers import queries as servers
-from app.features.tools import catalogue, queries
+from app.features.servers.queries import database_time
+from app.features.tools import definitions, queries
 from app.features.tools.definitions import Definition, InvalidTool, read_definition
-from app.features.tools.history import keep_definitions
-from app.features.tools.schemas import ToolCreate, ToolPatch
-from app.http.authorization import Caller
+from app.features.tools.schemas import ToolCreate, ToolDefinition, ToolPatch, ToolQuery, ToolView
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
+from app.http.runtime import Runtime
 from app.models.servers import Server, Tool
 
+TOOL = Subject(
+    "tool",
+    audited=("risk", "risk_overridden", "state", "definition_digest", "approved_digest"),
+    history="tool_definition",
+    kept=("server_id", "name", "risk", "state", "approved_digest", *ToolDefinition.model_fields),
+)
 _FIELD_OF_MEMBER = {
     "inputSchema": "/input_schema",
     "outputSchema": "/output_schema",
@@ -28,165 +36,153 @@ _FIELD_OF_MEMBER = {
 }
 
 
-async def require(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool:
-    """Read a tool. Raises ``NotFound``."""
-    row = await queries.find(session, tool_id, ended=ended)
-    if row is None:
+async def list_tools(
+    session: AsyncSession, caller: Caller, query: ToolQuery, runtime: Runtime
+) -> Page[ToolView]:
+    """Read a page of tools. Raises ``Forbidden`` when removed ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
+    statement = queries.select_tools(query)
+    tools, next_cursor = await read_page(session, statement, Tool, cursors, query, queries.SORTS)
+    return Page(items=[ToolView.from_row(tool) for tool in tools], next_cursor=next_cursor)
+
+
+async def get_tool(session: AsyncSession, id: UUID, *, ended: bool = False) -> Tool:
+    """Read a tool; with ``ended``, also a removed one, and one of an ended server. Raises ``NotFound``."""
+    tool = await queries.find(session, id, ended=ended)
+    if tool is None:
         raise _not_found()
-    return row
+    return tool
 
 
-async def require_locked(session: AsyncSession, tool_id: UUID) -> tuple[Server, Tool]:
-    """Lock and read a tool and its server. Raises ``NotFound``."""
-    unlocked = await require(session, tool_id)
-    server = await servers.lock(session, unlocked.server_id)
-    row = await queries.fresh(session, tool_id)
-    if server is None or row is None or row.state == ToolState.REMOVED:
-        raise _not_found()
-    return server, row
-
-
-async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request_id: str | None) -> Tool:
+async def create_tool(change: Change, body: ToolCreate) -> Tool:
     """Create a tool manually. Raises ``Invalid``, and ``Conflict`` (``tool_exists``)."""
-    definition = _definition(new)
-    server = await servers.lock(session, new.server_id)
+    session, definition = change.session, _definition(body)
+    server = await _lock_server(session, body.server_id)
     if server is None:
         raise Invalid.field("/server_id", "unknown_server", "There is no such server.")
-    row = (await queries.of_server(session, server.id)).get(new.name)
-    if row is not None and row.state != ToolState.REMOVED:
+    tool = (await queries.tools_of_server(session, server.id)).get(body.name)
+    if tool is not None and tool.state != ToolState.REMOVED:
         raise Conflict(
             "The server already has a tool of this name.",
             code="tool_exists",
             errors=[FieldError("/name", "tool_exists", "choose another name, or change that tool")],
         )
-    if row is None:
-        row = catalogue.new_tool(server.id, definition, approved=True)
-        session.add(row)
+    if tool is None:
+        tool = definitions.new_tool(server.id, definition, approved=True)
+        session.add(tool)
     else:
         # A returning tool keeps its id: one id for each name of a server.
-        catalogue.adopt(row, definition)
-        row.risk_overridden = False
-        catalogue.approve(row)
-        row.revision += 1
-    if new.risk is not None:
-        row.risk, row.risk_overridden = new.risk, True
-    changes = {"risk": row.risk, "definition_digest": row.definition_digest.hex()}
-    await _record_change(session, server, row, "tool.create", changes, caller, request_id, narrows=False)
-    return row
+        definitions.adopt(tool, definition)
+        tool.risk_overridden = False
+        definitions.approve(tool)
+        tool.revision += 1
+    if body.risk is not None:
+        tool.risk, tool.risk_overridden = body.risk, True
+    # The view of the server has its number of tools.
+    server.revision += 1
+    await _flush(session, tool)
+    change.record(
+        "tool.create", TOOL, None, tool, widens=[server.id], server_id=server.id, tool=tool.name
+    )  # fmt: skip
+    return tool
 
 
-async def update(
-    session: AsyncSession,
-    server: Server,
-    row: Tool,
-    patch: ToolPatch,
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Override the risk, or quarantine or release the tool. Raises ``Conflict`` (``definition_not_approved``)."""
-    before = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    was_held = row.held
-    fields = patch.given()
+async def update_tool(change: Change, id: UUID, body: ToolPatch, if_match: Precondition) -> Tool:
+    """Override the risk, or quarantine or release the tool. Raises ``NotFound``, ``PreconditionFailed``, and
+    ``Conflict`` (``definition_not_approved``)."""
+    _, tool = await _lock_tool(change.session, id, if_match)
+    before, was_held = TOOL.values(tool), tool.held
+    risk, state = tool.risk, tool.state
+    fields = body.given()
     if "risk" in fields:
-        row.risk_overridden = patch.risk is not None
-        row.risk = patch.risk or row.assessed_risk
+        tool.risk_overridden = body.risk is not None
+        tool.risk = body.risk or tool.assessed_risk
     if "state" in fields:
-        if patch.state == "active" and row.approved_digest != row.definition_digest:
+        if body.state == "active" and tool.approved_digest != tool.definition_digest:
             raise Conflict(
                 "The tool's definition is not the approved one: review it and POST its digest to "
                 "/api/v1/tools/{id}/approve.",
                 code="definition_not_approved",
             )
-        row.state, row.held = patch.state, patch.state == "quarantined"
-    after = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    if after == before and was_held == row.held:
-        return
-    row.revision += 1
+        tool.state, tool.held = body.state, body.state == "quarantined"
+    if TOOL.values(tool) == before and was_held == tool.held:
+        return tool
+    tool.revision += 1
+    await _flush(change.session, tool)
+    change.record("tool.update", TOOL, before, tool, server_id=tool.server_id, tool=tool.name)
     # A grant by risk may not reach the tool any more, and no grant reaches a quarantined one.
-    narrows = before["state"] == ToolState.ACTIVE and (row.state, row.risk) != (
-        before["state"],
-        before["risk"],
-    )
-    changes = {
-        name: {"from": before[name], "to": after[name]} for name in before if before[name] != after[name]
-    }
-    await _record_change(session, server, row, "tool.update", changes, caller, request_id, narrows=narrows)
+    narrows = state == ToolState.ACTIVE and (tool.state, tool.risk) != (state, risk)
+    change.move(widens=[tool.server_id], narrows=[tool.server_id] if narrows else [])
+    return tool
 
 
-async def approve(
-    session: AsyncSession,
-    server: Server,
-    row: Tool,
-    seen_digest: str,
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Approve the latest definition, with the digest that was reviewed. Raises ``Conflict``
-    (``definition_changed``)."""
-    if row.definition_digest.hex() != seen_digest:
+async def approve_tool(change: Change, id: UUID, seen_digest: str, if_match: Precondition) -> Tool:
+    """Approve the latest definition, with the digest that was reviewed. Raises ``NotFound``, ``PreconditionFailed``,
+    and ``Conflict`` (``definition_changed``)."""
+    _, tool = await _lock_tool(change.session, id, if_match)
+    if tool.definition_digest.hex() != seen_digest:
         raise Conflict(
             "The definition no longer has this digest: read the tool again and approve the current one.",
             code="definition_changed",
             errors=[FieldError("/definition_digest", "definition_changed", "not the latest definition")],
         )
-    before = row.approved_digest
-    if before == row.definition_digest and row.state == ToolState.ACTIVE:
-        return
-    risk, was_active = row.risk, row.state == ToolState.ACTIVE
-    catalogue.approve(row)
-    row.revision += 1
-    changes = {
-        "approved_digest": {"from": None if before is None else before.hex(), "to": seen_digest},
-        "risk": {"from": risk, "to": row.risk},
-    }
-    narrows = was_active and risk != row.risk
-    await _record_change(session, server, row, "tool.approve", changes, caller, request_id, narrows=narrows)
+    was_active, risk = tool.state == ToolState.ACTIVE, tool.risk
+    if was_active and tool.approved_digest == tool.definition_digest:
+        return tool
+    before = TOOL.values(tool)
+    definitions.approve(tool)
+    tool.revision += 1
+    await _flush(change.session, tool)
+    change.record("tool.approve", TOOL, before, tool, server_id=tool.server_id, tool=tool.name)
+    narrows = was_active and risk != tool.risk
+    change.move(widens=[tool.server_id], narrows=[tool.server_id] if narrows else [])
+    return tool
 
 
-async def remove(
-    session: AsyncSession, server: Server, row: Tool, caller: Caller, request_id: str | None
-) -> None:
-    """Remove a tool and its approval: if a sync finds it again, it is quarantined."""
-    catalogue.remove(row, await servers.database_time(session))
-    row.approved_digest = None
-    row.revision += 1
-    await _record_change(
-        session, server, row, "tool.delete", {"name": row.name}, caller, request_id, narrows=True
-    )
-
-
-async def _record_change(
-    session: AsyncSession,
-    server: Server,
-    row: Tool,
-    action: str,
-    changes: dict[str, Any],
-    caller: Caller,
-    request_id: str | None,
-    *,
-    narrows: bool,
-) -> None:
-    if action in {"tool.create", "tool.delete"}:
-        # The view of the server has its number of tools.
-        server.revision += 1
-    await session.flush()
-    await keep_definitions(session, [row])
-    await move_versions(session, [server.id], narrows=narrows)
-    await record(
-        session, caller, action, "tool", row.id,
-        changes=changes, request_id=request_id, server_id=server.id, tool=row.name,
+async def remove_tool(change: Change, id: UUID, if_match: Precondition) -> None:
+    """Remove a tool and its approval: if a sync finds it again, it is quarantined. Raises ``NotFound`` and
+    ``PreconditionFailed``."""
+    server, tool = await _lock_tool(change.session, id, if_match)
+    definitions.remove(tool, await database_time(change.session))
+    tool.approved_digest = None
+    tool.revision += 1
+    server.revision += 1
+    change.record(
+        "tool.delete", TOOL, tool, None,
+        details={"name": tool.name}, narrows=[server.id], server_id=server.id, tool=tool.name,
     )  # fmt: skip
-    await session.refresh(row)
 
 
-def _definition(new: ToolCreate) -> Definition:
+async def _lock_tool(session: AsyncSession, id: UUID, if_match: Precondition) -> tuple[Server, Tool]:
+    """Lock and read a tool and its server."""
+    server = await _lock_server(session, (await get_tool(session, id)).server_id)
+    tool = await session.get(Tool, id, populate_existing=True)
+    if server is None or tool is None or tool.state == ToolState.REMOVED:
+        raise _not_found()
+    if_match.check(tool.revision)
+    return server, tool
+
+
+async def _lock_server(session: AsyncSession, id: UUID) -> Server | None:
+    server = await rows.lock(session, Server, id, Lock.UPDATE)
+    return None if server is None or server.ended_at is not None else server
+
+
+async def _flush(session: AsyncSession, tool: Tool) -> None:
+    await session.flush()
+    await session.refresh(tool)
+
+
+def _definition(body: ToolCreate) -> Definition:
     item = {
-        "name": new.name,
-        "title": new.title,
-        "description": new.description,
-        "inputSchema": new.input_schema,
-        "outputSchema": new.output_schema,
-        "annotations": new.annotations,
+        "name": body.name,
+        "title": body.title,
+        "description": body.description,
+        "inputSchema": body.input_schema,
+        "outputSchema": body.output_schema,
+        "annotations": body.annotations,
     }
     try:
         return read_definition({member: value for member, value in item.items() if value is not None})

@@ -8,7 +8,7 @@ from playwright.async_api import Browser
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.tools.requested_syncs import RequestedSyncs
+from app.features.servers.sync import RequestedSyncs
 from app.main import Scopegate
 from tests.adapters.console.provider import CLIENT, SECRET, SigningProvider, signing_provider
 from tests.adapters.oidc.test_sign_in import settings_for, started

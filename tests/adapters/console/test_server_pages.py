@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.pages.servers import slug_of
-from app.features.tools.requested_syncs import RequestedSyncs
+from app.features.servers.sync import RequestedSyncs
 from app.main import Scopegate
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press

@@ -12,9 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import NotFound, Unavailable
-from app.features.tools import requested_syncs
-from app.features.tools.requested_syncs import MAX_RUNNING, RequestedSyncs
-from app.features.tools.sync import INTERRUPTED, begin_sync
+from app.features.servers import sync as requested_syncs
+from app.features.servers.sync import INTERRUPTED, MAX_RUNNING, RequestedSyncs, begin_sync
 from app.http.authorization import Caller
 from app.lib.ids import SERVER, new_id, parse_id
 from app.main import Scopegate

@@ -21,10 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import OpenedCredential
 from app.domain.definitions import definition_digest, text_digest
-from app.features.servers.instructions import MAX_LENGTH
+from app.features.servers.discovery import _TOOLS_AT_ONCE, MAX_INSTRUCTIONS_LENGTH
+from app.features.servers.sync import Start, _discover, sync_server
 from app.features.tools import definitions
-from app.features.tools.discovery import _TOOLS_AT_ONCE
-from app.features.tools.sync import Start, _discover, sync_server
 from app.lib.event_loop import is_on_loop
 from app.lib.ids import parse_id
 from app.main import Scopegate
@@ -544,7 +543,7 @@ async def test_what_a_server_says_of_its_use_waits_until_it_is_approved(
 
 
 @pytest.mark.parametrize(
-    "says", ["It is the-upstreams-own-secret.", "x" * (MAX_LENGTH + 1), ""], ids=range(3)
+    "says", ["It is the-upstreams-own-secret.", "x" * (MAX_INSTRUCTIONS_LENGTH + 1), ""], ids=range(3)
 )
 async def test_instructions_that_cannot_be_kept_are_taken_for_none(
     api: httpx2.AsyncClient, says: str

@@ -15,7 +15,7 @@ from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.principals import IDENTITIES, format_name
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
 from app.features.access import routes as matrix_routes
-from app.features.access.explain_routes import explain_access
+from app.features.access.routes import explain_access
 from app.features.access.schemas import AccessExplanation, AccessMatrixCell, AccessMatrixQuery, ExplainRequest
 from app.features.identities import routes as identities
 from app.features.identities.routes import list_identities

@@ -19,7 +19,7 @@ from app.domain.risk import Risk
 from app.features.audit.schemas import show_id
 from app.features.grants import service
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GrantView
-from app.features.tools import routes as tools
+from app.features.tools import service as tools
 from app.features.tools.schemas import ToolQuery
 from app.http.authorization import Permission
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
@@ -300,7 +300,7 @@ async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list
             return []
         wanted["server_id"] = grant_form.server
     found = await tools.list_tools(
-        validate(ToolQuery, wanted), context.caller, context.session, context.runtime
+        context.session, context.caller, validate(ToolQuery, wanted), context.runtime
     )
     slugs = await context.names([one.server_id for one in found.items])
     by_name: dict[str, Choice] = {}

@@ -22,7 +22,7 @@ from app.features.identities.receipts import administrators_ended_by_directory
 from app.features.identities.schemas import IdentityQuery
 from app.features.invitations import routes as invitations
 from app.features.invitations.schemas import InvitationQuery, InvitationView
-from app.features.servers import routes as servers
+from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import service as tokens
 from app.features.tokens.queries import count_active
@@ -106,7 +106,7 @@ async def _first_steps(context: PageContext) -> Sequence[Step]:
     done = [True] * 3
     if not has_token:
         session, runtime = context.session, context.runtime
-        fleet = await servers.list_servers(ServerQuery(limit=1), context.caller, session, runtime)
+        fleet = await servers.list_servers(session, context.caller, ServerQuery(limit=1), runtime)
         people = await identities.list_identities(IdentityQuery(limit=2), session, runtime)
         granted, _ = await grants.list_grants(session, context.caller, GrantQuery(limit=1), runtime)
         # The viewer is an identity too.
@@ -183,7 +183,7 @@ async def _numbers(
             *of_all,
         ]  # fmt: skip
     fleet = await servers.list_servers(
-        ServerQuery(status=["active"], limit=COUNTED), context.caller, context.session, context.runtime
+        context.session, context.caller, ServerQuery(status=["active"], limit=COUNTED), context.runtime
     )
     people = await identities.list_identities(
         IdentityQuery(status=["active"], limit=COUNTED), context.session, context.runtime

@@ -14,8 +14,7 @@ from app.adapters.console.forms import (
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, format_name, search_person
 from app.domain.errors import Forbidden, Invalid, Malformed, NotFound
-from app.features.access import reach_routes as access
-from app.features.access.reach_schemas import AccessQuery, AccessReason, IdentityAccessView
+from app.features.access.reach import AccessQuery, AccessReason, IdentityAccessView, list_identity_access
 from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
@@ -212,9 +211,7 @@ async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
 async def _access(context: PageContext, it: IdentityView) -> dict[str, Any]:
     """What the identity reaches, and why."""
     query = context.query(AccessQuery, limit=_SERVERS_A_PAGE)
-    reached = await access.list_identity_access(
-        it.id, query, context.session, context.runtime, context.snapshot
-    )
+    reached = await list_identity_access(context.session, context.snapshot, it.id, query, context.runtime)
     names = await context.names([*query.server_id, *(one.group_id for one in _reasons(reached))])
     only = [names[id] for id in query.server_id if id in names]
     return {"access": reached, "names": names, "only": only, **context.pager(reached.next_cursor)}

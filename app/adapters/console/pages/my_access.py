@@ -19,8 +19,7 @@ from app.adapters.console.pages.grants import describe_access
 from app.adapters.console.pages.principals import format_name
 from app.db.change import Change
 from app.domain.errors import Conflict, Invalid, PreconditionFailed
-from app.features.access.reach_routes import list_own_access
-from app.features.access.reach_schemas import AccessQuery
+from app.features.access.reach import AccessQuery, list_identity_access
 from app.features.approvals.queries import has_requestable, require_requestable
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
 from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals
@@ -94,7 +93,8 @@ async def show_own_tokens(context: Reader) -> Response:
 async def show_reach(context: Reader) -> Response:
     """List the servers and tools that one's grants reach."""
     query = context.query(AccessQuery, limit=_SERVERS_A_PAGE)
-    access = await list_own_access(query, context.caller, context.session, context.runtime, context.snapshot)
+    own = service.person_of(context.caller)
+    access = await list_identity_access(context.session, context.snapshot, own, query, context.runtime)
     return context.page(
         "my_access/reach.html", access=access, servers=access.items,
         can_ask=await has_requestable(context.session), **context.pager(access.next_cursor),

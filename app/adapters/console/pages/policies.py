@@ -30,8 +30,8 @@ from app.features.policies.schemas import (
     PolicyView,
 )
 from app.features.policies.service import check_text
+from app.features.policies.simulate import MAX_WINDOW, PolicySimulation, SimulateRequest
 from app.features.policies.simulate_routes import simulate_policies
-from app.features.policies.simulate_schemas import MAX_WINDOW, PolicySimulation, SimulateRequest
 from app.http.authorization import Permission
 from app.http.requests import BODY_LIMIT
 from app.lib.ids import PolicyId

@@ -16,7 +16,7 @@ from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
-from app.features.servers import routes as servers
+from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery, ServerView
 from app.http.schemas import ShortText, Strict
 from app.lib.ids import IDENTITY, format_id
@@ -48,7 +48,7 @@ async def find_principals(
 async def find_servers(context: PageContext, text: str, *, limit: int) -> list[ServerView]:
     """Find servers by a part of their names, sorted by slug. Raises ``Invalid``."""
     asked = validate(ServerQuery, {"q": text[:MAX_SEARCH_LENGTH] or None, "sort": "slug", "limit": limit})
-    return (await servers.list_servers(asked, context.caller, context.session, context.runtime)).items
+    return (await servers.list_servers(context.session, context.caller, asked, context.runtime)).items
 
 
 async def find_server(context: PageContext, text: str) -> ServerView | None:
@@ -56,7 +56,7 @@ async def find_server(context: PageContext, text: str) -> ServerView | None:
     with suppress(Invalid):
         by_slug = validate(ServerQuery, {"slug": [text]})
         for one in (
-            await servers.list_servers(by_slug, context.caller, context.session, context.runtime)
+            await servers.list_servers(context.session, context.caller, by_slug, context.runtime)
         ).items:
             return one
     return next(iter(await find_servers(context, text, limit=1)), None)

@@ -19,9 +19,9 @@ from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
-from app.features.servers import instructions, service
-from app.features.servers import routes as servers
-from app.features.servers.credential_schemas import (
+from app.features.servers import service
+from app.features.servers.credentials import delete_credential, list_credentials, put_credential
+from app.features.servers.schemas import (
     BearerCredential,
     Credential,
     CredentialQuery,
@@ -29,14 +29,18 @@ from app.features.servers.credential_schemas import (
     HeaderCredential,
     NoCredential,
     OAuthClientCredential,
+    ServerCreate,
+    ServerInstructions,
+    ServerPatch,
+    ServerQuery,
+    ServerStatus,
+    ServerView,
 )
-from app.features.servers.credentials import delete_credential, put_credential
-from app.features.servers.places import PlaceRules
-from app.features.servers.schemas import ServerCreate, ServerPatch, ServerQuery, ServerStatus, ServerView
-from app.features.tools import routes as tools
-from app.features.tools.requested_syncs import CurrentSyncs
+from app.features.servers.sync import CurrentSyncs
 from app.features.tools.schemas import ToolQuery, ToolView
+from app.features.tools.service import list_tools
 from app.http.authorization import Permission
+from app.http.etags import Precondition
 from app.lib.ids import IDENTITY, SERVER, IdentityId, ServerId, format_id, parse_id
 from app.models.servers import Server
 
@@ -153,7 +157,7 @@ async def find_holder(context: PageContext, user_name: str) -> UUID | None:
 async def _credentials(context: PageContext, server: ServerView) -> dict[str, Any]:
     """Read the tab with the server's own credential and those of identities."""
     query = context.query(CredentialQuery, limit=25)
-    found = await servers.list_server_credentials(server.id, query, context.session, context.runtime)
+    found = await list_credentials(context.session, context.caller, server.id, query, context.runtime)
     # The list's next page has another address than the response to a form.
     pager = {"more": None, "first": None} if context.form else context.pager(found.next_cursor)
     return {
@@ -173,7 +177,7 @@ def credential_kinds(transport: str) -> list[tuple[str, str]]:
 async def list_all(context: Reader) -> Response:
     """List servers, newest first."""
     query = context.query(ServerQuery, limit=25)
-    found = await servers.list_servers(query, context.caller, context.session, context.runtime)
+    found = await service.list_servers(context.session, context.caller, query, context.runtime)
     return context.page(
         "servers/list.html",
         servers=found.items, query=query, path_of=path_of, health=health,
@@ -203,7 +207,7 @@ async def register(sent: Written, syncs: CurrentSyncs) -> Response:
 @router.get(f"{LIST}/{{server_id}}/edit", operation_id="page_edit_server")
 async def edit(context: Writer, server_id: ServerId) -> Response:
     """Show the form that changes a server."""
-    row = await service.require(context.session, server_id)
+    row = await service.get_server(context.session, context.caller, server_id)
     return await _show_form(context, row)
 
 
@@ -211,11 +215,10 @@ async def edit(context: Writer, server_id: ServerId) -> Response:
 async def save(sent: Written, server_id: ServerId) -> Response:
     """Save the changed fields at the revision that was shown."""
     async with sent.attempt():
-        row = await lock_shown(sent, server_id)
-        patch = await _read_patch(sent, row)
-        await service.update(sent.session, _rules(sent), row, patch, sent.caller, sent.request_id)
+        patch = await _read_patch(sent, await read_shown(sent, server_id))
+        await service.update_server(sent.change, sent.runtime, server_id, patch, sent.shown)
     if sent.problems:
-        row = await service.require(sent.session, server_id)
+        row = await service.get_server(sent.session, sent.caller, server_id)
         return await _show_form(sent, row)
     return redirect(f"{path_of(server_id)}?done=saved")
 
@@ -224,9 +227,9 @@ async def _create(sent: Submission) -> Server:
     form = sent.form
     created = validate(ServerCreate, await _read_create(sent))
     credential = read_credential(form, created.env_names or []) if form.text("kind") else None
-    row = await service.create(sent.session, _rules(sent), created, sent.caller, sent.request_id)
+    row = await service.create_server(sent.change, sent.runtime, created)
     if credential is not None:
-        await store_credential(sent, row, None, credential)
+        await put_credential(sent.change, sent.runtime, row.id, None, credential, Precondition(None))
     return row
 
 
@@ -313,10 +316,6 @@ def _labels(text: str) -> dict[str, str]:
     return labels
 
 
-def _rules(context: PageContext) -> PlaceRules:
-    return PlaceRules.of(context.runtime)
-
-
 def _typed(form: Form) -> dict[str, Any]:
     """The typed fields, without secrets."""
     typed: dict[str, Any] = {name: form.text(name) for name in _FIELDS}
@@ -365,7 +364,7 @@ async def show_one(context: Reader, server_id: ServerId) -> Response:
 
 
 async def _show(context: PageContext, server_id: UUID, tab: str) -> Response:
-    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    server = await _read_server(context, server_id)
     tab = tab if tab in _TABS else ""
     read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": _credentials}[tab]
     answer = context.page(
@@ -380,23 +379,29 @@ async def _show(context: PageContext, server_id: UUID, tab: str) -> Response:
     return answer
 
 
+async def _read_server(context: PageContext, server_id: UUID) -> ServerView:
+    row = await service.get_server(context.session, context.caller, server_id)
+    return await service.show(context.session, row)
+
+
 async def _overview(context: PageContext, server: ServerView) -> dict[str, Any]:
     waiting = await _some_tools(context, server, state=["quarantined"])
     active = await _some_tools(context, server, state=["active"], sort="name")
     said = None
     if server.instructions == "pending":
-        said = await servers.get_server_instructions(server.id, context.session)
+        row = await service.get_server(context.session, context.caller, server.id)
+        said = ServerInstructions.from_row(row)
     return {"waiting": waiting, "active": active, "said": said}
 
 
 async def _some_tools(context: PageContext, server: ServerView, **filters: Any) -> list[ToolView]:
     query = ToolQuery(server_id=[server.id], limit=_PREVIEW, **filters)
-    return (await tools.list_tools(query, context.caller, context.session, context.runtime)).items
+    return (await list_tools(context.session, context.caller, query, context.runtime)).items
 
 
 async def _tools(context: PageContext, server: ServerView) -> dict[str, Any]:
     query = context.query(ToolQuery, limit=25, server_id=[server.id])
-    found = await tools.list_tools(query, context.caller, context.session, context.runtime)
+    found = await list_tools(context.session, context.caller, query, context.runtime)
     return {
         "query": query, "tools": found.items,
         **context.pager(found.next_cursor),
@@ -416,9 +421,9 @@ async def _access(context: PageContext, server: ServerView) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def lock_shown(sent: Submission, server_id: UUID) -> Server:
-    """Lock the server at the revision that the form showed. Raises ``NotFound`` and ``PreconditionFailed``."""
-    row = await service.require_locked(sent.session, server_id)
+async def read_shown(sent: Submission, server_id: UUID) -> Server:
+    """Read the server at the revision that the form showed. Raises ``NotFound`` and ``PreconditionFailed``."""
+    row = await service.get_server(sent.session, sent.caller, server_id)
     sent.shown.check(row.revision)
     return row
 
@@ -426,7 +431,7 @@ async def lock_shown(sent: Submission, server_id: UUID) -> Server:
 @router.post(f"{LIST}/{{server_id}}/sync", operation_id="page_sync_server")
 async def sync(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Response:
     """Sync the server's tools."""
-    row = await service.require(sent.session, server_id)
+    row = await service.get_server(sent.session, sent.caller, server_id)
     # Releases the database connection, since a sync can take most of a minute.
     await commit(sent.session)
     ended = await syncs.sync(sent.runtime, server_id, sent.caller, sent.request_id)
@@ -437,7 +442,7 @@ async def sync(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Respo
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")
 async def ask_disable(context: Writer, server_id: ServerId) -> Response:
     """Show what stops when a server is disabled."""
-    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    server = await _read_server(context, server_id)
     return context.page("servers/disable.html", server=server, base=path_of(server_id))
 
 
@@ -458,7 +463,7 @@ async def enable(sent: Written, server_id: ServerId) -> Response:
 @router.get(f"{LIST}/{{server_id}}/delete", operation_id="page_confirm_delete_server")
 async def ask_delete(context: Writer, server_id: ServerId) -> Response:
     """Show what ends with a server."""
-    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    server = await _read_server(context, server_id)
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
     reaching, following = await grants.list_grants(context.session, context.caller, query, context.runtime)
     number = f"more than {_SOME}" if following else str(len(reaching))
@@ -468,23 +473,20 @@ async def ask_delete(context: Writer, server_id: ServerId) -> Response:
 @router.post(f"{LIST}/{{server_id}}/delete/do", operation_id="page_delete_server")
 async def delete(sent: Written, server_id: ServerId) -> Response:
     """Delete a server."""
-    row = await lock_shown(sent, server_id)
-    await service.end(sent.session, row, sent.caller, sent.request_id)
+    await service.end_server(sent.change, server_id, sent.shown)
     return redirect(f"{LIST}?done=deleted")
 
 
 @router.post(f"{LIST}/{{server_id}}/instructions", operation_id="page_approve_instructions")
 async def approve_instructions(sent: Written, server_id: ServerId) -> Response:
     """Approve the server's instructions, exactly as they were shown."""
-    row = await lock_shown(sent, server_id)
-    await instructions.approve(sent.session, row, sent.form.text("digest"), sent.caller, sent.request_id)
+    await service.approve_instructions(sent.change, server_id, sent.form.text("digest"), sent.shown)
     return redirect(f"{path_of(server_id)}?done=instructions")
 
 
 async def _set_status(sent: Submission, server_id: UUID, status: ServerStatus) -> None:
-    row = await lock_shown(sent, server_id)
-    rules, patch = PlaceRules.of(sent.runtime), ServerPatch(status=status)
-    await service.update(sent.session, rules, row, patch, sent.caller, sent.request_id)
+    patch = ServerPatch(status=status)
+    await service.update_server(sent.change, sent.runtime, server_id, patch, sent.shown)
 
 
 @router.post(f"{LIST}/{{server_id}}/credentials", operation_id="page_set_credential")
@@ -492,10 +494,10 @@ async def set_one(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Re
     """Store a credential, which is never shown again, not even in a refused form."""
     form = sent.form
     async with sent.attempt():
-        row = await lock_shown(sent, server_id)
-        put = read_credential(form, row.env_names or [])
+        row = await read_shown(sent, server_id)
+        credential = read_credential(form, row.env_names or [])
         holder = await find_holder(sent, form.text("identity"))
-        await store_credential(sent, row, holder, put)
+        await put_credential(sent.change, sent.runtime, server_id, holder, credential, sent.shown)
     if sent.problems:
         return await _show(sent, server_id, "credentials")
     if not form.flag("sync"):
@@ -505,21 +507,12 @@ async def set_one(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Re
     return redirect(f"{path_of(server_id)}?done=credential_set")
 
 
-async def store_credential(
-    sent: Submission, server: Server, holder: UUID | None, credential: Credential
-) -> None:
-    sealer, policy = sent.runtime.sealer, sent.runtime.outbound.policy
-    await put_credential(
-        sent.session, sealer, policy, server, holder, credential, sent.caller, sent.request_id
-    )
-
-
 @router.get(f"{LIST}/{{server_id}}/credentials/remove", operation_id="page_confirm_remove_credential")
 async def ask_remove(
     context: Writer, server_id: ServerId, identity_id: Annotated[IdentityId | None, Query()] = None
 ) -> Response:
     """Show what removing a credential means for calls."""
-    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    server = await _read_server(context, server_id)
     return context.page(
         "servers/remove_credential.html",
         server=server, base=path_of(server_id), identity_id=identity_id, holder=await context.name(identity_id),
@@ -529,9 +522,8 @@ async def ask_remove(
 @router.post(f"{LIST}/{{server_id}}/credentials/remove/do", operation_id="page_remove_credential")
 async def remove(sent: Written, server_id: ServerId) -> Response:
     """Remove a credential."""
-    row = await lock_shown(sent, server_id)
     holder = _holder(sent.form.text("identity_id"))
-    await delete_credential(sent.session, row, holder, sent.caller, sent.request_id)
+    await delete_credential(sent.change, server_id, holder, sent.shown)
     return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_removed")
 
 

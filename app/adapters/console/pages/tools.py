@@ -18,20 +18,18 @@ from app.adapters.console.forms import validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.servers import path_of as path_of_server
 from app.adapters.console.pages.servers import why_waiting
-from app.features.access import reach_routes as access
-from app.features.access.reach_schemas import MomentQuery
+from app.features.access.reach import MomentQuery, list_callers
 from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
-from app.features.servers import routes as servers
+from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery
-from app.features.tools import grant_routes, service
-from app.features.tools import routes as tools
-from app.features.tools.grant_routes import ToolGrantQuery
+from app.features.tools import service
+from app.features.tools.grants import ToolGrantQuery, list_tool_grants
+from app.features.tools.queries import approved_content
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolPatch, ToolQuery, ToolView
 from app.http.authorization import Permission, authorize
 from app.http.pagination import Page
 from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
-from app.models.servers import Server, Tool
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -158,7 +156,7 @@ async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)
     query = context.query(ToolQuery, limit=25, server_id=asked or [])
     found = Page[ToolView](items=[], next_cursor=None)
     if asked != []:
-        found = await tools.list_tools(query, context.caller, context.session, context.runtime)
+        found = await service.list_tools(context.session, context.caller, query, context.runtime)
     return context.page(
         "tools/list.html",
         tools=found.items, query=query, server=server, done=_DONE, why_waiting=why_waiting,
@@ -171,7 +169,7 @@ async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)
 @router.get(f"{LIST}/{{tool_id}}", operation_id="page_get_tool")
 async def show_one(context: Reader, tool_id: ToolId) -> Response:
     """Show a tab of a tool's page."""
-    tool = await tools.get_tool(tool_id, context.caller, context.session, Response())
+    tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
     tab = context.param("tab") if context.param("tab") in _TABS else ""
     read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
     return context.page(
@@ -199,14 +197,15 @@ async def _filtered_servers(context: PageContext, server: str) -> list[UUID] | N
         return []
     return [
         one.id
-        for one in (await servers.list_servers(query, context.caller, context.session, context.runtime)).items
+        for one in (await servers.list_servers(context.session, context.caller, query, context.runtime)).items
     ]
 
 
 async def _definition(context: PageContext, tool: ToolView) -> dict[str, Any]:
     shown = {"changes": None, "approved": None, **await describe_definition(tool)}
     if tool.approved_digest not in (None, tool.definition_digest):
-        changes = await tools.get_tool_changes(tool.id, context.session)
+        row = await service.get_tool(context.session, tool.id)
+        changes = ToolChanges.of(row, await approved_content(context.session, row))
         shown |= {"changes": await differences(changes), "approved": changes.approved}
     return shown
 
@@ -215,7 +214,8 @@ async def _callers(context: PageContext, tool: ToolView) -> dict[str, Any]:
     if not context.may("grants.read"):
         return {"callers": None}
     query = context.query(MomentQuery, limit=25)
-    found = await access.list_tool_access(tool.id, query, context.session, context.runtime, context.snapshot)
+    row = await service.get_tool(context.session, tool.id)
+    found = await list_callers(context.session, context.snapshot, row, query, context.runtime)
     ids = {id for one in found.items for id in (one.identity_id, one.group_id)}
     return {
         "callers": found.items, "stopped": found.stopped, "names": await context.names(ids),
@@ -227,7 +227,7 @@ async def _grants(context: PageContext, tool: ToolView) -> dict[str, Any]:
     if not context.may("grants.read"):
         return {"grants": None}
     query = context.query(ToolGrantQuery, limit=25)
-    found = await grant_routes.list_tool_grants(tool.id, query, context.session, context.runtime)
+    found = await list_tool_grants(context.session, tool.id, query, context.runtime)
     return {
         "grants": found.items, "used": True, "stale_days": _UNUSED_DAYS, "unused": query.unused_for_days,
         "since": found.observed_since,
@@ -251,9 +251,8 @@ async def _calls(context: PageContext, tool: ToolView) -> dict[str, Any]:
 @router.post(f"{LIST}/{{tool_id}}/approve", operation_id="page_approve_tool")
 async def approve(sent: Written, tool_id: ToolId) -> Response:
     """Approve the definition that was shown, not a later one."""
-    server, row = await _locked(sent, tool_id)
     seen = validate(ToolApprove, {"definition_digest": sent.form.text("digest")})
-    await service.approve(sent.session, server, row, seen.definition_digest, sent.caller, sent.request_id)
+    await service.approve_tool(sent.change, tool_id, seen.definition_digest, sent.shown)
     return redirect(f"{path_of(tool_id)}?done=approved")
 
 
@@ -279,27 +278,17 @@ async def release(sent: Written, tool_id: ToolId) -> Response:
 @router.get(f"{LIST}/{{tool_id}}/remove", operation_id="page_confirm_remove_tool")
 async def ask_remove(context: Writer, tool_id: ToolId) -> Response:
     """Show what ends with a tool."""
-    tool = await tools.get_tool(tool_id, context.caller, context.session, Response())
+    tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
     return context.page("tools/remove.html", tool=tool, base=path_of(tool_id))
 
 
 @router.post(f"{LIST}/{{tool_id}}/remove/do", operation_id="page_remove_tool")
 async def remove(sent: Written, tool_id: ToolId) -> Response:
     """Remove a tool, immediately for every token."""
-    server, row = await _locked(sent, tool_id)
-    await service.remove(sent.session, server, row, sent.caller, sent.request_id)
+    await service.remove_tool(sent.change, tool_id, sent.shown)
     return redirect(f"{LIST}?done=removed")
 
 
-async def _locked(sent: Submission, tool_id: UUID) -> tuple[Server, Tool]:
-    """Lock the tool, at the revision that the form showed, and its server. Raises ``NotFound`` and
-    ``PreconditionFailed``."""
-    server, row = await service.require_locked(sent.session, tool_id)
-    sent.shown.check(row.revision)
-    return server, row
-
-
 async def _patch(sent: Submission, tool_id: UUID, patch: ToolPatch, done: str) -> Response:
-    server, row = await _locked(sent, tool_id)
-    await service.update(sent.session, server, row, patch, sent.caller, sent.request_id)
+    await service.update_tool(sent.change, tool_id, patch, sent.shown)
     return redirect(f"{path_of(tool_id)}?done={done}")

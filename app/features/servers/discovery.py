@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.features.servers.instructions import sanitize
-from app.features.tools.definitions import Definition, InvalidTool, read_definition
+from app.features.tools.definitions import MIN_SECRET_BYTES, Definition, InvalidTool, read_definition
 from app.lib.event_loop import off_loop
 from app.lib.strict_json import JsonObject
 from app.outbound.http import OutboundClient, Target, Timeouts
@@ -25,8 +24,11 @@ class TimeBudget:
 
 
 URL_BUDGET = TimeBudget(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
+
 COMMAND_BUDGET = TimeBudget(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
+
 """A program is started for each candidate version, and may need half a minute to start."""
+
 
 _REASONS = {
     "forbidden": "its address is not allowed",
@@ -39,13 +41,18 @@ _REASONS = {
     "too_large": "its response is too large",
 }
 
+
 _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
+
 """All capabilities of clients: some servers show a tool only to clients that can answer its requests."""
-
-
+MAX_INSTRUCTIONS_LENGTH = 16 * 1024
+"""In characters. Longer instructions are ignored, and so never passed on."""
 _TOOLS_AT_ONCE = 50
+
 """Tools to parse and digest per job in the thread for large JSON: a hostile server may send megabytes."""
+
 _OF_SUPERVISOR = frozenset({429, 503, 504})
+
 """The supervisor's status codes for a command that does not run, with its own message; no program sends these."""
 
 
@@ -105,8 +112,18 @@ async def discover(
         tuple(definitions.values()),
         dict(left_out),
         info.protocol_versions,
-        sanitize(info.instructions, secrets),
+        _sanitize(info.instructions, secrets),
     )
+
+
+def _sanitize(instructions: str | None, secrets: Sequence[bytes]) -> str | None:
+    """Return instructions that can be stored and shown; ``None`` if they are too long or contain one of the secrets."""
+    if not instructions or len(instructions) > MAX_INSTRUCTIONS_LENGTH:
+        return None
+    has_secret = any(
+        len(secret) >= MIN_SECRET_BYTES and secret.decode("latin-1") in instructions for secret in secrets
+    )
+    return None if has_secret else instructions
 
 
 def _read(items: Sequence[JsonObject], secrets: Sequence[bytes]) -> list[Definition | InvalidTool]:

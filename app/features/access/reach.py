@@ -1,4 +1,4 @@
-"""Request and response models of effective access."""
+"""Effective access at a given time, with reasons: what an identity reaches, and who can call a tool."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,17 +6,23 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
 
-from app.access.reach import ToolCaller
+from app.access.point_in_time import AccessReader
+from app.access.reach import ToolCaller, find_callers, reach_page
+from app.access.snapshot import AccessSnapshot
 from app.domain.access import Decision
+from app.domain.errors import NotFound
 from app.domain.objects import Part, Tool
-from app.domain.reach import Reach
+from app.domain.reach import Reach, blocking_reason, stop_reason
 from app.domain.risk import Risk
 from app.features.identities.schemas import IdentityKind
-from app.http.pagination import CursorParameter, Limit
+from app.http.pagination import CursorParameter, Cursors, Limit
+from app.http.runtime import Runtime
 from app.http.schemas import Strict, Time
 from app.lib.ids import GrantId, GroupId, IdentityId, PolicyId, ServerId, ToolId
+from app.models.servers import Tool as ToolRow
 
 AccessDecision = TypeAliasType(
     "AccessDecision",
@@ -215,3 +221,56 @@ def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]
         "unconditional": decision.for_any_call,
         "approver_groups": list(dict.fromkeys(demand.group for demand in decision.asks)),
     }
+
+
+async def list_identity_access(
+    session: AsyncSession, snapshot: AccessSnapshot, identity_id: UUID, query: AccessQuery, runtime: Runtime
+) -> IdentityAccessView:
+    """Read a page of what an identity reaches. Raises ``NotFound``."""
+    filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
+    position = cursors.read(query.cursor)
+    reader = AccessReader(session, snapshot, query.at, named_by_grants=True)
+    state = await reader.of([identity_id])
+    identity = state.identities.get(identity_id)
+    if identity is None:
+        raise NotFound("There is no such identity, or there was none at that time.")
+    reason = stop_reason(identity, reader.at)
+    servers = () if reason is not None else state.servers.values()
+    selected = [server for server in servers if not query.server_id or server.id in query.server_id]
+    after = None if position is None else str(position[0])
+    reaches, following = await reach_page(
+        identity, selected, state.context, reader.at, after=after, limit=query.limit
+    )
+    return IdentityAccessView(
+        identity_id=identity_id,
+        at=reader.time,
+        stopped=reason,
+        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in reaches],
+        next_cursor=None if following is None else cursors.write([following]),
+    )
+
+
+async def list_callers(
+    session: AsyncSession, snapshot: AccessSnapshot, tool: ToolRow, query: MomentQuery, runtime: Runtime
+) -> ToolAccessView:
+    """Read a page of the identities that can call a tool."""
+    filters = {"tool_id": tool.id, "at": query.at}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
+    position = cursors.read(query.cursor)
+    reader = AccessReader(session, snapshot, query.at, server_ids=[tool.server_id])
+    server = (await reader.of([])).servers.get(tool.server_id)
+    reason = blocking_reason(server, tool.name, reader.at)
+    after = None if position is None else UUID(position[0])
+    callers, following = (
+        ([], None)
+        if reason is not None
+        else await find_callers(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
+    )
+    return ToolAccessView(
+        tool_id=tool.id,
+        at=reader.time,
+        stopped=reason,
+        items=[ToolCallerView.from_caller(caller) for caller in callers],
+        next_cursor=None if following is None else cursors.write([following]),
+    )

@@ -1,31 +1,36 @@
 """Sync a server: read its tools without a database connection, then reconcile the stored ones.
 
 Two syncs of one server may read at the same time, but apply one at a time (under the lock of the server's row). The one
-that started earlier gives way, so that an older result never overwrites a newer one.
+that started earlier gives way, so that an older result never overwrites a newer one. Syncs that people request continue
+after the response.
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
+from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.credentials import Headers, OpenedCredential, launch_of, open_credential
 from app.crypto.keys import Sealer, UnsealingFault
+from app.db.change import Change
 from app.db.engine import commit
-from app.db.versions import move_versions
-from app.domain.errors import Conflict, NotFound
-from app.features.audit.record import record
-from app.features.servers import instructions
-from app.features.servers import queries as servers
+from app.domain.errors import Conflict, DomainError, Unavailable
+from app.domain.objects import ToolState
+from app.features.servers import queries
+from app.features.servers.discovery import COMMAND_BUDGET, Discovery, DiscoveryFailed, discover
 from app.features.servers.schemas import instructions_state
-from app.features.tools import queries
-from app.features.tools.catalogue import reconcile
-from app.features.tools.discovery import COMMAND_BUDGET, Discovery, DiscoveryFailed, discover
-from app.features.tools.history import keep_definitions
+from app.features.servers.service import SERVER, get_server, lock_server
+from app.features.tools.definitions import reconcile
+from app.features.tools.queries import tools_of_server
+from app.features.tools.service import TOOL
 from app.http.authorization import Caller, Role
+from app.http.etags import Precondition
 from app.http.runtime import Runtime
 from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
@@ -49,16 +54,14 @@ class Start:
     fault: DiscoveryFailed | None = None
 
 
-async def sync_server(
-    runtime: Runtime, server_id: UUID, caller: Caller | None = None, *, request_id: str | None = None
-) -> Server:
-    """Read a server's tools and reconcile the stored ones; return the server's row.
+async def sync_server(runtime: Runtime, server_id: UUID) -> Server:
+    """Read a server's tools in the background and reconcile the stored ones; return the server's row.
 
     A server that does not answer properly gets the sync state ``error`` with the reason, and nothing else changes.
     Raises ``NotFound``, ``Conflict`` (``server_changed``: its location changed) and ``Unavailable``. Call it without an
     open transaction: the server may take most of a minute.
     """
-    return await _run(runtime, server_id, await _begin(runtime, server_id, shown=False), caller, request_id)
+    return await _run(runtime, server_id, await _begin(runtime, server_id, shown=False), SYSTEM, None)
 
 
 async def begin_sync(runtime: Runtime, server_id: UUID) -> Start:
@@ -78,13 +81,13 @@ async def finish_sync(
         # If the database does not accept this either, a worker marks it as interrupted minutes later.
         with suppress(Exception):
             async with asyncio.timeout(_GIVE_UP_S), runtime.sessions() as session:
-                await servers.fail_sync(session, server_id, start.at, reason)
+                await queries.fail_sync(session, server_id, start.at, reason)
                 await session.commit()
         raise
 
 
 async def _run(
-    runtime: Runtime, server_id: UUID, start: Start, caller: Caller | None, request_id: str | None
+    runtime: Runtime, server_id: UUID, start: Start, caller: Caller, request_id: str | None
 ) -> Server:
     discovery: Discovery | DiscoveryFailed
     try:
@@ -92,23 +95,22 @@ async def _run(
     except DiscoveryFailed as failed:
         discovery = failed
     async with runtime.sessions() as session:
-        server = await _apply(session, server_id, start, discovery, caller or SYSTEM, request_id)
+        change = Change(session, caller, request_id, start.at)
+        server = await _apply(change, server_id, start, discovery)
         await commit(session)
     return server
 
 
 async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
     async with runtime.sessions() as session:
-        server = await servers.find(session, server_id)
-        if server is None:
-            raise NotFound("There is no such server.")
-        at = await servers.database_time(session)
+        server = await get_server(session, SYSTEM, server_id)
+        at = await queries.database_time(session)
         credential, fault = await _credential(session, runtime.sealer, server)
         start = Start(at, _place(server), server.url or "", credential, fault)
         if server.transport == "stdio" and fault is None:
             start = _started(runtime, server, at, credential)
         if shown:
-            await servers.mark_sync(session, server_id, at)
+            await queries.mark_sync(session, server_id, at)
             await session.commit()
         return start
 
@@ -166,16 +168,9 @@ async def _headers(runtime: Runtime, start: Start) -> Headers:
 
 
 async def _apply(
-    session: AsyncSession,
-    server_id: UUID,
-    start: Start,
-    discovery: Discovery | DiscoveryFailed,
-    caller: Caller,
-    request_id: str | None,
+    change: Change, server_id: UUID, start: Start, discovery: Discovery | DiscoveryFailed
 ) -> Server:
-    server = await servers.lock(session, server_id)
-    if server is None:
-        raise NotFound("There is no such server.")
+    session, server = change.session, await lock_server(change, server_id, Precondition(None))
     if server.sync_started_at is not None and server.sync_started_at <= start.at:
         server.sync_started_at = None
     if server.sync_at is not None and server.sync_at > start.at:
@@ -190,60 +185,115 @@ async def _apply(
         is_known = (server.sync_state, server.sync_error) == ("error", discovery.reason)
         server.sync_state, server.sync_error = "error", discovery.reason
         server.sync_failures += 1
-        if not (is_known and caller == SYSTEM):
-            await record(
-                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=discovery.kind,
-                changes={"error": discovery.reason}, request_id=request_id, server_id=server.id,
+        if not (is_known and change.caller == SYSTEM):
+            change.record(
+                "server.sync", SERVER, server, server,
+                details={"error": discovery.reason}, outcome="error", reason_code=discovery.kind, server_id=server.id,
             )  # fmt: skip
     else:
-        await _take(session, server, discovery, caller, request_id)
+        await _take(change, server, start.at, discovery)
     # A refresh discards unflushed changes.
     await session.flush()
     await session.refresh(server)
     return server
 
 
-async def _take(
-    session: AsyncSession, server: Server, discovery: Discovery, caller: Caller, request_id: str | None
-) -> None:
+async def _take(change: Change, server: Server, at: datetime, discovery: Discovery) -> None:
+    """Store what a locked server offers. A server without earlier instructions gets its first text approved when its
+    tools are, too."""
+    session = change.session
     trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
         server.id,
-        await queries.of_server(session, server.id),
+        await tools_of_server(session, server.id),
         discovery.definitions,
         trust_new=trusted,
-        at=server.sync_at or await servers.database_time(session),
+        at=at,
     )
     session.add_all(outcome.added)
-    for row in outcome.changed:
-        row.revision += 1
-    spoken = list(discovery.protocol_versions)
-    instructions_changed, approved = instructions.update_latest(
-        server, discovery.instructions, trusted=trusted
-    )
-    is_changed = bool(outcome.touched) or approved or server.protocol_versions != spoken
-    is_news = (
-        is_changed
-        or instructions_changed
-        or (server.sync_state, server.sync_error) != ("ok", discovery.note())
-    )
-    server.sync_state, server.sync_error = "ok", discovery.note()
+    for tool in outcome.changed:
+        tool.revision += 1
+    instructions_changed = server.instructions != discovery.instructions
+    server.instructions = discovery.instructions
+    approved = trusted and server.instructions is not None and server.approved_instructions is None
+    if approved:
+        server.approved_instructions = server.instructions
+    versions, note = list(discovery.protocol_versions), discovery.note()
+    is_changed = bool(outcome.touched) or approved or server.protocol_versions != versions
+    is_news = is_changed or instructions_changed or (server.sync_state, server.sync_error) != ("ok", note)
+    server.sync_state, server.sync_error = "ok", note
     if server.sync_failures:
         # Failures delayed the next sync; now it is due as any other.
         server.sync_failures, server.sync_due_at = 0, None
-    server.protocol_versions = spoken
-    server.first_synced_at = server.first_synced_at or server.sync_at
-    await session.flush()
-    await keep_definitions(session, outcome.touched)
-    if is_changed:
-        await move_versions(session, [server.id], narrows=outcome.narrows)
-    if caller == SYSTEM and not is_news:
+    server.protocol_versions = versions
+    server.first_synced_at = server.first_synced_at or at
+    if change.caller == SYSTEM and not is_news:
         # A server with an always malformed tool would request a sync with every list: no event each.
         return
-    changes = {**outcome.counts, "left_out": discovery.left_out, "protocol_versions": spoken}
+    details = {**outcome.counts, "left_out": discovery.left_out, "protocol_versions": versions}
     if instructions_changed:
-        changes["instructions"] = instructions_state(server)
-    await record(
-        session, caller, "server.sync", "server", server.id,
-        changes=changes, request_id=request_id, server_id=server.id,
-    )  # fmt: skip
+        details["instructions"] = instructions_state(server)
+    event_id = change.record("server.sync", SERVER, server, server, details=details, server_id=server.id)
+    for tool in outcome.touched:
+        removed = tool.state == ToolState.REMOVED
+        change.record_with(event_id, TOOL, tool if removed else None, None if removed else tool)
+    if is_changed:
+        change.move(widens=[server.id], narrows=[server.id] if outcome.narrows else [])
+
+
+_log = logging.getLogger(__name__)
+
+ANSWER_S = 2.0
+"""How long a response waits for its sync."""
+MAX_RUNNING = 32
+
+
+class RequestedSyncs:
+    """The requested syncs of one worker."""
+
+    def __init__(self, answer_s: float = ANSWER_S) -> None:
+        self._answer_s = answer_s
+        self._beginning = 0
+        self._running: set[asyncio.Task[Server]] = set()
+
+    async def sync(self, runtime: Runtime, server_id: UUID, caller: Caller, request_id: str | None) -> bool:
+        """Start a sync; return whether it ended in time for the response.
+
+        Raises as ``sync_server`` does, and ``Unavailable`` when too many run.
+        """
+        if self._beginning + len(self._running) >= MAX_RUNNING:
+            raise Unavailable("Too many syncs are running. Try again in a moment.", retry_after_s=5)
+        self._beginning += 1
+        try:
+            start = await begin_sync(runtime, server_id)
+            task = asyncio.create_task(
+                finish_sync(runtime, server_id, start, caller, request_id), name="sync"
+            )
+            self._running.add(task)
+        finally:
+            self._beginning -= 1
+        task.add_done_callback(self._ended)
+        await asyncio.wait({task}, timeout=self._answer_s)
+        if task.done():
+            task.result()
+        return task.done()
+
+    def _ended(self, task: asyncio.Task[Server]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, DomainError):
+            _log.warning("sync of a server failed: %s", type(error).__name__)
+
+    async def aclose(self) -> None:
+        """Stop. Running syncs are shown as interrupted."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+async def _syncs_of(request: Request) -> RequestedSyncs:
+    syncs: RequestedSyncs = request.app.state.requested_syncs
+    return syncs
+
+
+CurrentSyncs = Annotated[RequestedSyncs, Depends(_syncs_of)]

@@ -1,11 +1,10 @@
-"""``/tools/{id}/grants``: the grants that reach a tool, with its last use by each."""
+"""The grants that reach a tool, with its last use by each."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,16 +14,12 @@ from app.access.unused import MAX_WINDOW, TOOLS, recording_start
 from app.features.grants.queries import is_active, reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView
 from app.features.tokens.queries import database_now
-from app.features.tools import service as tools
-from app.http.authorization import Permission, requires
+from app.features.tools.service import get_tool
 from app.http.pagination import Cursors, ListQuery, read_page
-from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, api_router
+from app.http.runtime import Runtime
 from app.lib.ids import ToolId
 from app.models.access import Grant, GrantUse
 from app.models.servers import Server, Tool
-
-router = api_router("tools")
 
 _GRANT_EXAMPLE: Any = GrantView.model_config["json_schema_extra"]
 _EXAMPLE: dict[str, Any] = {**_GRANT_EXAMPLE["examples"][0], "last_used_at": None}
@@ -61,18 +56,12 @@ class ToolGrantsView(BaseModel):
     next_cursor: str | None
 
 
-@router.get(
-    "/{tool_id}/grants",
-    dependencies=[requires(Permission.GRANTS_READ)],
-    operation_id="list_tool_grants",
-    summary="List the grants that reach a tool",
-)
 async def list_tool_grants(
-    tool_id: ToolId, query: Annotated[ToolGrantQuery, Query()], session: Session, runtime: CurrentRuntime
+    session: AsyncSession, tool_id: UUID, query: ToolGrantQuery, runtime: Runtime
 ) -> ToolGrantsView:
-    """The active grants that include the tool by its server's current labels and its own risk, newest first, with the
-    last use by each. Policies can still deny calls: `/tools/{id}/access` evaluates them."""
-    tool = await tools.require(session, tool_id)
+    """Read a page of the active grants that include a tool by its server's current labels and its own risk. Raises
+    ``NotFound``."""
+    tool = await get_tool(session, tool_id)
     now = await database_now(session)
     filters = query.filters() | {"tool_id": tool_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_grants", filters)
