@@ -150,28 +150,26 @@ def token_message(
     type: WebhookEvent,
     token_id: UUID,
     identity_id: UUID,
-    event_id: UUID | None,
+    event_id: UUID,
     *,
-    parent_id: UUID | None = None,
-    expires_at: datetime | None = None,
+    parent_id: UUID | None,
 ) -> Message:
-    """The message about a change of a token. ``event_id`` is ``None`` for a token that is about to expire."""
+    """The message about a change of a token."""
     ids = {"token_id": token_id, "identity_id": identity_id, "parent_id": parent_id, "event_id": event_id}
-    return Message(type.value, ids, {"expires_at": expires_at})
+    return Message(type.value, ids)
 
 
 def grant_message(
     type: WebhookEvent,
     grant_id: UUID,
-    event_id: UUID | None,
+    event_id: UUID,
     *,
     identity_id: UUID | None,
     group_id: UUID | None,
-    expires_at: datetime | None = None,
 ) -> Message:
-    """The message about a change of a grant. ``event_id`` is ``None`` for a grant that is about to expire."""
+    """The message about a change of a grant."""
     ids = {"grant_id": grant_id, "identity_id": identity_id, "group_id": group_id, "event_id": event_id}
-    return Message(type.value, ids, {"expires_at": expires_at})
+    return Message(type.value, ids)
 
 
 def message_url(type: str, data: Mapping[str, str], public_url: str) -> str | None:

@@ -48,6 +48,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
+    """The ``model_config`` with an example for the contract, and the model's name there if it is not the class's."""
+    return ConfigDict(title=title, json_schema_extra={"examples": [value]})
+
+
 class Patch(Strict):
     """A merge patch (RFC 7396): null clears a nullable field, and missing fields stay."""
 

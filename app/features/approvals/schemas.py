@@ -10,7 +10,7 @@ from app.domain.risk import Risk
 from app.features.audit.schemas import Actor, KeptArguments
 from app.features.identities.schemas import IdentityKind
 from app.http.pagination import ListQuery
-from app.http.schemas import CleanText, ShortText, Strict, Time
+from app.http.schemas import CleanText, ShortText, Strict, Time, example
 from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
 from app.lib.ids import ApprovalId, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
@@ -41,19 +41,14 @@ Because = TypeAliasType(
 class AccessRequest(Strict):
     """A request for access to a requestable server, for yourself or for an agent that you own."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "access",
-                    "server": "git",
-                    "tools": {"kind": "names", "names": ["git_log"]},
-                    "expires_at": "2027-01-01T00:00:00Z",
-                    "reason": "I review the release.",
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "kind": "access",
+            "server": "git",
+            "tools": {"kind": "names", "names": ["git_log"]},
+            "expires_at": "2027-01-01T00:00:00Z",
+            "reason": "I review the release.",
+        }
     )
     kind: Literal["access"]
     server: ShortText = Field(description="The slug or the id of the server.", examples=["git"])
@@ -219,7 +214,7 @@ class ApprovalGroup(Strict):
 class ApprovalView(Strict):
     """An approval, its subject and its state. Its subject never changes."""
 
-    model_config = ConfigDict(extra="forbid", title="Approval")
+    model_config = ConfigDict(title="Approval")
 
     id: ApprovalId
     kind: ApprovalKind
@@ -287,25 +282,18 @@ class ApprovalQuery(ListQuery):
 class ApprovalDecision(Strict):
     """The reason of the decision, which the caller sees."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"reason": "Agreed with the customer."}]}
-    )
+    model_config = example({"reason": "Agreed with the customer."})
     reason: ShortText | None = Field(default=None, description="In your own words; the caller sees it.")
 
 
 class ApprovalAgreement(ApprovalDecision):
     """The reason of an approval, and for access an optional narrowing."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "reason": "Only for the release.",
-                    "access": {"expires_at": "2026-12-24T00:00:00Z"},
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "reason": "Only for the release.",
+            "access": {"expires_at": "2026-12-24T00:00:00Z"},
+        }
     )
     access: AccessNarrowing | None = Field(
         default=None, description="Less than requested; only for access requests."

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, WrapValidator
+from pydantic import Field, StrictBool, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.domain.objects import Server, Tool
 from app.domain.risk import Risk
 from app.features.tools.queries import Finding, Reaches, SelectorWarning
 from app.http.pagination import ListQuery, Page
-from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent
+from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent, example
 from app.http.selectors import (
     ServerSelectorModel,
     ToolSelectorModel,
@@ -78,19 +78,14 @@ Principal = TypeAliasType(
 class GrantCreate(Strict):
     """A durable entitlement: a principal, servers and tools, and an expiry."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
-                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
-                    "tools": {"kind": "risk", "risk": ["read"]},
-                    "expires_at": "2027-01-01T00:00:00Z",
-                    "reason": "On call",
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
+            "servers": {"kind": "labels", "labels": {"env": "prod"}},
+            "tools": {"kind": "risk", "risk": ["read"]},
+            "expires_at": "2027-01-01T00:00:00Z",
+            "reason": "On call",
+        }
     )
     principal: Principal
     servers: ServerSelectorModel
@@ -109,10 +104,7 @@ class GrantCreate(Strict):
 class GrantUpdate(Patch):
     """The fields of a grant that can change; its principal cannot. A selector is replaced as a whole."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"tools": {"kind": "names", "names": ["git_log"]}}]},
-    )
+    model_config = example({"tools": {"kind": "names", "names": ["git_log"]}})
     servers: ServerSelectorModel = absent()
     tools: ToolSelectorModel = absent()
     resources: StrictBool = absent()
@@ -158,34 +150,29 @@ class GrantQuery(ListQuery):
         return self.include is not None or "ended" in self.status
 
 
-class GrantView(BaseModel):
+class GrantView(Strict):
     """A durable entitlement. ``status`` depends on the time."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "grant_01jdpnwz00e008000000000000",
-                    "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
-                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
-                    "tools": {"kind": "risk", "risk": ["read"]},
-                    "resources": False,
-                    "prompts": False,
-                    "not_before": None,
-                    "expires_at": "2027-01-01T00:00:00Z",
-                    "reason": "On call",
-                    "approval_id": None,
-                    "status": "active",
-                    "reaches": {"servers": 2, "tools": 7},
-                    "warnings": [],
-                    "ended_at": None,
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "revision": 1,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "id": "grant_01jdpnwz00e008000000000000",
+            "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
+            "servers": {"kind": "labels", "labels": {"env": "prod"}},
+            "tools": {"kind": "risk", "risk": ["read"]},
+            "resources": False,
+            "prompts": False,
+            "not_before": None,
+            "expires_at": "2027-01-01T00:00:00Z",
+            "reason": "On call",
+            "approval_id": None,
+            "status": "active",
+            "reaches": {"servers": 2, "tools": 7},
+            "warnings": [],
+            "ended_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "revision": 1,
+        }
     )
     id: GrantId
     principal: Principal
@@ -243,16 +230,11 @@ class ReachedServer:
 class GrantPreviewRequest(Strict):
     """The servers and tools of the grant to preview."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
-                    "tools": {"kind": "risk", "risk": ["read"]},
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "servers": {"kind": "labels", "labels": {"env": "prod"}},
+            "tools": {"kind": "risk", "risk": ["read"]},
+        }
     )
     servers: ServerSelectorModel
     tools: ToolSelectorModel
@@ -264,18 +246,16 @@ ToolsByRiskCounts = TypeAliasType(
 )
 
 
-class PreviewedTool(BaseModel):
+class PreviewedTool(Strict):
     """A tool that the grant would reach."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str = Field(description="Its name on the server.", examples=["git_log"])
     risk: Risk
 
 
-class PreviewedServer(BaseModel):
+class PreviewedServer(Strict):
     """A server that the grant would reach."""
 
-    model_config = ConfigDict(extra="forbid")
     server_id: ServerId
     slug: str = Field(description="Its name in URLs and tool names.", examples=["git"])
     enabled: bool = Field(description="Whether the server accepts calls now.")
@@ -294,10 +274,10 @@ class PreviewedServer(BaseModel):
         )
 
 
-class GrantPreview(BaseModel):
+class GrantPreview(Strict):
     """The reach of a grant among the current servers and tools, without scopes and policies."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_PREVIEW_EXAMPLE]})
+    model_config = example(_PREVIEW_EXAMPLE)
     reaches: Reaches
     warnings: list[SelectorWarning] = Field(description="Parts of the selectors that match nothing now.")
     risks: ToolsByRiskCounts

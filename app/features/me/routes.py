@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, cast
 
 from fastapi import Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.access.snapshot import CurrentSnapshot
@@ -38,7 +38,7 @@ from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.schemas import Strict
+from app.http.schemas import Strict, example
 from app.http.transaction import Session, api_router
 from app.lib.ids import IdentityId, PickupId, TokenId
 from app.models.servers import Server
@@ -199,19 +199,15 @@ CallerType = TypeAliasType(
 class Me(Strict):
     """The caller of this request."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "administrator",
-                    "id": "adm_01jdpnwz00e008000000000000",
-                    "name": "Ada",
-                    "identity_id": "idn_01jdpnwz00e008000000000000",
-                    "role": "auditor",
-                    "roles": ["auditor"],
-                    "permissions": ["audit.read", "self.read"],
-                }
-            ]
+    model_config = example(
+        {
+            "type": "administrator",
+            "id": "adm_01jdpnwz00e008000000000000",
+            "name": "Ada",
+            "identity_id": "idn_01jdpnwz00e008000000000000",
+            "role": "auditor",
+            "roles": ["auditor"],
+            "permissions": ["audit.read", "self.read"],
         }
     )
     type: CallerType = Field(

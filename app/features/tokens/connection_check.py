@@ -6,11 +6,11 @@ Access is decided by ``decide``; servers are called with the credentials that th
 import asyncio
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -35,7 +35,14 @@ from app.features.audit import reading
 from app.features.audit.queries import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.servers.discovery import DiscoveryFailed, TimeBudget, list_current_tools
-from app.features.tokens.schemas import MAX_SERVERS, CheckStep, ConnectionCheck, ConnectionCheckRequest
+from app.features.tokens.schemas import (
+    MAX_SERVERS,
+    CheckedThing,
+    CheckState,
+    CheckStep,
+    ConnectionCheck,
+    ConnectionCheckRequest,
+)
 from app.http.authorization import Permission
 from app.http.pagination import Cursors
 from app.http.rate_limits import Quota, Slots, client_address
@@ -84,14 +91,6 @@ _NOT_READ = "Its response is not valid."
 
 
 @dataclass(frozen=True, slots=True)
-class ReachableServer:
-    """A server in reach of a token, or one that would be if it were enabled."""
-
-    server: Server
-    enabled: bool
-
-
-@dataclass(frozen=True, slots=True)
 class CheckContext:
     """The results from the database: steps, and the remaining work for servers."""
 
@@ -100,7 +99,8 @@ class CheckContext:
     context: PolicyContext
     steps: list[CheckStep]
     refusal: CheckStep | None = None
-    reached: Sequence[ReachableServer] = field(default=())
+    reached: Sequence[Server] = ()
+    """Servers in reach of the token, or that would be if they were enabled."""
     unasked: int = 0
 
 
@@ -157,14 +157,13 @@ class ConnectionChecks:
         runtime: Runtime,
         snapshot: AccessSnapshot,
         check: CheckContext,
-        reached: ReachableServer,
+        server: Server,
         deadline: float,
         tells_all: bool,
     ) -> CheckStep:
-        server = reached.server
-        if not reached.enabled:
+        if not server.enabled:
             meaning = meaning_of("server_disabled")
-            return _step(server, "fail", "server_disabled", meaning.says, meaning.remedy)
+            return _of_server(server, "fail", "server_disabled", meaning.says, meaning.remedy)
         expected = await in_slices(_expected(check, server))
         begun = monotonic()
         try:
@@ -221,12 +220,11 @@ async def _check_database(
     anywhere = _without_address_rule(token)
     reached = await in_slices(_reachable_servers(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
-    requested = [one for one in reached if not server_ids or one.server.id in server_ids]
-    steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in requested}]
-    return CheckContext(
-        reader.time, anywhere, context, steps, refusal, requested[:MAX_SERVERS],
-        len(reached) - len(requested[:MAX_SERVERS]),
-    )  # fmt: skip
+    requested = [server for server in reached if not server_ids or server.id in server_ids]
+    steps += [_out_of_reach(id) for id in server_ids if id not in {server.id for server in requested}]
+    checked = requested[:MAX_SERVERS]
+    unasked = len(reached) - len(checked)
+    return CheckContext(reader.time, anywhere, context, steps, refusal, checked, unasked)
 
 
 async def _secret(
@@ -273,11 +271,9 @@ def _of_secret(ends: datetime | None, now: datetime) -> CheckStep:
     if ends is None:
         return _ok("secret", "It is the current secret of this token.")
     if ends > now:
-        return CheckStep(
-            name="secret", state="warn", code="secret_rotating_out",
-            detail=f"The token was rotated: this secret works until {ends:{_SHOWN_TIME}}.",
-            remedy="Give the client the secret of the last rotation before then.",
-        )  # fmt: skip
+        detail = f"The token was rotated: this secret works until {ends:{_SHOWN_TIME}}."
+        remedy = "Give the client the secret of the last rotation before then."
+        return _step("secret", "warn", "secret_rotating_out", detail, remedy)
     return _fail(
         "secret", "secret_rotated", f"The token was rotated: this secret ended {ends:{_SHOWN_TIME}}.",
         "Give the client the secret of the last rotation.",
@@ -293,27 +289,25 @@ def _of_token(token: Token, at: float) -> CheckStep:
             return _fail("token", code, detail, meaning.remedy)
     ends = datetime.fromtimestamp(min(link.expires_at for link in token.chain()), UTC)
     if ends - datetime.fromtimestamp(at, UTC) < _SOON:
-        return CheckStep(
-            name="token", state="warn", code="expires_soon",
-            detail=f"It is live, and expires {ends:{_SHOWN_TIME}}.", remedy="Issue the next one in time.",
-        )  # fmt: skip
+        detail = f"It is live, and expires {ends:{_SHOWN_TIME}}."
+        return _step("token", "warn", "expires_soon", detail, "Issue the next one in time.")
     return _ok("token", f"It is live until {ends:{_SHOWN_TIME}}.")
 
 
 async def _of_identity(session: AsyncSession, token: Token, at: float) -> CheckStep:
     names = await names_of(session, [link.identity.id for link in token.chain()])
+
+    def name(link: Token) -> str:
+        return names.get(link.identity.id, "The identity")
+
     for link in token.chain():
         # Only of the identity: the token itself has a step of its own.
         code = liveness(replace(link, parent=None, revoked=False, expires_at=at + 1, ip_allow=()), at, None)
         if code is not None:
             meaning = meaning_of(code)
-            return _fail("identity", code, f"{_name(names, link)}: {meaning.says}", meaning.remedy)
+            return _fail("identity", code, f"{name(link)}: {meaning.says}", meaning.remedy)
     owned = "" if token.identity.owner is None else ", and so is its owner"
-    return _ok("identity", f"{_name(names, token)} is active{owned}.")
-
-
-def _name(names: dict[UUID, str], token: Token) -> str:
-    return names.get(token.identity.id, "The identity")
+    return _ok("identity", f"{name(token)} is active{owned}.")
 
 
 def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
@@ -325,18 +319,14 @@ def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
     )
     if allowed:
         return [_ok("address", f"It may be used from your address, {address}.")]
-    meaning = meaning_of("address_not_allowed")
-    return [
-        CheckStep(
-            name="address", state="warn", code="address_not_allowed",
-            detail=f"It may not be used from {address or 'your address'}.", remedy=meaning.remedy,
-        )
-    ]  # fmt: skip
+    detail = f"It may not be used from {address or 'your address'}."
+    remedy = meaning_of("address_not_allowed").remedy
+    return [_step("address", "warn", "address_not_allowed", detail, remedy)]
 
 
 def _reachable_servers(
     token: Token, servers: Sequence[Server], context: PolicyContext, at: float
-) -> Generator[None, None, list[ReachableServer]]:
+) -> Generator[None, None, list[Server]]:
     """The servers in reach by slug. In steps of one decision each."""
     within = []
     for server in sorted(servers, key=lambda one: one.slug):
@@ -344,14 +334,13 @@ def _reachable_servers(
         # Evaluated as enabled, to distinguish a disabled server from one out of reach.
         question = AccessRequest(token, replace(server, enabled=True))
         if decide(question, context, at).effect is not Effect.DENY:
-            within.append(ReachableServer(server, server.enabled))
+            within.append(server)
     return within
 
 
-def _of_access(token: Token, reached: Sequence[ReachableServer]) -> CheckStep:
+def _of_access(token: Token, reached: Sequence[Server]) -> CheckStep:
     if reached:
-        count = len(reached)
-        return _ok("access", f"It reaches {count} {'server' if count == 1 else 'servers'}.")
+        return _ok("access", f"It reaches {_count(len(reached), 'server')}.")
     if isinstance(token.scope, ListedScope) and not token.scope.entries:
         return _fail(
             "access", "scope_empty", "Its scope is empty: it reaches nothing.", "Issue a token with a scope."
@@ -364,10 +353,8 @@ def _of_access(token: Token, reached: Sequence[ReachableServer]) -> CheckStep:
 
 def _out_of_reach(server_id: UUID) -> CheckStep:
     # The same result for an unknown server and one out of reach.
-    return CheckStep(
-        name="server", state="fail", code="out_of_reach", server_id=server_id,
-        detail="The token does not reach this server, or it does not exist.", remedy="Ask for access to it.",
-    )  # fmt: skip
+    detail = "The token does not reach this server, or it does not exist."
+    return _fail("server", "out_of_reach", detail, "Ask for access to it.", server_id=server_id)
 
 
 async def _last_refusal(
@@ -392,10 +379,9 @@ async def _last_refusal(
     about = "" if refused.tool is None else f" for the tool {refused.tool}"
     passed = allowed is not None and allowed.time > refused.time
     after = " Later requests were allowed." if passed else ""
-    return CheckStep(
-        name="last_denial", state="ok" if passed else "warn", code="out_of_reach" if hidden else code,
-        detail=f"{refused.time:{_SHOWN_TIME}}{about}: {meaning.says}{after}", remedy=meaning.remedy,
-        event_id=refused.id,
+    return _step(
+        "last_denial", "ok" if passed else "warn", "out_of_reach" if hidden else code,
+        f"{refused.time:{_SHOWN_TIME}}{about}: {meaning.says}{after}", meaning.remedy, event_id=refused.id,
     )  # fmt: skip
 
 
@@ -405,12 +391,18 @@ def _without_address_rule(token: Token) -> Token:
     return replace(token, ip_allow=(), parent=parent)
 
 
-def _ok(name: str, detail: str) -> CheckStep:
-    return CheckStep(name=name, state="ok", code="ok", detail=detail)  # type: ignore[arg-type]
+def _step(
+    name: CheckedThing, state: CheckState, code: str, detail: str, remedy: str | None, **more: Any
+) -> CheckStep:
+    return CheckStep(name=name, state=state, code=code, detail=detail, remedy=remedy, **more)
 
 
-def _fail(name: str, code: str, detail: str, remedy: str | None) -> CheckStep:
-    return CheckStep(name=name, state="fail", code=code, detail=detail, remedy=remedy)  # type: ignore[arg-type]
+def _ok(name: CheckedThing, detail: str) -> CheckStep:
+    return _step(name, "ok", "ok", detail, None)
+
+
+def _fail(name: CheckedThing, code: str, detail: str, remedy: str | None, **more: Any) -> CheckStep:
+    return _step(name, "fail", code, detail, remedy, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,22 +482,21 @@ def _evaluate_tools(
         code, remedy = "tools_gone", "An administrator can sync the server."
     elif not callable_count:
         code, remedy = "no_tools", "Ask for access to its tools."
-    step = _step(server, "ok" if code == "ok" else "warn", code, " ".join(details), remedy)
-    return step.model_copy(update={"duration_ms": took_ms})
+    return _of_server(server, "ok" if code == "ok" else "warn", code, " ".join(details), remedy, took_ms)
 
 
 def _failure_step(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
     """The reason of a failure, without details for callers who may not know where the server is."""
     detail = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
-    step = _step(server, "fail", failed.kind, detail, _REMEDIES.get(failed.kind, _OPERATOR_REMEDY))
-    return step.model_copy(update={"duration_ms": took_ms})
+    remedy = _REMEDIES.get(failed.kind, _OPERATOR_REMEDY)
+    return _of_server(server, "fail", failed.kind, detail, remedy, took_ms)
 
 
-def _step(server: Server, state: str, code: str, detail: str, remedy: str | None) -> CheckStep:
-    return CheckStep(
-        name="server", state=state, code=code, detail=detail, remedy=remedy, server_id=server.id,  # type: ignore[arg-type]
-        server=server.slug,
-    )  # fmt: skip
+def _of_server(
+    server: Server, state: CheckState, code: str, detail: str, remedy: str | None, took_ms: int | None = None
+) -> CheckStep:
+    more = {"server_id": server.id, "server": server.slug, "duration_ms": took_ms}
+    return _step("server", state, code, detail, remedy, **more)
 
 
 def _count(number: int, what: str) -> str:

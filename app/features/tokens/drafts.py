@@ -10,7 +10,7 @@ offered.
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ from sqlmodel import col
 from app.access.point_in_time import AccessReader, AccessState
 from app.db.change import Change
 from app.domain.errors import Conflict, Invalid, NotFound
-from app.domain.objects import Identity, Part, Server
+from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
 from app.domain.reach import Reach, reach, stop_reason, with_all_grants
 from app.domain.risk import Risk
@@ -53,13 +53,14 @@ from app.lib.ids import IdentityId, ServerId
 from app.models.servers import Server as ServerRow
 from app.models.tokens import TokenDraft
 
+LIFETIME = timedelta(days=1)
+MAX_SERVERS = 90
+"""Each needs at most one entry of a scope, which has up to a hundred."""
 TOOLS_A_PAGE = 2_000
-
 """A page ends after this many tools, for any requested number of servers."""
-
 _MAX_NAMED = 1_000
-
-_NOTHING: Mapping[Part, object] = {}
+_MAX_DRAFTS = 20
+_FORGOTTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,12 @@ async def offers_to(
     q: str = "",
     server_ids: Iterable[UUID] | None = None,
     after: str = "",
-    limit: int = 10,
+    limit: int | None = 10,
 ) -> Offers:
     """Read a page of what a token of the identity could reach; with ``grantable``, also with a new grant.
 
-    ``q`` is text in a server's name or description, or in the name of one of its tools. Raises ``NotFound`` and
-    ``Unavailable``.
+    Without a ``limit``, the page has all of it. ``q`` is text in a server's name or description, or in the name of one
+    of its tools. Raises ``NotFound`` and ``Unavailable``.
     """
     state = await reader.of([identity_id])
     identity = state.identities.get(identity_id)
@@ -117,7 +118,11 @@ async def offers_to(
     reason = stop_reason(identity, reader.at)
     if reason is not None:
         return Offers(reason)
-    named = await _servers_with_text(session, q)
+    named: frozenset[UUID] = frozenset()
+    if q:
+        # Text in their name or description, which the access snapshot does not have.
+        with_text = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id))
+        named = frozenset(await session.scalars(with_text.limit(_MAX_NAMED)))
     within = None if server_ids is None else frozenset(server_ids)
     candidates = [
         server
@@ -129,17 +134,9 @@ async def offers_to(
     return Offers(None, servers, following)
 
 
-async def _servers_with_text(session: AsyncSession, q: str) -> frozenset[UUID]:
-    """Servers with the text in their name or description, which the access snapshot does not have."""
-    if not q:
-        return frozenset()
-    statement = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MAX_NAMED)
-    return frozenset(await session.scalars(statement))
-
-
 def _page(
     identity: Identity, servers: Iterable[Server], state: AccessState, at: float, *,
-    q: str, named: frozenset[UUID], grantable: bool, limit: int,
+    q: str, named: frozenset[UUID], grantable: bool, limit: int | None,
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
     anything = with_all_grants(identity)
     text = q.lower()
@@ -153,7 +150,7 @@ def _page(
         reachable = (yield from reach(anything, server, state.context, at)) if grantable else own
         if reachable is None:
             continue
-        if len(offered) == limit or tools > TOOLS_A_PAGE:
+        if limit is not None and (len(offered) == limit or tools > TOOLS_A_PAGE):
             return tuple(offered), offered[-1].slug
         offered.append(_offer(reachable, own))
         tools += len(reachable.tools)
@@ -166,24 +163,12 @@ def _offer(reachable: Reach, own: Reach | None) -> OfferedServer:
         OfferedTool(tool.name, tool.risk, tool.name in granted, decision.effect is Effect.REQUIRE_APPROVAL)
         for tool, decision in reachable.tools
     )
-    parts = _NOTHING if own is None else own.parts
-    is_whole = own is not None and len(granted) == len(tools) and reachable.parts.keys() == parts.keys()
+    is_whole = own is not None and len(granted) == len(tools) and reachable.parts.keys() == own.parts.keys()
     return OfferedServer(reachable.server.id, reachable.server.slug, own is not None, is_whole, tools)
 
 
 def _has_text(server: Server, text: str) -> bool:
     return text in server.slug or any(text in name.lower() for name in server.tools)
-
-
-LIFETIME = timedelta(days=1)
-
-MAX_SERVERS = 90
-
-"""Each needs at most one entry of a scope, which has up to a hundred."""
-
-_MAX_DRAFTS = 20
-
-_FORGOTTEN_AT_ONCE = 500
 
 
 class DraftServer(Strict):
@@ -232,9 +217,8 @@ class DraftContent(Strict):
 
     def without_server(self, server_id: UUID) -> "DraftContent":
         """Remove the selection for a server."""
-        return self.model_copy(
-            update={"servers": [one for one in self.servers if one.server_id != server_id]}
-        )
+        others = [one for one in self.servers if one.server_id != server_id]
+        return self.model_copy(update={"servers": others})
 
     def scope(self) -> ListedScopeModel:
         """The scope; servers with the same kind of selection share an entry."""
@@ -244,22 +228,18 @@ class DraftContent(Strict):
         ]
         return ListedScopeModel(kind="listed", entries=entries)
 
-    def order(self) -> dict[str, Any]:
-        """The input for ``TokenCreate``, possibly incomplete."""
-        return {
-            "identity_id": self.identity_id,
-            "name": self.name,
-            "scope": self.scope(),
-            "expires_at": self.expires_at,
-            "ip_allow": self.ip_allow,
-            "delivery": self.delivery,
-        }
-
     def token(self) -> TokenCreate:
         """The token to issue. Raises ``Invalid`` if the draft is incomplete."""
         if self.identity_id is None or not self.name or not self.servers or self.expires_at is None:
             raise Invalid("The draft is not complete: go through the steps.")
-        return TokenCreate(**self.order())
+        return TokenCreate(
+            identity_id=self.identity_id,
+            name=self.name,
+            scope=self.scope(),
+            expires_at=self.expires_at,
+            ip_allow=self.ip_allow,
+            delivery=self.delivery,
+        )
 
 
 def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
@@ -328,10 +308,6 @@ class ChosenServer:
     tools: tuple[OfferedTool, ...]
     needs_grant: bool
 
-    def of_risk(self, risk: Risk) -> int:
-        """The number of tools with a risk."""
-        return sum(tool.risk is risk for tool in self.tools)
-
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
@@ -358,17 +334,11 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
     """Compute the result of issuing a draft now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
-    by_server: dict[UUID, OfferedServer] = {}
-    server_ids, after = [one.server_id for one in content.servers], ""
-    while True:
-        offers = await offers_to(
-            session, reader, content.identity_id,
-            grantable=True, server_ids=server_ids, after=after, limit=MAX_SERVERS,
-        )  # fmt: skip
-        by_server.update((one.id, one) for one in offers.servers)
-        if offers.following is None:
-            break
-        after = offers.following
+    server_ids = [one.server_id for one in content.servers]
+    offers = await offers_to(
+        session, reader, content.identity_id, grantable=True, server_ids=server_ids, limit=None
+    )
+    by_server = {one.id: one for one in offers.servers}
     chosen = tuple(_choose(one, by_server.get(one.server_id)) for one in content.servers)
     return Prospect(content, offers.stop_reason, chosen)
 

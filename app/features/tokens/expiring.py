@@ -17,9 +17,7 @@ from app.db.webhook_events import (
     Message,
     WebhookEvent,
     enqueue,
-    grant_message,
     has_subscribers,
-    token_message,
 )
 from app.features.tokens.queries import STATUS_SQL
 
@@ -60,7 +58,7 @@ _BOUNDS = (
 _TOKENS = text(
     _NEAR.format(
         table="tokens",
-        holder="o.identity_id",
+        holder="o.identity_id, CAST(NULL AS uuid) AS group_id",
         begin="o.created_at",
         end="o.expires_at",
         ended="revoked_at",
@@ -103,14 +101,14 @@ class ExpiryNotices(Periodic):
 
     async def round(self) -> int:
         """Send the due notices; return their number."""
-        sent = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
-        sent += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
+        sent = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS)
+        sent += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS)
         async with self._sessions() as session:
             await session.execute(_FORGET, {"most": _AT_ONCE})
             await session.commit()
         return sent
 
-    async def _give(self, type: WebhookEvent, near: TextClause, message_of: Any) -> int:
+    async def _give(self, type: WebhookEvent, near: TextClause) -> int:
         sent, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:
@@ -119,7 +117,7 @@ class ExpiryNotices(Periodic):
                     return sent
                 values = {"lead": self._lead, "shortest": MIN_LIFETIME, "most": _AT_ONCE}
                 rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
-                messages = [message_of(row) for row in rows if row.is_new]
+                messages = [_message(type, row) for row in rows if row.is_new]
                 await enqueue(session, *messages)
                 await session.commit()
             sent += len(messages)
@@ -128,14 +126,7 @@ class ExpiryNotices(Periodic):
             after, after_id = rows[-1].expires_at, rows[-1].id
 
 
-def _of_token(row: Row[Any]) -> Message:
-    return token_message(
-        WebhookEvent.TOKEN_EXPIRING, row.id, row.identity_id, None, expires_at=row.expires_at
-    )
-
-
-def _of_grant(row: Row[Any]) -> Message:
-    return grant_message(
-        WebhookEvent.GRANT_EXPIRING, row.id, None,
-        identity_id=row.identity_id, group_id=row.group_id, expires_at=row.expires_at,
-    )  # fmt: skip
+def _message(type: WebhookEvent, row: Row[Any]) -> Message:
+    object_id = "token_id" if type is WebhookEvent.TOKEN_EXPIRING else "grant_id"
+    ids = {object_id: row.id, "identity_id": row.identity_id, "group_id": row.group_id}
+    return Message(type.value, ids, {"expires_at": row.expires_at})

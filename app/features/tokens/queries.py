@@ -4,7 +4,7 @@ Live tokens are selected by conditions with an index, for any number of ended to
 tokens in the one order of locks: identities, grants, tokens, pickups.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -446,21 +446,20 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
     return statement
 
 
+_BULK: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+    "token_ids": lambda ids: col(Token.id).in_(ids),
+    "identity_id": lambda id: col(Token.identity_id) == id,
+    "group_id": of_members,
+    "server_id": can_reach,
+    "parent_id": lambda id: col(Token.parent_id) == id,
+    "created_before": lambda time: col(Token.created_at) < time,
+}
+
+
 def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
     """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would match everything."""
-    conditions: list[ColumnElement[bool]] = []
-    if filter.token_ids is not None:
-        conditions.append(col(Token.id).in_(filter.token_ids))
-    if filter.identity_id is not None:
-        conditions.append(col(Token.identity_id) == filter.identity_id)
-    if filter.group_id is not None:
-        conditions.append(of_members(filter.group_id))
-    if filter.server_id is not None:
-        conditions.append(can_reach(filter.server_id))
-    if filter.parent_id is not None:
-        conditions.append(col(Token.parent_id) == filter.parent_id)
-    if filter.created_before is not None:
-        conditions.append(col(Token.created_at) < filter.created_before)
+    wanted = {name: getattr(filter, name) for name in TokensRevokeFilter.model_fields}
+    conditions = [_BULK[name](value) for name, value in wanted.items() if value is not None]
     if not conditions:
         raise Invalid.field(
             "/filter", "empty_filter", "Name at least one condition: an empty filter revokes nothing."

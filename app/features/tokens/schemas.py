@@ -19,7 +19,7 @@ from typing_extensions import TypeAliasType
 from app.features.tools.queries import Reaches, SelectorWarning
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
-from app.http.schemas import CleanSecret, Name, Patch, ShortText, Strict, Time, absent
+from app.http.schemas import CleanSecret, Name, Patch, ShortText, Strict, Time, absent, example
 from app.http.selectors import TokenScopeModel, show_scope
 from app.lib.ids import PICKUP, EventId, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
 
@@ -46,10 +46,6 @@ _STEP: dict[str, Any] = {
     "remedy": "Ask the operator of the server.", "server_id": _SERVER, "server": "notes",
     "duration_ms": 3000, "event_id": None,
 }  # fmt: skip
-
-
-def _example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
-    return ConfigDict(title=title, json_schema_extra={"examples": [value]})
 
 
 def _network(value: str) -> str:
@@ -149,7 +145,7 @@ class TokenQuery(ListQuery):
 class TokenCreate(Strict):
     """A new scoped token. It never allows more than its identity's live grants."""
 
-    model_config = _example(
+    model_config = example(
         {
             "identity_id": _IDENTITY,
             "name": "laptop",
@@ -177,7 +173,7 @@ class TokenCreate(Strict):
 class TokenUpdate(Patch):
     """A merge patch. The scope may only get smaller and the expiry earlier."""
 
-    model_config = _example({"expires_at": "2026-12-31T12:00:00Z"})
+    model_config = example({"expires_at": "2026-12-31T12:00:00Z"})
     name: Name = absent()
     scope: TokenScopeModel = absent()
     expires_at: Time = absent("An earlier expiry.")
@@ -186,7 +182,7 @@ class TokenUpdate(Patch):
 class TokenRotate(Strict):
     """How long the old secrets still work after the new one is created."""
 
-    model_config = _example({"overlap_s": 3600})
+    model_config = example({"overlap_s": 3600})
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
@@ -198,14 +194,14 @@ class TokenRotate(Strict):
 class TokenRevoke(Strict):
     """The reason of a revocation."""
 
-    model_config = _example({"reason": "laptop lost"})
+    model_config = example({"reason": "laptop lost"})
     reason: Reason = Field(description="The reason, stored with the revoked tokens, not in the audit log.")
 
 
 class TokensRevokeFilter(Strict):
     """Conditions that a token must all meet. At least one is required; descendants are revoked too."""
 
-    model_config = _example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
+    model_config = example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
     token_ids: list[TokenId] | None = Field(default=None, max_length=1000, description="These tokens.")
     identity_id: IdentityId | None = Field(default=None, description="Tokens of this identity.")
     group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
@@ -217,7 +213,7 @@ class TokensRevokeFilter(Strict):
 class TokensRevoke(Strict):
     """The tokens to revoke, and the reason."""
 
-    model_config = _example(
+    model_config = example(
         {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
     )
     filter: TokensRevokeFilter
@@ -309,7 +305,7 @@ class PickupView(Strict):
 class PickupCreate(Strict):
     """A new link for an existing token. It cancels a pending one."""
 
-    model_config = _example({"overlap_s": 3600}, "TokenPickupCreate")
+    model_config = example({"overlap_s": 3600}, "TokenPickupCreate")
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
@@ -380,7 +376,7 @@ class TokenSecretView(Revealed):
 class RevokedTokens(Strict):
     """What was revoked, or would be under `dry_run`."""
 
-    model_config = _example({"tokens": [_TOKEN], "in_flight": 1})
+    model_config = example({"tokens": [_TOKEN], "in_flight": 1})
     tokens: list[TokenId] = Field(description="The tokens.")
     in_flight: int = Field(
         description="Running calls of these tokens, which are cut. Counted among the newest 2,000."
@@ -409,7 +405,7 @@ class BulkRevocationView(Strict):
 class ConnectionCheckRequest(Strict):
     """The subject of the check."""
 
-    model_config = _example({"secret": "sgt_...", "server_ids": [_SERVER]})
+    model_config = example({"secret": "sgt_...", "server_ids": [_SERVER]})
     secret: Annotated[SecretStr, Field(min_length=1, max_length=512), CleanSecret] | None = Field(
         default=None,
         description="The secret of the client, as it was pasted, to verify that it belongs to this token and "
@@ -421,7 +417,7 @@ class ConnectionCheckRequest(Strict):
 class CheckStep(Strict):
     """One step of a check, with its result."""
 
-    model_config = _example(_STEP)
+    model_config = example(_STEP)
     name: CheckedThing
     state: CheckState
     code: str = Field(
@@ -442,7 +438,7 @@ class CheckStep(Strict):
 class ConnectionCheck(Strict):
     """Whether a token works now, step by step. Steps that depend on a failed one are left out."""
 
-    model_config = _example(
+    model_config = example(
         {
             "token_id": _TOKEN, "at": "2026-11-25T12:00:00Z", "state": "fail", "steps": [_STEP],
             "unchecked_servers": 0,
