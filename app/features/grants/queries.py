@@ -1,6 +1,6 @@
 """Queries of grants. Selection in SQL agrees with the selectors' ``matches`` in the domain."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.domain.errors import FieldError, Invalid
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
 from app.models.access import Grant
@@ -113,6 +114,19 @@ async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUI
         return requested
     statement = select(col(Server.id)).where(col(Server.id).in_(requested), col(Server.ended_at).is_(None))
     return requested - set(await session.scalars(statement))
+
+
+def reject_unknown_servers(
+    references: Iterable[tuple[str, UUID]], unknown: Collection[UUID], what: str
+) -> None:
+    """Raise ``Invalid`` with each pointer to an unknown server, in a selector or scope, which ``what`` says."""
+    errors = [
+        FieldError(pointer, "not_found", "There is no such server.")
+        for pointer, id in references
+        if id in unknown
+    ]
+    if errors:
+        raise Invalid(f"The {what} names servers that do not exist; see errors.", errors=errors)
 
 
 def reaches_server() -> ColumnElement[bool]:

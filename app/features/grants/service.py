@@ -15,11 +15,11 @@ from app.db import rows
 from app.db.change import Change, Subject, Values
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
-from app.domain.errors import FieldError, Invalid, NotFound
+from app.domain.errors import Invalid, NotFound
 from app.domain.objects import Server
 from app.domain.scopes import ScopeEntry
 from app.domain.unused_access import reach_of
-from app.features.grants.queries import SORTS, select_grants, unknown_servers
+from app.features.grants.queries import SORTS, reject_unknown_servers, select_grants, unknown_servers
 from app.features.grants.schemas import (
     GrantCreate,
     GrantPreview,
@@ -230,13 +230,7 @@ async def _check_servers(session: AsyncSession, *selectors: ServerSelectorModel)
     """Raise ``Invalid`` with each pointer to a server that does not exist."""
     references = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
     unknown = await unknown_servers(session, (id for _, id in references))
-    if unknown:
-        errors = [
-            FieldError(pointer, "not_found", "There is no such server.")
-            for pointer, id in references
-            if id in unknown
-        ]
-        raise Invalid("The selector names servers that do not exist; see errors.", errors=errors)
+    reject_unknown_servers(references, unknown, "selector")
 
 
 async def _check_principal(session: AsyncSession, principal: Principal) -> None:

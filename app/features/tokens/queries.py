@@ -41,7 +41,6 @@ from app.features.tools.queries import Selected
 from app.http.pagination import Sorts, caseless
 from app.models.access import Grant
 from app.models.identities import GroupMember, Identity
-from app.models.servers import Server
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
 
 # Looked up by key for each token of a chain: planned as a join, it would read all identities for every token.
@@ -304,12 +303,6 @@ async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> No
         .values(expires_at=at)
         .execution_options(synchronize_session=False)
     )
-
-
-async def existing_servers(session: AsyncSession, ids: Collection[UUID]) -> set[UUID]:
-    """The servers among these that exist and have not ended."""
-    query = select(col(Server.id)).where(col(Server.id).in_(ids), col(Server.ended_at).is_(None))
-    return set(await session.scalars(query))
 
 
 async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) -> int:

@@ -28,7 +28,8 @@ from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import scope_within
 from app.features.approvals.queries import is_one_of, open_approvals
 from app.features.approvals.service import cancel_approvals
-from app.features.identities.queries import TURN, agents_of, can_sign_in, take_turns
+from app.features.grants.queries import reject_unknown_servers, unknown_servers
+from app.features.identities.queries import TURN, agents_of, can_sign_in, lock_identity
 from app.features.tokens import queries
 from app.features.tokens.queries import SORTS, PickupReading, TokenReading, end_pickups, find_pickups
 from app.features.tokens.schemas import (
@@ -54,7 +55,6 @@ from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
 from app.http.runtime import Runtime
 from app.http.selectors import (
-    TokenScopeModel,
     load_scope,
     scope_to_domain,
     servers_named_by_scope,
@@ -195,8 +195,8 @@ async def show_own_token(session: AsyncSession, caller: Caller, token_id: UUID) 
     me, reading = person_of(caller), await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound(_NOT_OWN)
-    identities = await queries.read_identities(session, {reading.row.identity_id})
-    if not _answers_for(me, identities.get(reading.row.identity_id)):
+    identity = await session.get(Identity, reading.row.identity_id, populate_existing=True)
+    if not _answers_for(me, identity):
         raise NotFound(_NOT_OWN)
     return TokenView.from_reading(reading)
 
@@ -209,9 +209,8 @@ def _answers_for(person_id: UUID, identity: Identity | None) -> bool:
 async def _lock_own(change: Change, token_id: UUID) -> UUID:
     """Lock the holder of an own token, so that its agent is not transferred until this transaction ends."""
     holder = (await show_own_token(change.session, change.caller, token_id)).identity_id
-    await take_turns(change.session, [holder], share=True)
-    identities = await queries.lock_identities(change.session, {holder}, share=True)
-    if not _answers_for(person_of(change.caller), identities.get(holder)):
+    identity = await lock_identity(change.session, holder, share=True)
+    if not _answers_for(person_of(change.caller), identity):
         raise NotFound(_NOT_OWN)
     return holder
 
@@ -264,7 +263,7 @@ async def issue_token(change: Change, body: TokenCreate, runtime: Runtime) -> Is
         parent = await _lock_parent(change.session, body.parent_id, identity)
         _check_within(body, parent)
     _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
-    _check_named(references, identity.servers)
+    reject_unknown_servers(references, {id for _, id in references} - set(identity.servers), "scope")
     token = Token(
         id=new_id(),
         identity_id=body.identity_id,
@@ -384,23 +383,6 @@ def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) 
         raise Invalid.field("/expires_at", "too_late", detail)
 
 
-def _check_named(references: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
-    """Raise ``Invalid`` with every server of a scope that does not exist."""
-    missing = [
-        FieldError(pointer, "not_found", "There is no such server.")
-        for pointer, id in references
-        if id not in existing
-    ]
-    if missing:
-        raise Invalid("The scope names servers that do not exist; see errors.", errors=missing)
-
-
-async def _check_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
-    references = servers_named_by_scope(scope, "/scope")
-    if references:
-        _check_named(references, await queries.existing_servers(session, {id for _, id in references}))
-
-
 async def offer_pickup(
     change: Change, token: Token, recipient_id: UUID, ttl: timedelta, *, overlap_s: int = 0
 ) -> PickupReading:
@@ -439,7 +421,9 @@ async def narrow_token(change: Change, token_id: UUID, body: TokenUpdate, if_mat
     fields = body.given()
     _check_narrower(body, token)
     if "scope" in fields:
-        await _check_servers(session, body.scope)
+        references = servers_named_by_scope(body.scope, "/scope")
+        unknown = await unknown_servers(session, (id for _, id in references))
+        reject_unknown_servers(references, unknown, "scope")
         fields["scope"] = store_scope(body.scope)
     changed = {name: value for name, value in fields.items() if getattr(token, name) != value}
     if not changed:
