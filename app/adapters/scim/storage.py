@@ -56,8 +56,9 @@ from app.models.identities import Identity, ScimUser
 
 MAX_OFFSET = 2**31
 """The maximum start index; larger ones are past the end."""
-
-
+MAX_MEMBERS = 50_000
+"""The maximum number of group members in a page, which is shortened otherwise."""
+_USER = "User"
 _TYPES: dict[str, TypeEngine[Any]] = {
     "text": Text(),
     "id": Text(),
@@ -173,10 +174,6 @@ def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
     return Value(expression, value.kind)
 
 
-MAX_MEMBERS = 50_000
-"""The maximum number of group members in a page, which is shortened otherwise."""
-
-
 def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
     """The source of a resource type."""
     if resource_type.name == "User":
@@ -278,9 +275,6 @@ async def _load_groups(
     return {row.id: resource for row, resource in zip(rows, shown, strict=True)}
 
 
-USER = "User"
-
-
 class Storage(AsyncScimStorage):
     """The provider's users and groups, within one request.
 
@@ -304,7 +298,7 @@ class Storage(AsyncScimStorage):
         """Read a resource. Without ``response_parameters`` it is read for a change, a group without its members, and
         locked: concurrent changes wait for each other instead of failing."""
         lock = response_parameters is None
-        if resource_type.name == USER:
+        if resource_type.name == _USER:
             return await users.get(self._work, resource_id, lock=lock)
         row = await groups.find(self._work, resource_id, lock=lock)
         if response_parameters is None:
@@ -323,7 +317,7 @@ class Storage(AsyncScimStorage):
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Create a resource."""
-        if resource_type.name == USER:
+        if resource_type.name == _USER:
             return await users.create(self._work, resource)
         return await groups.create(self._work, cast("Group", resource))
 
@@ -331,7 +325,7 @@ class Storage(AsyncScimStorage):
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
     ) -> Resource[Any]:
         """Replace a resource's state."""
-        if resource_type.name == USER:
+        if resource_type.name == _USER:
             return await users.update(self._work, resource, expected_version)
         return await groups.update(self._work, cast("Group", resource), expected_version)
 
@@ -339,7 +333,7 @@ class Storage(AsyncScimStorage):
         self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None
     ) -> None:
         """Delete a resource."""
-        if resource_type.name == USER:
+        if resource_type.name == _USER:
             await users.delete(self._work, resource_id, expected_version)
         else:
             await groups.delete(self._work, resource_id, expected_version)

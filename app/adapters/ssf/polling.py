@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.ssf.push_routes import Receiver
-from app.crypto.keys import Sealer, UnsealingFault
+from app.crypto.keys import Sealer
 from app.crypto.signing import Signer
 from app.db.change import Change
 from app.db.engine import ATTEMPTS, commit, sqlstate
@@ -108,7 +108,7 @@ class Polling:
     async def upkeep(self) -> None:
         """Refresh keys, and record refused events of past minutes."""
         async with self._sessions() as session:
-            transmitters = {found.transmitter for found in await all_transmitter_settings(session)}
+            transmitters = {settings.transmitter for settings in await all_transmitter_settings(session)}
         await self._receiver.keys.keep_fresh(transmitters)
         self._receiver.transmitters.forget(transmitters)
         await self._receiver.refused.flush()
@@ -154,14 +154,14 @@ class Polling:
     async def _poll(self, provider_id: UUID) -> None:
         result, left = _PollResult(), 0
         for _ in range(_MAX_ROUNDS):
-            found, access, url, now = await self._state(provider_id)
+            settings, access, url, now = await self._state(provider_id)
             try:
                 polled = await self._receiver.transmitters.poll(
                     access, url, MAX_EVENTS, result.taken, result.refused
                 )
             except TransmitterFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
-            result = await self._take_all(found, polled, now)
+            result = await self._take_all(settings, polled, now)
             left = max(left, result.left)
             if not result.new:
                 # Nothing, or only repeated events: continue after the pause, so that no transmitter takes more polls.
@@ -173,7 +173,9 @@ class Polling:
         if left:
             raise Failed("unreachable", _MAX_PAUSE_WITH_LEFT)
 
-    async def _take_all(self, found: TransmitterSettings, sets: Mapping[str, str], now: float) -> _PollResult:
+    async def _take_all(
+        self, settings: TransmitterSettings, sets: Mapping[str, str], now: float
+    ) -> _PollResult:
         """Process each event separately: a failing one does not delay others, and comes again unacknowledged.
 
         Raises ``Failed`` for failures that concern all events.
@@ -181,11 +183,11 @@ class Polling:
         result = _PollResult()
         for jti, text in sets.items():
             try:
-                result.new = await self._take(found, jti, text, now) or result.new
+                result.new = await self._take(settings, jti, text, now) or result.new
                 result.taken.append(jti)
             except Unacceptable as error:
                 result.refused[jti] = {"err": error.code, "description": error.description}
-                await self._receiver.refused.note(SYSTEM, found.provider_id, error.code, None)
+                await self._receiver.refused.note(SYSTEM, settings.provider_id, error.code, None)
             except Failed:
                 raise
             except OUTAGES:
@@ -195,37 +197,34 @@ class Polling:
                 # An internal fault, which the next poll would repeat.
                 result.left += 1
                 log_fault(
-                    _log, f"taking an event of {format_id(IDENTITY_PROVIDER, found.provider_id)}", error
+                    _log, f"taking an event of {format_id(IDENTITY_PROVIDER, settings.provider_id)}", error
                 )
         return result
 
     async def _state(self, provider_id: UUID) -> tuple[TransmitterSettings, Access, str, float]:
         """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
-            found, stream = await self._find_settings(session, provider_id), None
-            if found is not None and found.delivery == "poll":
-                stream = await stream_at(session, provider_id, found.issuer)
+            settings, stream = await self._find_settings(session, provider_id), None
+            if settings is not None and settings.delivery == "poll":
+                stream = await stream_at(session, provider_id, settings.issuer)
             now = (await providers.database_now(session)).timestamp()
             await streams.extend_poll(session, provider_id, _LEASE)
             await session.commit()
-        if found is None or stream is None or stream.poll_url is None:
+        if settings is None or stream is None or stream.poll_url is None:
             raise Failed("refused")
-        try:
-            access = access_of(self._sealer, found, stream)
-        except UnsealingFault:
-            access = None
+        access = access_of(self._sealer, settings, stream)
         if access is None:
             raise Failed("decryption_failed")
-        return found, access, stream.poll_url, now
+        return settings, access, stream.poll_url, now
 
     async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> TransmitterSettings | None:
         row = await providers.find(session, provider_id)
         return None if row is None or row.status != "active" else transmitter_settings(row)
 
-    async def _take(self, found: TransmitterSettings, jti: str, text: str, now: float) -> bool:
+    async def _take(self, settings: TransmitterSettings, jti: str, text: str, now: float) -> bool:
         """Process an event; return whether it is new. Raises ``Unacceptable`` and ``Failed``."""
         try:
-            event, critical = await self._receiver.check(found, text, now)
+            event, critical = await self._receiver.check(settings, text, now)
         except Unavailable:
             raise Failed("keys_unavailable") from None
         if event.jti != jti:
@@ -234,11 +233,11 @@ class Polling:
         for attempt in range(ATTEMPTS):
             try:
                 async with self._sessions() as session:
-                    provider = await providers.find(session, found.provider_id)
+                    provider = await providers.find(session, settings.provider_id)
                     if (
                         provider is None
                         or provider.status != "active"
-                        or transmitter_settings(provider) != found
+                        or transmitter_settings(provider) != settings
                     ):
                         raise Failed("refused")
                     change = Change(session, SYSTEM, request_id, utc_now())

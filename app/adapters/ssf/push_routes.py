@@ -40,9 +40,9 @@ from app.domain.security_events import (
 )
 from app.features.identity_providers.queries import database_now
 from app.features.identity_providers.service import Surface, require_served_provider
-from app.features.identity_providers.signals.manage import PUSH_PATH
 from app.features.identity_providers.signals.receive import receive, refuse
 from app.features.identity_providers.signals.streams import (
+    PUSH_PATH,
     ErrorCode,
     TransmitterSettings,
     Unacceptable,
@@ -66,7 +66,7 @@ _FORBIDDEN = frozenset({"sub", "exp"})
 
 
 async def check_event_token(
-    text: str, found: TransmitterSettings, keys: ProviderKeys[Transmitter], now: float
+    text: str, settings: TransmitterSettings, keys: ProviderKeys[Transmitter], now: float
 ) -> SecurityEvent:
     """Verify an event token of the transmitter. Raises ``Unacceptable`` and ``Unavailable``."""
     try:
@@ -75,18 +75,18 @@ async def check_event_token(
     except Refused as refusal:
         raise Unacceptable("invalid_request", f"This is not an event token: {refusal.reason}.") from None
     try:
-        algorithm, key_id = algorithm_of(token, found.algorithms), key_id_of(token)
+        algorithm, key_id = algorithm_of(token, settings.algorithms), key_id_of(token)
     except Refused as refusal:
         raise Unacceptable("invalid_key", f"Its key is not acceptable: {refusal.reason}.") from None
-    if token.claims.get("iss") != found.issuer:
+    if token.claims.get("iss") != settings.issuer:
         raise Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
-    _check_audience(token, found)
-    event = _event(token, found.issuer, now)
-    key = await keys.find(found.transmitter, key_id, algorithm)
+    _check_audience(token, settings)
+    event = _event(token, settings.issuer, now)
+    key = await keys.find(settings.transmitter, key_id, algorithm)
     if key is None:
         raise Unacceptable("invalid_key", "It was signed with a key that its issuer does not publish.")
     try:
-        check_signature(token, found.algorithms, key)
+        check_signature(token, settings.algorithms, key)
     except Refused:
         raise Unacceptable("authentication_failed", "Its signature is not valid.") from None
     return event
@@ -101,12 +101,12 @@ def _check_header(token: Unverified) -> None:
         raise Refused("its type is not secevent+jwt")
 
 
-def _check_audience(token: Unverified, found: TransmitterSettings) -> None:
+def _check_audience(token: Unverified, settings: TransmitterSettings) -> None:
     said = token.claims.get("aud")
     audience = [said] if isinstance(said, str) else said
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
         raise Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
-    if found.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
+    if settings.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
         raise Unacceptable("invalid_audience", "Its audience is not this service.")
 
 
@@ -192,15 +192,15 @@ class Receiver:
     refused: RefusedEvents
 
     async def check(
-        self, found: TransmitterSettings, text: str, now: float
+        self, settings: TransmitterSettings, text: str, now: float
     ) -> tuple[SecurityEvent, frozenset[str]]:
         """Verify an event token; also return the critical members of its subject.
 
         ``now`` is the database's time. No database connection may be held, since keys may be fetched. Raises
         ``Unacceptable``, and ``Unavailable`` without keys.
         """
-        event = await check_event_token(text, found, self.keys, now)
-        return event, self.transmitters.critical_of(found.transmitter)
+        event = await check_event_token(text, settings, self.keys, now)
+        return event, self.transmitters.critical_of(settings.transmitter)
 
 
 async def get_receiver(request: Request) -> Receiver:
@@ -289,15 +289,15 @@ async def take_event(
 ) -> Response:
     """Process an event. Responds 202 after its effects are committed, and for a repeated event."""
     session, caller = change.session, change.caller
-    provider, found = await _served(session, caller)
+    provider, settings = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
     now = (await database_now(session)).timestamp()
     # Releases the database connection while the body arrives and keys are fetched.
     await session.commit()
     text = await _token_of(request)
-    event, critical = await receiver.check(found, text, now)
-    provider, still = await _served(session, caller)
-    if still != found:
+    event, critical = await receiver.check(settings, text, now)
+    provider, current = await _served(session, caller)
+    if current != settings:
         raise Unavailable("The settings of this provider have just changed. Repeat the request.")
     await receive(change, runtime.signer, provider, event, critical)
     return Response(status_code=202)
@@ -305,10 +305,10 @@ async def take_event(
 
 async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, TransmitterSettings]:
     provider = await require_served_provider(session, Surface.SIGNALS, caller)
-    found = transmitter_settings(provider)
-    if found is None:
+    settings = transmitter_settings(provider)
+    if settings is None:
         raise Forbidden("The signals settings of this provider name no issuer.")
-    return provider, found
+    return provider, settings
 
 
 async def _token_of(request: Request) -> str:

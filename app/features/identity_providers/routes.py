@@ -14,15 +14,11 @@ from app.features.identity_providers.schemas import (
     IdentityProviderUpdate,
     IdentityProviderView,
 )
-from app.features.identity_providers.signals import manage
+from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.schemas import (
     SignalCredentialPut,
     SignalStreamSet,
     SignalStreamView,
-)
-from app.features.identity_providers.signals.streams import (
-    TransmitterSettings,
-    stream_at,
 )
 from app.features.identity_providers.signals.transmitters import CurrentTransmitters
 from app.http.authorization import Caller, Permission, changes, requires
@@ -36,7 +32,7 @@ from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
 from app.models.identity_providers import IdentityProvider, SignalStream
 
 router = api_router("identity-providers")
-streams = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
+stream_router = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
 CanRead = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_READ)]
 CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]
 _CHANGED = problem_responses(409, 412)
@@ -116,15 +112,15 @@ async def _managed(
     change: CanWrite,
     runtime: CurrentRuntime,
     transmitters: CurrentTransmitters,
-) -> manage.ManagedStream:
+) -> streams.ManagedStream:
     settings = await _configured(change.session, change.caller, identity_provider_id)
-    return manage.ManagedStream(change, settings, runtime.sealer, transmitters)
+    return streams.ManagedStream(change, settings, runtime.sealer, transmitters)
 
 
-Managed = Annotated[manage.ManagedStream, Depends(_managed, scope="function")]
+Managed = Annotated[streams.ManagedStream, Depends(_managed, scope="function")]
 
 
-@streams.get("", operation_id="get_signal_stream")
+@stream_router.get("", operation_id="get_signal_stream")
 async def get_signal_stream(
     identity_provider_id: IdentityProviderId,
     caller: CanRead,
@@ -134,11 +130,11 @@ async def get_signal_stream(
 ) -> SignalStreamView:
     """Read the state of a provider's signal stream."""
     settings = await _configured(session, caller, identity_provider_id)
-    row = await stream_at(session, settings.provider_id, settings.issuer)
+    row = await streams.stream_at(session, settings.provider_id, settings.issuer)
     return _show_stream(response, runtime, settings, row)
 
 
-@streams.put(
+@stream_router.put(
     "/credential",
     operation_id="set_signal_credential",
     responses=_CHANGED,
@@ -151,11 +147,11 @@ async def set_signal_credential(
     response: Response,
 ) -> SignalStreamView:
     """Store the access token for the transmitter's API. It is sent only to that transmitter, and never shown."""
-    row = await manage.set_credential(managed, body.access_token, if_match)
+    row = await streams.set_credential(managed, body.access_token, if_match)
     return _show_stream(response, runtime, managed.settings, row)
 
 
-@streams.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
+@stream_router.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
 async def set_signal_stream(
     body: SignalStreamSet,
     managed: Managed,
@@ -164,11 +160,11 @@ async def set_signal_stream(
     response: Response,
 ) -> SignalStreamView:
     """Create the stream at the transmitter, or update it to the settings."""
-    row = await manage.set_stream(managed, _push_url(runtime), body.push_secret, if_match)
+    row = await streams.set_stream(managed, _push_url(runtime), body.push_secret, if_match)
     return _show_stream(response, runtime, managed.settings, row)
 
 
-@streams.delete(
+@stream_router.delete(
     "/stream",
     operation_id="delete_signal_stream",
     status_code=204,
@@ -176,31 +172,33 @@ async def set_signal_stream(
 )
 async def delete_signal_stream(managed: Managed, if_match: IfMatch) -> None:
     """End the stream at the transmitter. Events that it still pushes are accepted while the settings exist."""
-    await manage.delete_stream(managed, if_match)
+    await streams.delete_stream(managed, if_match)
 
 
-@streams.post("/verify", operation_id="verify_signal_stream", responses=_CHANGED)
+@stream_router.post("/verify", operation_id="verify_signal_stream", responses=_CHANGED)
 async def verify_signal_stream(
     managed: Managed, runtime: CurrentRuntime, if_match: IfMatch, response: Response
 ) -> SignalStreamView:
     """Ask the transmitter for a verification event. `verified_at` is set when it arrives."""
-    row = await manage.ask_verification(managed, if_match)
+    row = await streams.ask_verification(managed, if_match)
     return _show_stream(response, runtime, managed.settings, row)
 
 
-async def _configured(session: AsyncSession, caller: Caller, provider_id: UUID) -> TransmitterSettings:
-    return manage.require_configured(await service.get_provider(session, caller, provider_id))
+async def _configured(
+    session: AsyncSession, caller: Caller, provider_id: UUID
+) -> streams.TransmitterSettings:
+    return streams.require_configured(await service.get_provider(session, caller, provider_id))
 
 
 def _push_url(runtime: Runtime) -> str:
-    return f"{runtime.public_url}{manage.PUSH_PATH}"
+    return f"{runtime.public_url}{streams.PUSH_PATH}"
 
 
 def _show_stream(
-    response: Response, runtime: Runtime, settings: TransmitterSettings, row: SignalStream | None
+    response: Response, runtime: Runtime, settings: streams.TransmitterSettings, row: SignalStream | None
 ) -> SignalStreamView:
     set_etag(response, 0 if row is None else row.revision)
     return SignalStreamView.from_row(settings, _push_url(runtime), row)
 
 
-router.include_router(streams)
+router.include_router(stream_router)
