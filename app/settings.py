@@ -272,7 +272,7 @@ def _split(value: SecretStr) -> list[bytes]:
 
 
 def _from_files(environ: dict[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name in _SECRETS:
         variable = f"{PREFIX}{name.upper()}_FILE"
         path = environ.get(variable)
@@ -281,10 +281,10 @@ def _from_files(environ: dict[str, str]) -> dict[str, Any]:
         if f"{PREFIX}{name.upper()}" in environ:
             raise SettingsError(f"{variable} and its variant without _FILE are both set; keep one")
         try:
-            found[name] = Path(path).read_text().strip()
+            values[name] = Path(path).read_text().strip()
         except (OSError, UnicodeError):
             raise SettingsError(f"{variable}: the file cannot be read") from None
-    return found
+    return values
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -310,7 +310,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 def with_local_keys(settings: Settings) -> Settings:
     """Create missing keys for the embedded database once, and keep them in the data directory (0600)."""
-    made: dict[str, SecretStr] = {}
+    keys: dict[str, SecretStr] = {}
     for name in _KEYS:
         if getattr(settings, name) is not None:
             continue
@@ -318,8 +318,8 @@ def with_local_keys(settings: Settings) -> Settings:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _make_key(path)
-        made[name] = SecretStr(path.read_text().strip())
-    return settings.model_copy(update=made)
+        keys[name] = SecretStr(path.read_text().strip())
+    return settings.model_copy(update=keys)
 
 
 def _make_key(path: Path) -> None:

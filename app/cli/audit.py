@@ -126,9 +126,9 @@ def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
 
 def _proof_head(file: str) -> _RangeProofHead | _EventProofHead:
     try:
-        said = strict_json.loads_plain(next(export_lines(file), b""), unique=True)
-        kind = _EventProofHead if isinstance(said, dict) and "leaf" in said else _RangeProofHead
-        return kind.model_validate(said)
+        content = strict_json.loads_plain(next(export_lines(file), b""), unique=True)
+        kind = _EventProofHead if isinstance(content, dict) and "leaf" in content else _RangeProofHead
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its first line"
@@ -228,8 +228,8 @@ def verify_files(
         _agree(proven.checkpoint, kept)
     verdict = _verify(export, proven, kept)
     verdict.notes += [
-        f"the checkpoint of {one.checkpoint.size} events in {one.source}{one.witnessed} is signed by the log"
-        for one in ([proven.checkpoint] if proven else kept)
+        f"the checkpoint of {each.checkpoint.size} events in {each.source}{each.witnessed} is signed by the log"
+        for each in ([proven.checkpoint] if proven else kept)
     ]
     yield from _lines(verdict, as_json)
 
@@ -279,14 +279,14 @@ def prove(settings: Settings, event: str) -> list[str]:
     except ValueError:
         raise CannotStart("give the id of an audit event: evt_...") from None
     proof = _run(settings, lambda connection: prove_event(connection, id))
-    said = {
+    proof_json = {
         "event_id": event,
         "position": proof.position,
         "leaf": proof.leaf.decode(),
         "checkpoint": proof.checkpoint.note,
         "hashes": [each.hex() for each in proof.hashes],
     }
-    return [json.dumps(said, ensure_ascii=False)]
+    return [json.dumps(proof_json, ensure_ascii=False)]
 
 
 def export(settings: Settings, file: str, first: int | None, end: int | None) -> list[str]:
@@ -307,14 +307,14 @@ async def _export(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         leaves = await leaves_between(connection, first, end)
         upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
-        said = {
+        head = {
             "from": leaves.first,
             "to": leaves.end,
             "checkpoint": upper.note,
             "hashes": [each.hex() for each in hashes],
         }
         with _new(file) as out, _new(proof) as proof_out:
-            proof_out.write(json.dumps(said).encode() + b"\n")
+            proof_out.write(json.dumps(head).encode() + b"\n")
             while part := await leaves.next(connection):
                 out.writelines(leaf + b"\n" for leaf in part)
                 proof_out.writelines(_hash_lines(part))
@@ -349,25 +349,27 @@ def _verify(
 
 
 def _verify_event(proof: EventProofFile) -> Verdict:
-    said = proof.checkpoint.checkpoint
+    checkpoint = proof.checkpoint.checkpoint
     verdict = Verdict(proof.position, proof.position + 1, events=1, checkpoints=1)
-    if not verify_inclusion(leaf_hash(proof.leaf), proof.position, said.size, proof.hashes, said.root):
-        words = f"the leaf is not the one at position {proof.position} of the log of {said.size} events"
+    if not verify_inclusion(
+        leaf_hash(proof.leaf), proof.position, checkpoint.size, proof.hashes, checkpoint.root
+    ):
+        words = f"the leaf is not the one at position {proof.position} of the log of {checkpoint.size} events"
         verdict.add(Fault(PROOF, proof.position, proof.position + 1, words))
     return verdict
 
 
 def _agree(checkpoint: ExternalCheckpoint, kept: Sequence[ExternalCheckpoint]) -> None:
     """Raise ``CannotStart`` unless the kept checkpoints are the checkpoint of the proof."""
-    for one in kept:
-        if one.checkpoint.size != checkpoint.checkpoint.size:
+    for other in kept:
+        if other.checkpoint.size != checkpoint.checkpoint.size:
             raise CannotStart(
-                f"the proof leads to a checkpoint of {checkpoint.checkpoint.size} events, and {one.source} is one of "
-                f"{one.checkpoint.size}: it says nothing about it"
+                f"the proof leads to a checkpoint of {checkpoint.checkpoint.size} events, and {other.source} is one of "
+                f"{other.checkpoint.size}: it says nothing about it"
             )
-        if one.checkpoint.root != checkpoint.checkpoint.root:
+        if other.checkpoint.root != checkpoint.checkpoint.root:
             raise CannotStart(
-                f"the proof leads to another log of {one.checkpoint.size} events than {one.source} is of",
+                f"the proof leads to another log of {other.checkpoint.size} events than {other.source} is of",
                 LOG_FAULT,
             )
 

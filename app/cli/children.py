@@ -160,11 +160,11 @@ def free_port(record: Path) -> int:
         CannotStart: there is none.
     """
     last = int(record.read_text()) if record.exists() else 0
-    for wanted in (last, 0):
+    for port_wanted in (last, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, wanted))
+                probe.bind((LOOPBACK, port_wanted))
             except OSError:
                 continue
             port: int = probe.getsockname()[1]
@@ -189,7 +189,7 @@ def _environment(home: Path, name: str, locks: Path) -> Path:
 
 def _uv() -> Path | str:
     bundled = Path(sys.executable).with_name("uv")
-    found = bundled if bundled.exists() else shutil.which("uv")
-    if found is None:
+    uv = bundled if bundled.exists() else shutil.which("uv")
+    if uv is None:
         raise CannotStart("the demo is installed by uv, which is missing: pip install uv")
-    return found
+    return uv

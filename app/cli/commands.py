@@ -36,10 +36,10 @@ def main() -> None:
     except CannotStart as fault:
         _fail(str(fault), fault.code)
     except Exception as fault:
-        said = _words_and_code(fault)
-        if said is None:
+        failure = _words_and_code(fault)
+        if failure is None:
             raise
-        _fail(*said)
+        _fail(*failure)
 
 
 def _words_and_code(fault: Exception) -> tuple[str, int] | None:
@@ -70,8 +70,8 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_given: bool) -> None:
+    if is_given:
         typer.echo(f"scopegate {__version__}")
         raise typer.Exit
 

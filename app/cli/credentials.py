@@ -41,8 +41,8 @@ def first_credential(settings: Settings) -> Credential:
 
 
 async def _bootstrap(session: AsyncSession, peppers: Peppers) -> Credential:
-    made = await bootstrap(session, peppers)
-    return made.client_id, made.client_secret
+    credential = await bootstrap(session, peppers)
+    return credential.client_id, credential.client_secret
 
 
 async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credential:
@@ -61,8 +61,8 @@ async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credenti
             raise
         caller = Caller("service_account", account.id, frozenset({Role.OWNER}))
         change = Change(session, caller, None, utc_now())
-        made = await create_credential(change, peppers, account.id)
-        return format_id(SERVICE_ACCOUNT, account.id), made.secret
+        credential = await create_credential(change, peppers, account.id)
+        return format_id(SERVICE_ACCOUNT, account.id), credential.secret
 
 
 def _make(settings: Settings, make: Callable[[AsyncSession, Peppers], Awaitable[Credential]]) -> Credential:

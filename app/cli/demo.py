@@ -59,7 +59,7 @@ class _Story:
         self._step = 0
 
     def run(self) -> None:
-        server = next((one for one in self._api.every("/servers") if one["slug"] == _SERVER), None)
+        server = next((each for each in self._api.every("/servers") if each["slug"] == _SERVER), None)
         if server is None:
             raise UnexpectedResult(f"the server {_SERVER} is not registered; start `make run` again")
         name = f"demo-{secrets.token_hex(3)}"
@@ -154,8 +154,8 @@ class _Story:
         calls = {
             (event.get("tool"), event.get("decision")) for event in events if event["action"] == "tool.call"
         }
-        for wanted in (("git_status", "allow"), ("git_commit", "deny"), ("git_log", "deny")):
-            self._expect(wanted in calls, f"the audit trail lacks {wanted[1]} of {wanted[0]}")
+        for expected in (("git_status", "allow"), ("git_commit", "deny"), ("git_log", "deny")):
+            self._expect(expected in calls, f"the audit log lacks {expected[1]} of {expected[0]}")
 
     @contextlib.asynccontextmanager
     async def _connect(self, secret: str) -> AsyncIterator[Client]:
@@ -191,6 +191,6 @@ def _text(result: CallToolResult) -> str:
 
 def _leaves(group: BaseExceptionGroup[MCPError]) -> list[MCPError]:
     leaves: list[MCPError] = []
-    for one in group.exceptions:
-        leaves += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return leaves

@@ -72,9 +72,9 @@ def _session_limits(settings: Settings) -> None:
     """Not required for a start: the service has its own deadlines, and the limits end sessions of killed processes."""
     missing = asyncio.run(_missing_limits(settings))
     if missing:
-        wanted = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
+        statements = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
         typer.echo(
-            f"note  database  sessions do not have the limits they ask for, as behind a pooler: {wanted}"
+            f"note  database  sessions do not have the limits they ask for, as behind a pooler: {statements}"
         )
 
 

@@ -107,24 +107,24 @@ class Standing:
 
     def advice(self) -> list[str]:
         """The next steps, one per line."""
-        found = []
+        lines = []
         for key in self.keys:
             if key.setting == SIGNING and key.rests and key.place != 0:
-                found.append(_ADVICE_ON_SIGNED.format(key=key.id, setting=SIGNING))
+                lines.append(_ADVICE_ON_SIGNED.format(key=key.id, setting=SIGNING))
             elif key.place is None:
-                found.append(f"What {key.id} protects is lost until that key is in {key.setting} again.")
+                lines.append(f"What {key.id} protects is lost until that key is in {key.setting} again.")
             elif key.place > 0 and not key.rests:
-                found.append(f"{key.id} protects nothing any more: you can remove it from {key.setting}.")
+                lines.append(f"{key.id} protects nothing any more: you can remove it from {key.setting}.")
             elif key.place > 0 and key.setting == ENCRYPTION and key.rests.keys() == {ARGUMENTS}:
-                found.append(
+                lines.append(
                     f"Arguments of calls leave {key.id} with their retention, or when scopegate keys rotate is given "
                     "SCOPEGATE_MIGRATION_DATABASE_URL."
                 )
             elif key.place > 0 and key.setting == ENCRYPTION:
-                found.append(f"scopegate keys rotate seals what {key.id} protects with the newest key.")
+                lines.append(f"scopegate keys rotate seals what {key.id} protects with the newest key.")
             elif key.place > 0:
-                found.append(f"Secrets leave {key.id} when they are rotated, revoked or expire.")
-        return found
+                lines.append(f"Secrets leave {key.id} when they are rotated, revoked or expire.")
+        return lines
 
     @property
     def missing(self) -> list[KeyStanding]:
@@ -181,7 +181,7 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
         PEPPER: Peppers(settings.keys("token_pepper")).ids,
         SIGNING: tuple(key_ring(settings.keys("signing_key"))),
     }
-    found: list[KeyStanding] = []
+    standings: list[KeyStanding] = []
     async with sessions() as session:
         for setting, ids in configured.items():
             keys = {id: KeyStanding(setting, id, place) for place, id in enumerate(ids)}
@@ -190,8 +190,8 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
                     keys.setdefault(id, KeyStanding(setting, id, None)).rests[what] = count
             if setting == SIGNING:
                 await _count_checkpoints(session, settings, [keys[id] for id in ids])
-            found += keys.values()
-    return Standing(found)
+            standings += keys.values()
+    return Standing(standings)
 
 
 async def _count_checkpoints(session: AsyncSession, settings: Settings, keys: list[KeyStanding]) -> None:

@@ -83,7 +83,7 @@ class OpenIdProvider:
 
     def start(self) -> Child:
         """Start the provider on its port."""
-        wanted = {
+        settings = {
             "issuer": self.sign_in.issuer,
             "url": self._url,
             "audience": AUDIENCE,
@@ -104,7 +104,7 @@ class OpenIdProvider:
             "the OpenID provider",
             # -P: the modules next to the program are ours and would shadow its imports.
             [programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
-            environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(wanted)},
+            environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(settings)},
             log=self._home / f"{_ENVIRONMENT}.log",
         )
 

@@ -108,11 +108,11 @@ def _receipt(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _summary(claims: Mapping[str, Any], receipt: Receipt, key_id: str) -> list[str]:
-    said = claims["receipt"]
-    by = said["by"]["id"] or said["by"]["type"]
-    behalf = said["by"]["on_behalf_of"]
+    content = claims["receipt"]
+    by = content["by"]["id"] or content["by"]["type"]
+    behalf = content["by"]["on_behalf_of"]
     agents = receipt.agents
-    to = said["agents"]["transferred_to"]
+    to = content["agents"]["transferred_to"]
     counts = {
         "tokens ended": len(receipt.tokens),
         "agents suspended": len(agents.suspended),
@@ -128,7 +128,7 @@ def _summary(claims: Mapping[str, Any], receipt: Receipt, key_id: str) -> list[s
     return [
         f"genuine        signed by the key {key_id} of {claims.get('iss')}",
         f"receipt        {claims.get('jti')}",
-        f"identity       {said['identity_id']} ({receipt.kind})",
+        f"identity       {content['identity_id']} ({receipt.kind})",
         f"offboarded at  {receipt.offboarded_at.isoformat()}",
         f"asked by       {by}{f' on behalf of {behalf}' if behalf else ''}, via {receipt.via}",
         *(f"{count:>13}  {what}" for what, count in counts.items()),

@@ -328,4 +328,4 @@ def _lives(api: Api, secret: str) -> bool:
 
 
 def _find(objects: list[Json], field: str, value: str) -> Json | None:
-    return next((one for one in objects if one[field] == value), None)
+    return next((each for each in objects if each[field] == value), None)

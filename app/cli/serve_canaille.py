@@ -19,9 +19,9 @@ _TOKEN_SECONDS = 600
 _GRANTS = ["authorization_code", "refresh_token", "password"]
 
 
-def serve(wanted: dict[str, Any]) -> None:
+def serve(settings: dict[str, Any]) -> None:
     """Serve on the loopback port of the issuer until a signal."""
-    issuer = urlsplit(wanted["issuer"])
+    issuer = urlsplit(settings["issuer"])
     app = create_app(
         {
             "SECRET_KEY": os.urandom(32).hex(),
@@ -39,7 +39,7 @@ def serve(wanted: dict[str, Any]) -> None:
             "CANAILLE_OIDC": {
                 "ACTIVE_JWKS": [_new_key()],
                 # The service itself is trusted, so that the demo needs no consent.
-                "TRUSTED_DOMAINS": [urlsplit(wanted["url"]).hostname],
+                "TRUSTED_DOMAINS": [urlsplit(settings["url"]).hostname],
                 "REQUIRE_NONCE": False,
                 "USERINFO_MAPPING": {"PREFERRED_USERNAME": "{{ user.user_name }}"},
             },
@@ -47,41 +47,41 @@ def serve(wanted: dict[str, Any]) -> None:
     )
     with app.app_context():
         _let_loopback_ports_vary()
-        _register(wanted)
+        _register(settings)
     make_server(issuer.hostname or "", issuer.port or 0, app, threaded=True).serve_forever()
 
 
-def _register(wanted: dict[str, Any]) -> None:
+def _register(settings: dict[str, Any]) -> None:
     groups: dict[str, list[Any]] = {}
-    for name, person in wanted["people"].items():
-        given, _, family = person["name"].partition(" ")
-        made = models.User(
+    for name, person in settings["people"].items():
+        first, _, family = person["name"].partition(" ")
+        user = models.User(
             user_name=name,
             formatted_name=person["name"],
-            given_name=given,
+            given_name=first,
             family_name=family,
             emails=[f"{name}@example.com"],
             password=person["password"],
         )
-        Backend.instance.save(made)
+        Backend.instance.save(user)
         for group in person["groups"]:
-            groups.setdefault(group, []).append(made)
+            groups.setdefault(group, []).append(user)
     for name, members in groups.items():
         Backend.instance.save(models.Group(display_name=name, members=members))
     now = datetime.now(UTC)
     # Canaille names an audience by the id of a client that represents the API.
-    api = models.Client(client_id=wanted["audience"], client_name="Scopegate", client_id_issued_at=now)
+    api = models.Client(client_id=settings["audience"], client_name="Scopegate", client_id_issued_at=now)
     Backend.instance.save(api)
     client = models.Client(
-        client_id=wanted["client_id"],
+        client_id=settings["client_id"],
         client_name="Scopegate",
         client_id_issued_at=now,
-        client_uri=wanted["url"],
-        redirect_uris=wanted["redirects"],
-        post_logout_redirect_uris=wanted["signed_out"],
+        client_uri=settings["url"],
+        redirect_uris=settings["redirects"],
+        post_logout_redirect_uris=settings["signed_out"],
         grant_types=_GRANTS,
         response_types=["code"],
-        scope=wanted["scopes"],
+        scope=settings["scopes"],
         token_endpoint_auth_method="none",  # noqa: S106  it has no secret: PKCE takes its place
         audience=[api],
     )

@@ -46,11 +46,11 @@ def signals_cancel() -> Iterator[None]:
 
     For use within ``signals_stop``. An exception in a callback would be handled as a fault of that callback.
     """
-    asked = False
+    is_stopped = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal is_stopped
+        is_stopped = True
         _ignore()
         try:
             loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ def signals_cancel() -> Iterator[None]:
     try:
         yield
     finally:
-        if asked:
+        if is_stopped:
             raise Stopped
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -260,8 +260,8 @@ async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
         raise
 
 
-def _values(subject: Subject, given: Values | SQLModel | None) -> Values | None:
-    return subject.values(given) if isinstance(given, SQLModel) else given
+def _values(subject: Subject, row: Values | SQLModel | None) -> Values | None:
+    return subject.values(row) if isinstance(row, SQLModel) else row
 
 
 def _json(content: dict[str, Any]) -> Any:

@@ -30,18 +30,18 @@ async def livez() -> dict[str, str]:
 async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     """Check that the database is reachable, migrated and writable. Warnings do not make it unready."""
     try:
-        found = await runtime.readiness.look()
+        state = await runtime.readiness.look()
     except Unready as fault:
         body = {"status": "unavailable", "database": "unreachable", "reasons": [str(fault)]}
         return JSONResponse(body, 503, _RETRY)
     reasons: list[str] = []
-    if str(found["revision"]) < head():
+    if str(state["revision"]) < head():
         reasons.append("the database is not migrated far enough; run: scopegate migrate")
-    if found["oldest_generation"] > GENERATION:
+    if state["oldest_generation"] > GENERATION:
         reasons.append("the database no longer serves this version; run a newer Scopegate")
-    if found["read_only"]:
+    if state["read_only"]:
         reasons.append("the database is read-only")
-    if not found["recording"]:
+    if not state["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
     faults = [
         reason
@@ -54,46 +54,37 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     reasons = list(dict.fromkeys((*reasons, *faults)))
     answer = {
         "status": "unavailable" if reasons else "ok",
-        "database": "read-only" if found["read_only"] else "ok",
-        "revision": found["revision"],
-        "recording": found["recording"] and not found["read_only"] and not faults,
-        "replication": "synchronous" if found["synchronous"] else "none or asynchronous",
+        "database": "read-only" if state["read_only"] else "ok",
+        "revision": state["revision"],
+        "recording": state["recording"] and not state["read_only"] and not faults,
+        "replication": "synchronous" if state["synchronous"] else "none or asynchronous",
         "reasons": reasons,
-        "warnings": _warnings(runtime, found),
+        "warnings": _warnings(runtime, state),
     }
     return JSONResponse(answer, 503, _RETRY) if reasons else JSONResponse(answer)
 
 
-def _warnings(runtime: Runtime, found: Record) -> list[str]:
+_COUNTED = {
+    "sealed_away": "stored credentials are sealed with a key that is not configured; scopegate keys list names it",
+    "unheard": "webhooks fail; GET /api/v1/webhooks?failing=true names them",
+    "ungiven": "audit sinks fail; GET /api/v1/audit-sinks?failing=true names them",
+    "missing": "audit sinks missed events that retention dropped in the last week; "
+    "missed_at at GET /api/v1/audit-sinks says which",
+    "silent": "streams of signals are not alive; GET /api/v1/identity-providers/{id}/signals says how",
+}
+"""The warnings about counts of a look, by column."""
+
+
+def _warnings(runtime: Runtime, state: Record) -> list[str]:
     warnings = (
-        [] if found["ahead"] else ["the audit log has no partition for next month; run: scopegate maintain"]
+        [] if state["ahead"] else ["the audit log has no partition for next month; run: scopegate maintain"]
     )
-    held_back = runtime.horizon.observe(found["oldest"], found["next"], time.monotonic())
+    held_back = runtime.horizon.observe(state["oldest"], state["next"], time.monotonic())
     if held_back > HELD_BACK_S:
         warnings.append(
             f"an open transaction has held the log's readers back for {held_back:.0f} s; scopegate doctor names it"
         )
-    if found["sealed_away"]:
-        warnings.append(
-            f"{found['sealed_away']} stored credentials are sealed with a key that is not configured; "
-            "scopegate keys list names it"
-        )
-    if found["unheard"]:
-        warnings.append(f"{found['unheard']} webhooks fail; GET /api/v1/webhooks?failing=true names them")
-    if found["ungiven"]:
-        warnings.append(
-            f"{found['ungiven']} audit sinks fail; GET /api/v1/audit-sinks?failing=true names them"
-        )
-    if found["missing"]:
-        warnings.append(
-            f"{found['missing']} audit sinks missed events that retention dropped in the last week; "
-            "missed_at at GET /api/v1/audit-sinks says which"
-        )
-    if found["silent"]:
-        warnings.append(
-            f"{found['silent']} streams of signals are not alive; "
-            "GET /api/v1/identity-providers/{id}/signals says how"
-        )
+    warnings += [f"{state[name]} {text}" for name, text in _COUNTED.items() if state[name]]
     for source in runtime.warnings:
         warnings.extend(source())
     return warnings

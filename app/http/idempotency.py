@@ -95,8 +95,10 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
     runs, so that a repeated request needs the permission as well.
     """
     signature = inspect.signature(endpoint)
-    given = signature.parameters
-    if "response" not in given or not ("change" in given or {"caller", "session"} <= given.keys()):
+    parameters = signature.parameters
+    if "response" not in parameters or not (
+        "change" in parameters or {"caller", "session"} <= parameters.keys()
+    ):
         raise TypeError(
             f"{endpoint.__name__} needs the parameters response, and change or caller and session"
         )
@@ -104,7 +106,7 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
     @wraps(endpoint)
     async def answer(*, idempotency_key: str | None, **arguments: Any) -> BaseModel | Response:
         # FastAPI passes every argument by name.
-        request = arguments["request"] if "request" in given else arguments.pop("request")
+        request = arguments["request"] if "request" in parameters else arguments.pop("request")
         run: _Run = partial(cast("Callable[..., Any]", endpoint), **arguments)
         if idempotency_key is None:
             return await run()
@@ -119,7 +121,7 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
         "idempotency_key", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IdempotencyKey
     )
     answer.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*given.values(), *([] if "request" in given else [_REQUEST]), parameter]
+        parameters=[*parameters.values(), *([] if "request" in parameters else [_REQUEST]), parameter]
     )
     return answer
 
@@ -194,8 +196,8 @@ async def _find(session: AsyncSession, place: dict[str, Any]) -> KeptAnswer | No
         *(col(getattr(KeptAnswer, name)) == value for name, value in place.items()),
         col(KeptAnswer.created_at) > func.now() - LIFETIME,
     )
-    found: KeptAnswer | None = await session.scalar(query)
-    return found
+    answer: KeptAnswer | None = await session.scalar(query)
+    return answer
 
 
 def _replay(kept: KeptAnswer, digest: bytes) -> Response:

@@ -290,22 +290,22 @@ class Live:
     async def _look_again(self, watch: _Watch, look: Look | None) -> News:
         """Authenticate the caller again, and look on its behalf. Waits for an unavailable database for a while."""
         until = time.monotonic() + AWAY_LIMIT_S
-        found: News | None = None
-        while found is None:
+        news: News | None = None
+        while news is None:
             try:
                 async with self._room, self.sessions() as session:
                     # The snapshot is older than the authentication, so the caller had the right to all that it shows.
                     await session.connection(execution_options=_ONE_SNAPSHOT)
                     await session.execute(_TAKE_SNAPSHOT)
                     caller = await watch.ask(session)
-                    found = News() if look is None else await look(session, caller)
+                    news = News() if look is None else await look(session, caller)
             except OUTAGES as error:
                 # If returning the connection failed, another look would continue after these results.
-                if found is None:
+                if news is None:
                     if time.monotonic() > until:
                         raise database_unavailable() from error
                     await asyncio.sleep(_RETRY_S)
-        return found
+        return news
 
 
 class _BrokenOff(Exception):

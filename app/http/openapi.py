@@ -239,11 +239,11 @@ _KNOWN_CALLER = {400, 401, 403, 429, 503}
 _DERIVED = _KNOWN_CALLER | {412, 413, 415, 422}
 
 
-def finish_operations(found: dict[str, Any], api: FastAPI) -> None:
+def finish_operations(spec: dict[str, Any], api: FastAPI) -> None:
     """Complete the operations of a document in place, and add shared components."""
     routes = dict(_routes(api))
-    schemas = found["components"]["schemas"]
-    for path, item in found["paths"].items():
+    schemas = spec["components"]["schemas"]
+    for path, item in spec["paths"].items():
         for method, operation in item.items():
             route = routes[path, method]
             permission = _permission(route.dependant)
@@ -255,9 +255,9 @@ def finish_operations(found: dict[str, Any], api: FastAPI) -> None:
             operation["responses"] = _answers(operation, path, known_caller=permission is not None)
             _require_tag(operation)
             _add_headers(operation, schemas)
-    found["components"]["responses"] = problem_responses()
-    found["components"]["headers"] = HEADERS
-    found["components"]["securitySchemes"] = SECURITY_SCHEMES
+    spec["components"]["responses"] = problem_responses()
+    spec["components"]["headers"] = HEADERS
+    spec["components"]["securitySchemes"] = SECURITY_SCHEMES
 
 
 def in_order(paths: dict[str, Any]) -> dict[str, Any]:
@@ -281,9 +281,9 @@ def _routes(api: FastAPI) -> Iterator[tuple[tuple[str, str], RouteContext]]:
 
 def _permission(dependant: Any) -> Permission | None:
     for dependency in dependant.dependencies:
-        found = permission_of(dependency.call) or _permission(dependency)
-        if found is not None:
-            return found
+        permission = permission_of(dependency.call) or _permission(dependency)
+        if permission is not None:
+            return permission
     return None
 
 
@@ -368,17 +368,17 @@ _PAGE = re.compile(r"Page_(\w+)_")
 _SUFFIXES = ("View", "Model", "Name")
 
 
-def rename_schemas(found: dict[str, Any]) -> dict[str, Any]:
+def rename_schemas(spec: dict[str, Any]) -> dict[str, Any]:
     """Rename every schema to the name of a client's class."""
-    schemas: dict[str, Any] = found["components"]["schemas"]
+    schemas: dict[str, Any] = spec["components"]["schemas"]
     names = {key: _name(key, schemas) for key in schemas}
     if len(set(names.values())) < len(names):
         raise ValueError("two schemas of the API have the same name")
-    found["components"]["schemas"] = {
+    spec["components"]["schemas"] = {
         names[key]: _set_title(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
     }
     references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
-    changed: dict[str, Any] = _replace(found, references)
+    changed: dict[str, Any] = _replace(spec, references)
     return changed
 
 
@@ -422,22 +422,22 @@ def fill_examples(schemas: dict[str, Schema]) -> None:
     """Add an example to every named schema whose fields have some."""
     # Given examples first, since others are composed of them.
     for schema in schemas.values():
-        given = [_with_nulls(one, schema) for one in schema.pop("examples", []) if one != {}]
-        if given:
-            schema["examples"] = given
+        examples = [_with_nulls(value, schema) for value in schema.pop("examples", []) if value != {}]
+        if examples:
+            schema["examples"] = examples
     for schema in schemas.values():
         if "examples" not in schema:
             with suppress(NoExample):
                 schema["examples"] = [example(schema, schemas)]
 
 
-def _with_nulls(given: Any, schema: Schema) -> Any:
+def _with_nulls(value: Any, schema: Schema) -> Any:
     """An example of a model with the nulls that FastAPI removes on output."""
-    if not isinstance(given, dict):
-        return given
+    if not isinstance(value, dict):
+        return value
     required = set(schema.get("required", ()))
-    names = [name for name in schema.get("properties", given) if name in given or name in required]
-    return {name: given.get(name) for name in names}
+    names = [name for name in schema.get("properties", value) if name in value or name in required]
+    return {name: value.get(name) for name in names}
 
 
 def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
@@ -501,9 +501,9 @@ def describe_fields(schemas: dict[str, Schema]) -> None:
                 field.setdefault("description", _COMMON[key])
 
 
-def describe_parameters(found: dict[str, Any]) -> None:
+def describe_parameters(spec: dict[str, Any]) -> None:
     """Add missing parameter descriptions from the parameter's type, or as a filter."""
-    for item in found["paths"].values():
+    for item in spec["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", ()):
                 schema = parameter["schema"]
@@ -520,14 +520,14 @@ def describe_parameters(found: dict[str, Any]) -> None:
 
 def _lift(field: Schema) -> None:
     """Describe a nullable field by its non-null type."""
-    inner = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
+    inner = [member for member in field.get("anyOf", ()) if member.get("type") != "null"]
     if len(inner) == 1 and "description" in inner[0]:
         field.setdefault("description", inner[0]["description"])
 
 
 def _same_field(name: str, key: str, schemas: dict[str, Schema]) -> Iterator[Schema]:
-    made = _OF_OBJECT.fullmatch(name)
-    family = [made[1], f"{made[1]}Create"] if made else [f"{name}Create", f"{name}Update"]
+    match = _OF_OBJECT.fullmatch(name)
+    family = [match[1], f"{match[1]}Create"] if match else [f"{name}Create", f"{name}Update"]
     for other in family:
         field = schemas.get(other, {}).get("properties", {}).get(key)
         if field is not None:
@@ -536,7 +536,7 @@ def _same_field(name: str, key: str, schemas: dict[str, Schema]) -> Iterator[Sch
 
 def document(api: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of this application."""
-    found = get_openapi(
+    spec = get_openapi(
         title=f"{api.title} API",
         version=api.version,
         openapi_version=api.openapi_version,
@@ -546,20 +546,20 @@ def document(api: FastAPI) -> dict[str, Any]:
         servers=SERVERS,
         routes=api.routes,
     )
-    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     problem = Problem.model_json_schema(ref_template=SCHEMAS + "{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    finish_operations(found, api)
-    found["paths"] = in_order(found["paths"])
-    found = rename_schemas(found)
+    finish_operations(spec, api)
+    spec["paths"] = in_order(spec["paths"])
+    spec = rename_schemas(spec)
     used = {
-        tag for item in found["paths"].values() for operation in item.values() for tag in operation["tags"]
+        tag for item in spec["paths"].values() for operation in item.values() for tag in operation["tags"]
     }
-    found["tags"] = [tag for tag in TAGS if tag["name"] in used]
-    describe_fields(found["components"]["schemas"])
-    describe_parameters(found)
-    fill_examples(found["components"]["schemas"])
-    return found
+    spec["tags"] = [tag for tag in TAGS if tag["name"] in used]
+    describe_fields(spec["components"]["schemas"])
+    describe_parameters(spec)
+    fill_examples(spec["components"]["schemas"])
+    return spec

@@ -144,7 +144,7 @@ def _printable(text: str) -> str:
 def _validation(request: Request, error: Exception) -> Response:
     items = cast("RequestValidationError", error).errors()
     # A body can have tens of thousands of invalid fields, and its sender may be unauthenticated.
-    found = [
+    invalid = [
         FieldError(
             _printable(_pointer(item["loc"])),
             {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
@@ -152,9 +152,9 @@ def _validation(request: Request, error: Exception) -> Response:
         )
         for item in items[:MAX_ERRORS]
     ]
-    names = ", ".join(sorted({e.pointer or "/" for e in found}))
+    names = ", ".join(sorted({e.pointer or "/" for e in invalid}))
     detail = f"These fields are invalid: {names}. See errors for details."
-    return problem(request, 422, "Invalid request", "validation_failed", detail, found)
+    return problem(request, 422, "Invalid request", "validation_failed", detail, invalid)
 
 
 def _http(request: Request, error: Exception) -> Response:

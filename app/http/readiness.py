@@ -71,8 +71,8 @@ class Readiness:
             async with asyncio.timeout(WITHIN_S):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._primary.connect(_CONNECT_S, _SETTINGS)
-                [found] = await self._connection.fetch(_LOOK, self._key_ids)
-                return found
+                [row] = await self._connection.fetch(_LOOK, self._key_ids)
+                return row
         except DRIVER_FAULTS as fault:
             self.close()
             raise Unready(describe_fault(fault)) from fault

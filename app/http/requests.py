@@ -97,8 +97,8 @@ def repeatable_names(parameters: Iterable[Any]) -> frozenset[str]:
 def check_repeats(request: Request, repeatable: frozenset[str]) -> None:
     """Raise ``Invalid`` for repeated parameters that are not lists."""
     # Runs before authentication: thousands of parameters must not cost more than their parsing.
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    repeated = sorted({name for name, times in given.items() if times > 1} - repeatable)[:MAX_ERRORS]
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = sorted({name for name, times in counts.items() if times > 1} - repeatable)[:MAX_ERRORS]
     if repeated:
         errors = [FieldError(f"?{name}", "repeated", "Give this once.") for name in repeated]
         raise Invalid("These parameters may be given once: " + ", ".join(repeated) + ".", errors=errors)

@@ -137,8 +137,8 @@ def rule(*, given: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str,
 
     It states what a model's validator enforces. Put rules under ``allOf``.
     """
-    found: dict[str, Any] = {
+    schema: dict[str, Any] = {
         "properties": {name: {"not": {"type": "null"}} for name in given}
         | {name: {"type": "null"} for name in without}
     }
-    return found | {"required": list(given)} if given else found
+    return schema | {"required": list(given)} if given else schema

@@ -184,20 +184,20 @@ class LeanCycle:
     def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         headers = list(headers)
         block = _same_lines(tuple(self._protocol.server_state.default_headers)) + _lines(headers)
-        found = dict(headers)
+        by_name = dict(headers)
         self.response_started = True
         if self._may_be_waited_for():
             # The client may send the announced body later, which would be read as its next request.
             self.keep_alive = False
-        if b"connection" in found and b"close" in found[b"connection"].lower():
+        if b"connection" in by_name and b"close" in by_name[b"connection"].lower():
             self.keep_alive = False
         elif not self.keep_alive:
             block += b"connection: close\r\n"
-        if b"content-length" in found:
-            self.left = int(found[b"content-length"])
+        if b"content-length" in by_name:
+            self.left = int(by_name[b"content-length"])
         elif self._scope["method"] != "HEAD" and status not in _BODILESS:
             self.chunked = True
-            if b"transfer-encoding" not in found:
+            if b"transfer-encoding" not in by_name:
                 block += b"transfer-encoding: chunked\r\n"
         self._head = b"%b%b\r\n" % (STATUS_LINE[status], block)
 

@@ -71,9 +71,6 @@ def _hosts_of(url: str) -> frozenset[str]:
     return frozenset({parts.netloc.lower(), *([parts.hostname] if parts.hostname else [])})
 
 
-_PORTS = {"https": 443, "http": 80}
-
-
 class OwnAddresses:
     """The URLs of the service, and its ports on this machine."""
 
@@ -108,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 def port_of(parts: SplitResult) -> int | None:
     """The port of a URL, or the scheme's default. Raises ``ValueError``."""
-    return parts.port or _PORTS.get(parts.scheme)
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _name(host: str) -> str:

@@ -160,12 +160,12 @@ class DataDirectories:
 
     def known(self) -> list[UUID]:
         """The servers that have a directory."""
-        found = []
+        server_ids = []
         with contextlib.suppress(OSError):
             for entry in self._root.iterdir():
                 with contextlib.suppress(ValueError):
-                    found.append(parse_id(SERVER, entry.name))
-        return found
+                    server_ids.append(parse_id(SERVER, entry.name))
+        return server_ids
 
     def retire(self, server_id: UUID) -> tuple[Path, int | None]:
         """Record that the server was deleted; the user id stays in use until the caller removes the directory."""

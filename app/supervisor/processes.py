@@ -62,17 +62,17 @@ def _list_processes() -> Iterator[Seen]:
 def descendants(of: int, session: int | None = None) -> list[Seen]:
     """List all descendants of a process, in any process group, and the members of a session."""
     children: dict[int, list[Seen]] = {}
-    found: dict[int, Seen] = {}
+    members: dict[int, Seen] = {}
     for seen in _list_processes():
         children.setdefault(seen.parent, []).append(seen)
         if seen.session == session and seen.pid != of:
-            found[seen.pid] = seen
-    waiting = [of, *found]
+            members[seen.pid] = seen
+    waiting = [of, *members]
     while waiting:
         below = children.get(waiting.pop(), [])
-        waiting += [seen.pid for seen in below if seen.pid not in found]
-        found |= {seen.pid: seen for seen in below}
-    return list(found.values())
+        waiting += [seen.pid for seen in below if seen.pid not in members]
+        members |= {seen.pid: seen for seen in below}
+    return list(members.values())
 
 
 def kill(pid: int) -> None:

@@ -248,8 +248,8 @@ class Sessions:
 
     def end_pairs(self, pairs: Iterable[Pair]) -> None:
         """End all sessions of a token and a server."""
-        wanted = set(pairs)
-        for session in [session for session in self._all.values() if session.pair in wanted]:
+        ended = set(pairs)
+        for session in [session for session in self._all.values() if session.pair in ended]:
             self.end_soon(session, "its token no longer reaches the server")
 
     def servers_with_data(self) -> list[UUID]:

@@ -91,14 +91,14 @@ class Commands:
         )
         return (words,) if self._is_away else ()
 
-    async def target(self, launch: Launch, found: Target, server: Server, token: Token) -> UpstreamTarget:
+    async def target(self, launch: Launch, read: Target, server: Server, token: Token) -> UpstreamTarget:
         """Build the target of a call, and watch its pair from now on. Raises ``Refused``."""
         if self._supervisor is None:
             raise bad_upstream("This server is a command, and this host runs no commands.")
         pair = (token.id, server.id)
         held = self._held.get(pair)
-        if held is None or held.launch != launch or held.target.protocol_versions != found.protocol_versions:
-            held = await self._hold(self._supervisor, pair, launch, found, server, token)
+        if held is None or held.launch != launch or held.target.protocol_versions != read.protocol_versions:
+            held = await self._hold(self._supervisor, pair, launch, read, server, token)
         held.used_at = monotonic()
         return held.target
 
@@ -107,7 +107,7 @@ class Commands:
         supervisor: SupervisorClient,
         pair: Pair,
         launch: Launch,
-        found: Target,
+        read: Target,
         server: Server,
         token: Token,
     ) -> _Held:
@@ -116,7 +116,7 @@ class Commands:
         target = UpstreamTarget(
             supervisor.address.target(server.id),
             supervisor.address.headers(launch, Holder(token.id, token.identity.id, supervisor.worker_id)),
-            found.protocol_versions,
+            read.protocol_versions,
             secrets=secret_values(launch.variables),
         )
         before = self._held.get(pair)
@@ -136,8 +136,8 @@ class Commands:
         decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
         if not decision.allowed:
             return decision
-        found = await self._snapshot.target(server, token.identity.id)
-        return decision if found.launch == launch else None
+        read = await self._snapshot.target(server, token.identity.id)
+        return decision if read.launch == launch else None
 
     def _cut(self, pair: Pair) -> None:
         if self._held.pop(pair, None) is not None:

@@ -62,15 +62,15 @@ def local_administrator(
 ) -> BreakGlass:
     """Break-glass sign-in, which refuses all requests unless a password is configured."""
     clients, hashed = Clients(peppers.derive(KEY_PURPOSE)), settings.break_glass_password_hash
-    made = BreakGlass(
+    break_glass = BreakGlass(
         sessions,
         peppers,
         lambda address, user_agent: clients.name(address, user_agent, None, None),
         None if hashed is None else hashed.get_secret_value(),
         workers=settings.workers,
     )
-    stack.callback(made.close)
-    return made
+    stack.callback(break_glass.close)
+    return break_glass
 
 
 def authenticators(
