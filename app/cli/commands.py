@@ -133,7 +133,7 @@ def demo() -> None:
 @app.command()
 def bootstrap() -> None:
     """Create the first identity and its service account, and print the secret once."""
-    _run_at_database("credentials:bootstrap_credential")
+    _run_at_database("database:bootstrap_credential")
 
 
 @app.command()

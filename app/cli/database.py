@@ -1,6 +1,7 @@
 """The database of a command: the configured one, or the embedded one of the data directory.
 
-``scopegate maintain``: periodic work that needs the owner of the tables.
+``scopegate maintain`` is periodic work that needs the owner of the tables. ``scopegate bootstrap`` creates the
+credential of the first service account directly in the database, since no one can sign in yet.
 """
 
 import asyncio
@@ -12,17 +13,21 @@ from typing import TypeVar
 import asyncpg
 import typer
 from pydantic import SecretStr
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
 from app.admission.clients import forget_clients
 from app.admission.consuming import forget_quotas
 from app.admission.shared_state import forget_ended_sessions
 from app.admission.usage import forget_uses
 from app.cli.errors import CannotStart
+from app.crypto.keys import Peppers
 from app.db.call_arguments import forget_arguments
+from app.db.change import Change
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
-from app.db.engine import make_engine, make_sessions, plain_connection
+from app.db.engine import commit, make_engine, make_sessions, plain_connection
 from app.db.migrations import (
     DatabaseUnreachable,
     UpgradeResult,
@@ -32,17 +37,22 @@ from app.db.migrations import (
     upgrade_sync,
 )
 from app.db.partitions import MaintenanceResult, maintain_partitions
+from app.domain.errors import Conflict
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop
 from app.features.audit.stats import forget_hours
 from app.features.audit_sinks.queue import record_missed
+from app.features.service_accounts.service import bootstrap, create_credential
+from app.http.authorization import Caller, Role
 from app.http.idempotency import forget_answers
+from app.lib.clock import utc_now
+from app.lib.ids import SERVICE_ACCOUNT, format_id
+from app.models.identities import ServiceAccount
 from app.settings import Settings, with_local_keys
 
 Result = TypeVar("Result")
 _NAME = "scopegate"
 _OWNER = "postgres"
-
 # The serving role owns nothing: the audit log is append-only for it, as in production.
 _SERVING_ROLE = "scopegate"
 
@@ -187,3 +197,59 @@ async def _maintain(owner_url: str, settings: Settings) -> MaintenanceResult:
     await forget_hours(owner_url, keep=keep, now=now)
     await forget_clients(owner_url, keep=keep, now=now)
     return done
+
+
+Credential = tuple[str, str]
+"""Client id and client secret."""
+
+
+def bootstrap_credential(settings: Settings) -> Iterator[str]:
+    """Create the first identity and its service account (role owner); yield the lines that show its credential.
+
+    Raises:
+        Conflict: there has been a service account already.
+    """
+    client_id, client_secret = _make(settings, _bootstrap)
+    yield f"client_id      {client_id}"
+    yield f"client_secret  {client_secret}"
+    typer.echo("This is the only time that the secret is shown.", err=True)
+
+
+def first_credential(settings: Settings) -> Credential:
+    """For ``dev``: bootstrap, or add a secret to an owner if the first one is lost."""
+    return _make(settings, _bootstrap_or_add)
+
+
+async def _bootstrap(session: AsyncSession, peppers: Peppers) -> Credential:
+    credential = await bootstrap(session, peppers)
+    return credential.client_id, credential.client_secret
+
+
+async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credential:
+    try:
+        return await _bootstrap(session, peppers)
+    except Conflict:
+        query = select(ServiceAccount).where(
+            col(ServiceAccount.role) == Role.OWNER.value,
+            col(ServiceAccount.status) == "active",
+            col(ServiceAccount.ended_at).is_(None),
+        )
+        account = (
+            await session.execute(query.order_by(col(ServiceAccount.id)).limit(1))
+        ).scalar_one_or_none()
+        if account is None:
+            raise
+        caller = Caller("service_account", account.id, frozenset({Role.OWNER}))
+        change = Change(session, caller, None, utc_now())
+        credential = await create_credential(change, peppers, account.id)
+        return format_id(SERVICE_ACCOUNT, account.id), credential.secret
+
+
+def _make(settings: Settings, make: Callable[[AsyncSession, Peppers], Awaitable[Credential]]) -> Credential:
+    async def run(sessions: async_sessionmaker[AsyncSession]) -> Credential:
+        async with sessions() as session:
+            credential = await make(session, Peppers(settings.keys("token_pepper")))
+            await commit(session)
+            return credential
+
+    return at_database(settings, run)

@@ -2,9 +2,10 @@
 
 The supervisor owns the embedded database and has three children: ``scopegate serve``, the OpenID provider and the
 bridge of the demo fleet. They end when it ends for any reason; the next run adopts the database of a killed
-supervisor.
+supervisor. The provider is Canaille on a loopback port, which allows a complete sign-in.
 
-``<data dir>/dev.json`` is for programs that use a ``scopegate dev``. It contains secrets: mode 0600.
+``<data dir>/dev.json`` is for programs that use a ``scopegate dev``. It contains secrets, among them the passwords of
+the provider's people: mode 0600.
 
 The welcome text is printed when all is ready. It contains no secrets: its commands read them from ``dev.json``, so
 that no terminal history contains one.
@@ -14,23 +15,121 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 import typer
 
-from app.cli.children import Child
-from app.cli.credentials import first_credential
-from app.cli.database import maintain, usable_database
+from app.cli.children import (
+    LOOPBACK,
+    Child,
+    free_port,
+    make_environment,
+    plain_environment,
+    programs_of,
+    takes_connections,
+)
+from app.cli.database import first_credential, maintain, usable_database
 from app.cli.errors import CannotStart
-from app.cli.openid import CLIENT_ID, SCOPES, OpenIdProvider, SignIn
 from app.cli.seed import AGENT, PERSON, SERVERS, Api, ApiFault, Fleet, seed, token_id
 from app.cli.signals import Stopped, bound_socket, hold_signals, signals_cancel, signals_stop
 from app.settings import Settings
+
+AUDIENCE = "scopegate"
+CLIENT_ID = "scopegate-demo"
+SCOPES = ("openid", "profile", "email", "groups")
+ROLES = {"scopegate-owners": "owner", "scopegate-admins": "admin", "scopegate-auditors": "auditor"}
+"""Roles by the provider's group that grants them."""
+PEOPLE = "staff"
+"""The group whose members become people without a role."""
+_PEOPLE = {
+    "ada": ("Ada Byron", ["scopegate-owners"]),
+    "grace": ("Grace Murray", ["scopegate-admins"]),
+    "otto": ("Otto Neurath", ["scopegate-auditors"]),
+    "nora": ("Nora Barnacle", [PEOPLE]),
+    "max": ("Max Brod", ["visitors"]),
+}
+_PROGRAM = Path(__file__).with_name("serve_canaille.py")
+_ENVIRONMENT = "openid"
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The data that a program needs for signing in at the provider. Passwords are by user name."""
+
+    issuer: str
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+class OpenIdProvider:
+    """The provider, prepared once per data directory; ``url`` is the service that people sign in to."""
+
+    def __init__(self, data_dir: Path, url: str, passwords: Mapping[str, str]) -> None:
+        """``passwords`` are the previous ones; people without one get one."""
+        self._home = data_dir.absolute() / "demo"
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._port = free_port(self._home / f"{_ENVIRONMENT}.port")
+        self._url = url
+        issuer = f"http://{LOOPBACK}:{self._port}"
+        known = {name: passwords.get(name) or secrets.token_urlsafe(9) for name in _PEOPLE}
+        self.sign_in = SignIn(issuer, known)
+
+    def settings(self) -> dict[str, str]:
+        """The service's environment variables that make it trust this provider."""
+        return {
+            "SCOPEGATE_OIDC_ISSUER": self.sign_in.issuer,
+            "SCOPEGATE_OIDC_AUDIENCE": AUDIENCE,
+            "SCOPEGATE_OIDC_CLIENT_ID": CLIENT_ID,
+            "SCOPEGATE_OIDC_SCOPES": ",".join(SCOPES),
+            "SCOPEGATE_OIDC_ROLE_MAP": json.dumps(ROLES),
+            "SCOPEGATE_OIDC_PEOPLE": PEOPLE,
+            # Canaille's access tokens contain no more than this.
+            "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT",
+        }
+
+    def prepare(self) -> None:
+        """Install the provider, unless it is installed.
+
+        Raises:
+            CannotStart: ``uv`` is missing or failed.
+        """
+        make_environment(self._home, _ENVIRONMENT)
+
+    def start(self) -> Child:
+        """Start the provider on its port."""
+        settings = {
+            "issuer": self.sign_in.issuer,
+            "url": self._url,
+            "audience": AUDIENCE,
+            "client_id": CLIENT_ID,
+            "scopes": SCOPES,
+            "redirects": [
+                f"{self._url}/login/callback",
+                f"{self._url}/docs/oauth2-redirect",
+                f"http://{LOOPBACK}/callback",
+            ],
+            "signed_out": [f"{self._url}/signed-out"],
+            "people": {
+                name: {"name": full, "groups": groups, "password": self.sign_in.passwords[name]}
+                for name, (full, groups) in _PEOPLE.items()
+            },
+        }
+        return Child(
+            "the OpenID provider",
+            # -P: the modules next to the program are ours and would shadow its imports.
+            [programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
+            environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(settings)},
+            log=self._home / f"{_ENVIRONMENT}.log",
+        )
+
+    def answers(self) -> bool:
+        """Whether the provider accepts connections."""
+        return takes_connections(self._port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +272,6 @@ _READY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _BETWEEN_LOOKS = 0.1
 _DAY = 86_400.0
-
 # The demo fleet listens on loopback, which upstreams otherwise may not.
 _NETWORKS = "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS"
 _ORIGINS = "SCOPEGATE_ALLOWED_ORIGINS"

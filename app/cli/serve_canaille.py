@@ -1,4 +1,4 @@
-"""The program of the development OpenID provider. ``openid.py`` runs it as a script, where Canaille is installed.
+"""The program of the development OpenID provider. ``dev.py`` runs it as a script, where Canaille is installed.
 
 Canaille keeps people, sessions and codes in memory here, and signs with a key that is created at the start.
 """

@@ -15,11 +15,12 @@ import uvicorn
 
 from app.lib import strict_json
 from app.lib.sse import encode_event
-from app.outbound.stdio.commands import AllowedCommands
+from app.outbound.stdio.commands import AllowedCommands, read_commands
 from app.outbound.stdio.wire import HOLDER, LAUNCH, REFUSAL, SECRET, Holder, Launch, SupervisorAddress
 from app.supervisor.bridge import Outlet
 from app.supervisor.isolation import (
     ENDED,
+    FREE_USERS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     DataDirectories,
@@ -42,6 +43,9 @@ _MODERN = b"2026"
 STATUS_OF = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
 """The HTTP status of an error code in the modern era. The ``mcp`` package has it too, but takes a second to import."""
 _BODY = 8 * 1024 * 1024
+COMMANDS = "SCOPEGATE_STDIO_ALLOWED_COMMANDS"
+PROCESSES = "SCOPEGATE_LIMIT_STDIO_PROCESSES"
+DATA = "SCOPEGATE_STDIO_DATA_DIR"
 _KEEP_ALIVE = b": keep-alive\r\n\r\n"
 
 
@@ -346,3 +350,18 @@ def _listening(path: str) -> socket.socket:
     listener.listen(512)
     draft.rename(path)
     return listener
+
+
+def main() -> None:
+    """Serve with the settings from the environment that ``scopegate serve`` passes to the guard."""
+    address = SupervisorAddress.from_environment()
+    if address is None:
+        raise SystemExit("this is run by `scopegate serve`")
+    limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
+    users = FREE_USERS if os.geteuid() == 0 else None
+    data = DataDirectories(Path(os.environ[DATA]), users)
+    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits, data)
+
+
+if __name__ == "__main__":
+    main()

@@ -58,4 +58,4 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    guard([sys.executable, "-m", "app.supervisor"])
+    guard([sys.executable, "-m", "app.supervisor.app"])

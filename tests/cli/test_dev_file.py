@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.cli import dev as dev_file
-from app.cli.dev import DevFile
+from app.cli.dev import DevFile, SignIn
 from app.cli.errors import CannotStart
-from app.cli.openid import SignIn
 
 SIGN_IN = SignIn("http://127.0.0.1:8081", {"ada": "secret"})
 KNOWN = DevFile(

@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import dev
 from app.cli.children import free_port
-from app.cli.openid import OpenIdProvider
+from app.cli.dev import OpenIdProvider
 from app.http.authorization import Role
 from app.settings import load_settings
 

@@ -190,7 +190,7 @@ async def supervising(
 AS_US = """
 import sys
 from app.supervisor.guard import guard
-code = "import os; os.geteuid = lambda: 1; from app.supervisor.__main__ import main; main()"
+code = "import os; os.geteuid = lambda: 1; from app.supervisor.app import main; main()"
 guard([sys.executable, "-c", code])
 """
 """The setup without root, regardless of the user that runs the tests."""
