@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from app.db.change import Subject
+from app.features.administrators.sign_in import ADMINISTRATOR, ROLE_ASSIGNMENT
 from app.features.approvals.service import APPROVAL
 from app.features.grants.service import GRANT
-from app.features.groups.service import MEMBERSHIP
+from app.features.groups.queries import MEMBERSHIP
+from app.features.identities.service import IDENTITY
 from app.features.servers.service import SERVER
 from app.features.service_accounts.service import ACCOUNT
 from app.features.tokens.service import TOKEN
@@ -44,8 +46,9 @@ class Recorded:
 
 
 # The tables of a feature are listed here once its service records with ``Change``, or keeps to the rule as it is.
+# Scheduled offboardings are not: the schedule of an identity that is already offboarded is settled without an event.
 RECORDED = (
-    Recorded("administrators", also=("identity",)),
+    Recorded.by(ADMINISTRATOR, "administrators", also=("identity",)),
     Recorded.by(APPROVAL, "approvals", also=("approval", "identity")),
     Recorded("audit_sinks"),
     Recorded.by(GRANT, "grants", also=("group", "identity")),
@@ -69,7 +72,12 @@ RECORDED = (
         ),
     ),
     Recorded.by(TOOL, "tools", also=("server",)),
+    Recorded.by(IDENTITY, "identities"),
+    Recorded("identity_links", also=("identity",)),
     Recorded("identity_providers", kept=("name", "issuer", "status", "source", "settings")),
+    Recorded("invitations", also=("identity", "identity_provider", "invitation")),
+    Recorded("offboarding_receipts", also=("identity",)),
+    Recorded.by(ROLE_ASSIGNMENT, "role_assignments", also=("administrator",)),
     Recorded("service_account_credentials", also=("service_account",)),
     Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
     # The events of a stream are events of its provider.

@@ -139,7 +139,7 @@ class Change:
         action: str,
         subject: Subject,
         before: Values | SQLModel | None = None,
-        after: SQLModel | None = None,
+        after: Values | SQLModel | None = None,
         *,
         details: Mapping[str, Any] | None = None,
         narrows: Iterable[UUID] = (),

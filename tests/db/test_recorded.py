@@ -39,10 +39,12 @@ async def service(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def account_id(service: asyncpg.Connection) -> UUID:
+async def account_id(service: asyncpg.Connection, database_url: str) -> UUID:
     """The id of a correctly recorded service account."""
     id = new_id()
-    await service.execute(OWNER, new_id())
+    other = await asyncpg.connect(database_url)
+    await other.execute(OWNER, new_id())
+    await other.close()
     await written(service, (ACCOUNT, id), (EVENT, id), (VERSION, id, 1))
     return id
 

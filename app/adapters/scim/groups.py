@@ -65,11 +65,11 @@ _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
 async def create(work: Work, resource: Group) -> Group:
     """Create a group. Raises ``InvalidValueException`` and domain errors."""
     name, external_id = read_names(resource)
-    row, event = await provision.create_provided(work.session, _directory(work), name, external_id)
+    row, event = await provision.create_provided(work.change, work.provider_id, name, external_id)
     _note_effects(work, row, event)
     members = read_members(resource.members or [])
     if members:
-        change = await provision.change_members(work.session, _directory(work), row, add=members)
+        change = await provision.change_members(work.change, work.provider_id, row, add=members)
         _note_effects(work, row, *change.events)
     (group,) = await present(work, [row])
     return group
@@ -81,7 +81,7 @@ async def update(work: Work, resource: Group, expected_version: str | None) -> G
     check_version(row, expected_version)
     await rename(work, row, resource)
     members = read_members(resource.members or [])
-    change = await provision.set_members(work.session, _directory(work), row, members)
+    change = await provision.set_members(work.change, work.provider_id, row, members)
     _note_effects(work, row, *change.events)
     (group,) = await present(work, [row])
     return group
@@ -109,7 +109,7 @@ async def find(work: Work, group_id: str, *, lock: bool) -> models.Group:
 async def rename(work: Work, row: models.Group, wanted: Group) -> None:
     """Set the name and external id of a locked group."""
     name, external_id = read_names(wanted)
-    event = await provision.change_provided(work.session, _directory(work), row, name, external_id)
+    event = await provision.change_provided(work.change, row, name, external_id)
     if event is not None:
         _note_effects(work, row, event)
 
@@ -246,10 +246,6 @@ def _version(row: models.Group) -> str:
     return f'W/"{row.revision}"'
 
 
-def _directory(work: Work) -> provision.Directory:
-    return provision.Directory(work.change.caller, work.provider_id, work.change.request_id)
-
-
 def _note_effects(work: Work, row: models.Group, *events: UUID) -> None:
     work.effects.extend([format_id(GROUP, row.id), *(format_id(EVENT, event) for event in events)])
 
@@ -310,10 +306,10 @@ async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
     for edit in edits:
         remove = edit.remove if edit.chosen is None else await _choose(work, row, edit.chosen)
         if edit.replace_all:
-            change = await provision.set_members(work.session, _directory(work), row, edit.add)
+            change = await provision.set_members(work.change, work.provider_id, row, edit.add)
         elif edit.add or remove:
             change = await provision.change_members(
-                work.session, _directory(work), row, add=edit.add, remove=remove
+                work.change, work.provider_id, row, add=edit.add, remove=remove
             )
         else:
             continue

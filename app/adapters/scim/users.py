@@ -24,7 +24,6 @@ from app.adapters.scim.models import DirectoryUser
 from app.adapters.scim.work import Work
 from app.features.identities.offboard import offboard_identity
 from app.features.identities.provision import (
-    Directory,
     DirectoryRecord,
     LinkedBy,
     Person,
@@ -34,7 +33,7 @@ from app.features.identities.provision import (
     forget_person,
 )
 from app.features.identities.schemas import Email, ExternalId, Offboard
-from app.features.identities.service import reinstate_identity
+from app.features.identities.service import reinstate_locked
 from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
@@ -188,7 +187,7 @@ async def get(work: Work, user_id: str, *, lock: bool) -> Resource[Any]:
 
 async def create(work: Work, resource: Any) -> Resource[Any]:
     """Create a user, and the identity if there is none yet. Raises ``Conflict`` and ``InvalidValueException``."""
-    person = await add_person(work.session, _directory(work), read_profile(resource, work.settings))
+    person = await add_person(work.change, work.provider_id, read_profile(resource, work.settings))
     _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
@@ -205,7 +204,7 @@ async def update(work: Work, resource: Any, expected_version: str | None) -> Res
     if resource.active is False:
         # Offboarded before the rename, so that the person cannot sign in under the old name.
         await _set_active(work, person, False)
-    if await change_person(work.session, _directory(work), person, said):
+    if await change_person(work.change, work.provider_id, person, said):
         _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
@@ -253,23 +252,18 @@ async def _set_active(work: Work, person: Person, active: bool | None) -> None:
     if active is False and status != "offboarded":
         authorize(work.change.caller, Permission.IDENTITIES_OFFBOARD)
         ended = await offboard_identity(
-            work.session,
-            work.change.caller,
+            work.change,
             person.identity.id,
             Offboard(reason=REASON),
             Precondition(None),
             signer=work.signer,
             via="scim",
-            dry_run=False,
-            request_id=work.change.request_id,
         )
         _note(work, person)
         if ended.receipt_id is not None:
             work.effects.append(format_id(EVENT, ended.receipt_id))
     elif active is True and status != "active":
-        await reinstate_identity(
-            work.session, work.change.caller, person.identity, None, work.change.request_id, by_directory=True
-        )
+        await reinstate_locked(work.change, person.identity)
         _note(work, person)
 
 
@@ -289,10 +283,6 @@ async def _groups_of(work: Work, identity_ids: Sequence[UUID]) -> dict[UUID, lis
     for identity_id, group_id, name in await work.session.execute(query):
         found[identity_id].append(InGroup(group_id, name))
     return found
-
-
-def _directory(work: Work) -> Directory:
-    return Directory(work.provider_id, work.change.caller, work.change.request_id)
 
 
 def _note(work: Work, person: Person) -> None:

@@ -22,7 +22,7 @@ from sqlmodel import col
 from app.crypto.keys import Peppers, derive_key
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.claims import Holder, read_holder, role_values
-from app.features.administrators.queries import assignments_of, find_link_holder, lock_administrator
+from app.features.administrators.queries import assignments_of, find_administrator, find_link_holder
 from app.features.administrators.sign_in import caller_of
 from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
@@ -131,7 +131,7 @@ async def open_session(
     if caller.identity_id is None:
         raise unauthenticated()
     await lock_identity(session, caller.identity_id, share=True)
-    await lock_administrator(session, caller.identity_id)
+    await find_administrator(session, caller.identity_id, lock=True)
     if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
         raise unauthenticated()
     link_holder = await find_link_holder(session, provider.id, holder.link)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal_column, or_, select, text
+from sqlalchemy import Select, delete, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from app.features.administrators.schemas import AdministratorQuery
 from app.features.identities.queries import erased_link
 from app.http.authorization import Role
 from app.http.pagination import Sorts
-from app.models.identities import Administrator, Identity, RoleAssignment
+from app.models.identities import Administrator, BrowserSession, Identity, RoleAssignment
 from app.models.identity_providers import IdentityProvider
 
 OIDC = "oidc"
@@ -108,10 +108,12 @@ async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
     return (await session.execute(query)).first() is not None
 
 
-async def lock_administrator(session: AsyncSession, identity_id: UUID) -> Administrator | None:
-    """The administrator record of a locked identity, locked against disabling."""
-    query = select(Administrator).where(col(Administrator.identity_id) == identity_id).with_for_update()
-    return (await session.execute(query.execution_options(populate_existing=True))).scalar_one_or_none()
+async def find_administrator(session: AsyncSession, identity_id: UUID, *, lock: bool) -> Administrator | None:
+    """The administrator record of an identity; with ``lock``, locked against disabling, for a locked identity."""
+    query = select(Administrator).where(col(Administrator.identity_id) == identity_id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return (await session.execute(query)).scalar_one_or_none()
 
 
 async def assignments_of(
@@ -124,3 +126,9 @@ async def assignments_of(
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
         by_administrator[row.administrator_id].append(row)
     return by_administrator
+
+
+async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:
+    """End all browser sessions of a locked identity, which a reinstatement must not restore; return their number."""
+    ended = delete(BrowserSession).where(col(BrowserSession.identity_id) == identity_id)
+    return len((await session.execute(ended.returning(col(BrowserSession.id)))).all())

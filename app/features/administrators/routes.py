@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 
 from app.crypto.passwords import MAX_LENGTH
+from app.db.change import Change
 from app.features.administrators import service
 from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
 from app.features.administrators.queries import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
-from app.http.authorization import Caller, Permission, requires
+from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import problem_responses
@@ -22,7 +23,7 @@ from app.lib.ids import AdministratorId
 from app.models.identities import Administrator
 
 administrators = api_router("administrators")
-CanWrite = Annotated[Caller, requires(Permission.ADMINISTRATORS_WRITE)]
+CanWrite = Annotated[Change, changes(Permission.ADMINISTRATORS_WRITE)]
 
 
 async def _answer(session: Session, response: Response, administrator: Administrator) -> AdministratorView:
@@ -56,28 +57,21 @@ async def get_administrator(
     session: Session, response: Response, administrator_id: AdministratorId
 ) -> AdministratorView:
     """Read one administrator."""
-    return await _answer(session, response, await service.load(session, administrator_id))
+    return await _answer(session, response, await service.get_administrator(session, administrator_id))
 
 
 @administrators.post(
     "/{administrator_id}/disable", operation_id="disable_administrator", responses=problem_responses(409)
 )
 async def disable_administrator(
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
-    administrator_id: AdministratorId,
+    change: CanWrite, if_match: IfMatch, response: Response, administrator_id: AdministratorId
 ) -> AdministratorView:
     """Disable an administrator, regardless of their token.
 
     The service accounts that they own keep working: suspend or offboard the identity to stop those too.
     """
-    administrator, _ = await service.lock_with_person(session, administrator_id)
-    if_match.check(administrator.revision)
-    await service.disable(session, caller, administrator, request.state.request_id)
-    return await _answer(session, response, administrator)
+    administrator = await service.disable_administrator(change, administrator_id, if_match)
+    return await _answer(change.session, response, administrator)
 
 
 @administrators.post(
@@ -86,18 +80,11 @@ async def disable_administrator(
     responses=problem_responses(409),
 )
 async def enable_administrator(
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
-    administrator_id: AdministratorId,
+    change: CanWrite, if_match: IfMatch, response: Response, administrator_id: AdministratorId
 ) -> AdministratorView:
     """Enable a disabled administrator. The provider determines their roles."""
-    administrator, person = await service.lock_with_person(session, administrator_id)
-    if_match.check(administrator.revision)
-    await service.enable(session, caller, administrator, person, request.state.request_id)
-    return await _answer(session, response, administrator)
+    administrator = await service.enable_administrator(change, administrator_id, if_match)
+    return await _answer(change.session, response, administrator)
 
 
 # Enough for a password and a reason, even with every character escaped in JSON.

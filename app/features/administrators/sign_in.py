@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.db.change import savepoint
+from app.db.change import Change, Subject, savepoint
 from app.db.engine import commit
 from app.domain.errors import Conflict
 from app.features.administrators.claims import (
@@ -35,11 +35,11 @@ from app.features.administrators.queries import (
     OIDC,
     LinkHolder,
     assignments_of,
+    find_administrator,
     find_link_holder,
     is_active_provider,
-    lock_administrator,
 )
-from app.features.audit.record import keep_version, record
+from app.features.audit.record import record
 from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
@@ -57,7 +57,10 @@ from app.models.identities import (
     WorkloadSignIn,
 )
 
-ADMINISTRATOR_KIND = "administrator"
+ADMINISTRATOR = Subject("administrator", audited=("status",))
+ROLE_ASSIGNMENT = Subject(
+    "role_assignment", history="role_assignment", kept=("administrator_id", "role", "within")
+)
 
 # Leaves room for the suffix that makes a taken name unique.
 _MAX_BASE_LENGTH = 180
@@ -66,7 +69,7 @@ _MAX_BASE_LENGTH = 180
 def caller_of(holder: Holder, identity_id: UUID, administrator_id: UUID | None) -> Caller:
     """The caller for a person who signed in. Their roles are those in the token, never the stored ones."""
     if holder.roles and administrator_id is not None:
-        return Caller(ADMINISTRATOR_KIND, administrator_id, holder.roles, identity_id)
+        return Caller(ADMINISTRATOR.type, administrator_id, holder.roles, identity_id)
     return Caller("identity", identity_id, frozenset(), identity_id)
 
 
@@ -81,15 +84,15 @@ async def record_sign_in(
 
     Raises ``Unauthenticated`` when the person was stopped since the token was checked.
     """
-    new = caller_of(holder, new_id(), new_id())
-    identity_id = await _identity_of(session, provider, holder, claims, new, request_id)
+    new, now = caller_of(holder, new_id(), new_id()), utc_now()
+    identity_id = await _identity_of(Change(session, new, request_id, now), provider, holder, claims)
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
         raise unauthenticated()
     if identity.sign_ins_after is not None and holder.issued_at <= identity.sign_ins_after:
         # Revoked since it was checked.
         raise unauthenticated()
-    administrator = await lock_administrator(session, identity_id)
+    administrator = await find_administrator(session, identity_id, lock=True)
     if administrator is None and not holder.roles:
         return caller_of(holder, identity_id, None)
     if administrator is None:
@@ -102,21 +105,19 @@ async def record_sign_in(
     caller = caller_of(holder, identity_id, administrator.id)
     last = administrator.last_sign_in_at
     if last is None or holder.issued_at > last:
-        await _follow_claim(session, caller, administrator, provider, request_id)
+        change = Change(session, caller, request_id, now)
+        signed_in_at = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
+        await _follow_claim(change, administrator, signed_in_at)
         await _record_sign_in_time(session, administrator.id, holder.issued_at)
-        await _record(session, caller, "administrator.sign_in", administrator.id, {}, provider, request_id)
+        change.record(
+            "administrator.sign_in", ADMINISTRATOR, administrator, administrator, details=signed_in_at
+        )
     return caller
 
 
-async def _identity_of(
-    session: AsyncSession,
-    provider: Provider,
-    holder: Holder,
-    claims: Mapping[str, Any],
-    actor: Caller,
-    request_id: str | None,
-) -> UUID:
+async def _identity_of(change: Change, provider: Provider, holder: Holder, claims: Mapping[str, Any]) -> UUID:
     """Read or create the identity with the holder's link. Of several concurrent first sign-ins, one creates it."""
+    session = change.session
     link_holder = await find_link_holder(session, provider.id, holder.link)
     if link_holder is not None and link_holder.identity_id is None:
         if await lock_link_claim(session, provider.id) != provider.link_claim:
@@ -128,15 +129,13 @@ async def _identity_of(
         raise unauthenticated()
     if link_holder.identity_id is not None:
         return link_holder.identity_id
-    identity_id = await _make_person(session, holder, claims, actor, request_id)
+    identity_id = await _create_person(change, holder, claims)
     session.add(IdentityLink(identity_id=identity_id, provider_id=provider.id, kind=OIDC, value=holder.link))
     await session.flush()
     return identity_id
 
 
-async def _make_person(
-    session: AsyncSession, holder: Holder, claims: Mapping[str, Any], actor: Caller, request_id: str | None
-) -> UUID:
+async def _create_person(change: Change, holder: Holder, claims: Mapping[str, Any]) -> UUID:
     """Create a person named as in the token, with a suffix if the name is taken or was until recently."""
     base = next(user_name_candidates(claims, holder.link))[:_MAX_BASE_LENGTH]
     name = base
@@ -145,44 +144,41 @@ async def _make_person(
             kind="person", user_name=name, display_name=display_name_of(claims), email=email_of(claims)
         )
         try:
-            async with savepoint(session):
-                identity = await create_identity(
-                    session, actor, body, utc_now, request_id, id=actor.identity_id
-                )
-                return identity.id
+            async with savepoint(change.session):
+                return (await create_identity(change, body, id=change.caller.identity_id)).id
         except Conflict:
             name = f"{base}-{new_id().hex[-8:]}"
 
 
-async def _follow_claim(
-    session: AsyncSession,
-    caller: Caller,
-    administrator: Administrator,
-    provider: Provider,
-    request_id: str | None,
-) -> None:
+async def _follow_claim(change: Change, administrator: Administrator, details: Mapping[str, Any]) -> None:
     """Update the stored roles of a locked administrator to match the claim. Nothing else writes them."""
-    current = {
-        Role(row.role): row for row in (await assignments_of(session, [administrator.id]))[administrator.id]
-    }
+    session, roles = change.session, change.caller.roles
+    assignments = (await assignments_of(session, [administrator.id]))[administrator.id]
+    current = {Role(row.role): row for row in assignments}
     first = administrator.last_sign_in_at is None
-    if current.keys() == caller.roles and not first:
+    if current.keys() == roles and not first:
         return
-    for role in current.keys() - caller.roles:
-        await session.delete(current[role])
-        await keep_version(session, "role_assignment", current[role].id, None)
-    for role in sorted(caller.roles - current.keys()):
-        row = RoleAssignment(administrator_id=administrator.id, role=role.value)
-        session.add(row)
-        await session.flush()
-        content = {"administrator_id": administrator.id, "role": row.role, "within": "all"}
-        await keep_version(session, "role_assignment", row.id, content)
-    roles = {"from": sorted(current), "to": sorted(caller.roles)}
+    removed = [current[role] for role in current.keys() - roles]
+    added = [
+        RoleAssignment(administrator_id=administrator.id, role=role.value)
+        for role in sorted(roles - current.keys())
+    ]
     if not first:
         administrator.revision += 1
-        await session.flush()
-    action = "administrator.create" if first else "administrator.update"
-    await _record(session, caller, action, administrator.id, {"roles": roles}, provider, request_id)
+    event_id = change.record(
+        "administrator.create" if first else "administrator.update",
+        ADMINISTRATOR,
+        administrator,
+        administrator,
+        details={**details, "roles": {"from": sorted(current), "to": sorted(roles)}},
+    )
+    for row in removed:
+        change.record_with(event_id, ROLE_ASSIGNMENT, row, None)
+        await session.delete(row)
+    for row in added:
+        change.record_with(event_id, ROLE_ASSIGNMENT, None, row)
+    session.add_all(added)
+    await session.flush()
 
 
 async def _record_sign_in_time(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
@@ -193,27 +189,6 @@ async def _record_sign_in_time(session: AsyncSession, id: UUID, issued_at: datet
         .where(col(Administrator.id) == id)
         .values(values)
         .execution_options(synchronize_session=False)
-    )
-
-
-async def _record(
-    session: AsyncSession,
-    caller: Caller,
-    action: str,
-    administrator_id: UUID,
-    changes: dict[str, Any],
-    provider: Provider,
-    request_id: str | None,
-) -> None:
-    changes_with_provider = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
-    await record(
-        session,
-        caller,
-        action,
-        ADMINISTRATOR_KIND,
-        administrator_id,
-        changes=changes_with_provider,
-        request_id=request_id,
     )
 
 

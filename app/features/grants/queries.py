@@ -16,11 +16,13 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.change import Change
 from app.domain.errors import FieldError, Invalid
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
@@ -100,6 +102,16 @@ async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Gr
     return list(await session.scalars(statement))
 
 
+async def open_grants_of(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[Grant]:
+    """The grants of an identity itself that have not ended, in id order; locked on demand."""
+    statement = (
+        select(Grant)
+        .where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
+        .order_by(col(Grant.id))
+    )
+    return list(await session.scalars(statement.with_for_update() if lock else statement))
+
+
 async def group_holds_grants(session: AsyncSession, group_id: UUID) -> bool:
     """Whether a group has a grant that is or will be effective, by the database's clock."""
     now = func.clock_timestamp()
@@ -162,3 +174,24 @@ def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> Colu
         # Empty labels select nothing.
         and_(selector["labels"] != literal({}, JSONB), labels.contains(selector["labels"])),
     )
+
+
+# Rows are locked in id order, as everywhere. A person's requests for their agents are in the person's words too.
+_ERASE = text("""
+WITH mine AS (
+    SELECT id FROM grants WHERE identity_id = :id OR (
+        approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{reason}', 'null')
+    WHERE object_id IN (SELECT id FROM mine) AND kind = 'grant' AND content ->> 'reason' IS NOT NULL
+)
+UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+""")
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the reasons of the identity's grants, also in their history."""
+    await change.session.execute(_ERASE, {"id": identity_id})

@@ -186,6 +186,14 @@ async def change_grants(
         )  # fmt: skip
 
 
+def end_grants_with(change: Change, event_id: UUID, grants: Sequence[Grant]) -> None:
+    """End locked grants under the event of the identity or group that ends."""
+    for grant in grants:
+        change.record_with(event_id, GRANT, grant, None, narrows=[grant.id], webhook=WebhookEvent.GRANT_ENDED)
+        grant.ended_at = change.now
+        grant.revision += 1
+
+
 async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
     grant = _require_live(await rows.lock(session, Grant, id, Lock.UPDATE))
     if_match.check(grant.revision)

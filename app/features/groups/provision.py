@@ -6,33 +6,22 @@ creating a group with a name that a policy lets approve.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.versions import move_versions
+from app.db.change import Change
 from app.domain.errors import Conflict, Invalid
-from app.features.audit.record import record
 from app.features.groups import queries
 from app.features.groups.queries import members_among
+from app.features.groups.service import GROUP
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
-from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Group
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """The provisioning service account and provider of a request."""
-
-    caller: Caller
-    provider_id: UUID
-    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +35,21 @@ class Membership:
 
 
 async def create_provided(
-    session: AsyncSession, directory: Directory, name: str, external_id: str | None
+    change: Change, provider_id: UUID, name: str, external_id: str | None
 ) -> tuple[Group, UUID]:
     """Create an empty group; return it and the id of the event. Raises ``Forbidden`` and ``Conflict``."""
-    await check_may_change_group(session, directory.caller, name)
-    group = Group(name=name, external_id=external_id, source="scim", provider_id=directory.provider_id)
-    session.add(group)
-    await _flush_unique(session, group)
-    await move_versions(session, [group.id], narrows=False)
-    changes = {"name": {"from": None, "to": name}, "source": {"from": None, "to": "scim"}}
-    event = await _record(session, directory, "group.create", group, changes)
-    return group, event
+    await check_may_change_group(change.session, change.caller, name)
+    group = Group(name=name, external_id=external_id, source="scim", provider_id=provider_id)
+    change.session.add(group)
+    await _flush_unique(change.session, group)
+    source = {"source": {"from": None, "to": "scim"}}
+    event_id = change.record(
+        "group.create", GROUP, GROUP.blank(group), group, details=source, widens=[group.id]
+    )
+    return group, event_id
 
 
-async def change_provided(
-    session: AsyncSession, directory: Directory, group: Group, name: str, external_id: str | None
-) -> UUID | None:
+async def change_provided(change: Change, group: Group, name: str, external_id: str | None) -> UUID | None:
     """Set the name and external id of an exclusively locked group; return the id of the event, if any.
 
     Raises ``Forbidden`` and ``Conflict``.
@@ -70,23 +58,23 @@ async def change_provided(
     changed = {key: value for key, value in values.items() if getattr(group, key) != value}
     if not changed:
         return None
-    if "name" in changed and not await names_overlap(session, [name], [group.name]):
+    if "name" in changed and not await names_overlap(change.session, [name], [group.name]):
         # Both names: either change decides whether the group may approve.
-        await check_may_change_group(session, directory.caller, group.name, name)
-    changes = {key: {"from": getattr(group, key), "to": value} for key, value in changed.items()}
+        await check_may_change_group(change.session, change.caller, group.name, name)
+    before = GROUP.values(group)
     for key, value in changed.items():
         setattr(group, key, value)
     group.revision += 1
-    await _flush_unique(session, group)
-    if "name" in changed:
-        # Policies name groups, so a new name can take access away.
-        await move_versions(session, [group.id], narrows=True)
-    return await _record(session, directory, "group.update", group, changes)
+    await _flush_unique(change.session, group)
+    # Policies name groups, so a new name can take access away.
+    return change.record(
+        "group.update", GROUP, before, group, narrows=[group.id] if "name" in changed else []
+    )
 
 
 async def change_members(
-    session: AsyncSession,
-    directory: Directory,
+    change: Change,
+    provider_id: UUID,
     group: Group,
     *,
     add: Collection[UUID] = (),
@@ -97,10 +85,11 @@ async def change_members(
     Members and non-members that already are so are skipped: the cost depends on what changes. Raises ``Invalid`` for an
     identity to add that the provider does not manage.
     """
+    session = change.session
     present = await members_among(session, group.id, {*add, *remove})
     joining = set(add) - present
     leaving = (set(remove) & present) - set(add)
-    people = await queries.lock_people(session, directory.provider_id, joining | leaving)
+    people = await queries.lock_people(session, provider_id, joining | leaving)
     unknown = joining - people.keys()
     if unknown:
         raise Invalid.field(
@@ -119,49 +108,28 @@ async def change_members(
         await session.flush()
         await session.refresh(group)
     # Joining adds the group's grants, and removes what a policy forbids to the group.
-    await move_versions(session, [*joined, *removed], narrows=True)
-    events = await _record_members(session, directory, group, joined, removed, skipped)
+    change.move(narrows=[*joined, *removed])
+    entries = [("added", id) for id in joined] + [("removed", id) for id in removed]
+    entries += [("skipped", id) for id in skipped]
+    events = []
+    for start in range(0, len(entries), _NAMED_AT_ONCE):
+        details: dict[str, list[str]] = {}
+        for what, id in entries[start : start + _NAMED_AT_ONCE]:
+            details.setdefault(what, []).append(format_id(IDENTITY, id))
+        events.append(change.record("group.change_members", GROUP, group, group, details=details))
     return Membership(joined, removed, skipped, events)
 
 
 async def set_members(
-    session: AsyncSession, directory: Directory, group: Group, member_ids: Collection[UUID]
+    change: Change, provider_id: UUID, group: Group, member_ids: Collection[UUID]
 ) -> Membership:
     """Set the members of an exclusively locked group, among the people that the provider manages.
 
     Raises ``Invalid`` as ``change_members`` does.
     """
-    present = await queries.provided_members(session, directory.provider_id, group.id)
+    present = await queries.provided_members(change.session, provider_id, group.id)
     return await change_members(
-        session, directory, group, add=set(member_ids) - present, remove=present - set(member_ids)
-    )
-
-
-async def _record_members(
-    session: AsyncSession,
-    directory: Directory,
-    group: Group,
-    joined: list[UUID],
-    removed: list[UUID],
-    skipped: list[UUID],
-) -> list[UUID]:
-    entries = [("added", id) for id in joined]
-    entries += [("removed", id) for id in removed]
-    entries += [("skipped", id) for id in skipped]
-    events = []
-    for start in range(0, len(entries), _NAMED_AT_ONCE):
-        changes: dict[str, list[str]] = {}
-        for what, id in entries[start : start + _NAMED_AT_ONCE]:
-            changes.setdefault(what, []).append(format_id(IDENTITY, id))
-        events.append(await _record(session, directory, "group.change_members", group, changes))
-    return events
-
-
-async def _record(
-    session: AsyncSession, directory: Directory, action: str, group: Group, changes: dict[str, Any]
-) -> UUID:
-    return await record(
-        session, directory.caller, action, "group", group.id, changes=changes, request_id=directory.request_id
+        change, provider_id, group, add=set(member_ids) - present, remove=present - set(member_ids)
     )
 
 

@@ -4,16 +4,31 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, delete, func, literal, or_, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.change import Subject
 from app.features.audit.record import close_versions
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless
 from app.lib.ids import new_id
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 
+MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),
 }
@@ -61,10 +76,15 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
     return set(await session.scalars(statement))
 
 
-async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMember]:
-    """Remove every member from a group; return the former memberships."""
-    statement = delete(GroupMember).where(col(GroupMember.group_id) == group_id).returning(GroupMember)
-    return list(await session.scalars(statement))
+async def memberships_of(session: AsyncSession, identity_id: UUID) -> list[GroupMember]:
+    """The current memberships of an identity."""
+    query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
+    return list(await session.scalars(query))
+
+
+async def end_memberships(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[GroupMember]:
+    """Remove the members that meet the conditions from their groups; return the former memberships."""
+    return list(await session.scalars(delete(GroupMember).where(*conditions).returning(GroupMember)))
 
 
 _IDS = ARRAY(Uuid)

@@ -10,13 +10,12 @@ from sqlmodel import col
 from app.db import rows
 from app.db.change import Change, Subject
 from app.db.rows import Lock
-from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import group_holds_grants, lock_grants_of_group
-from app.features.grants.service import GRANT
-from app.features.groups.queries import SORTS, end_memberships, membership, select_groups
+from app.features.grants.service import end_grants_with
+from app.features.groups.queries import MEMBERSHIP, SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
 from app.features.identities.policy_reads import check_may_change_group
 from app.features.servers.queries import owns_requestable
@@ -34,7 +33,6 @@ GROUP = Subject(
     audited=tuple(GroupUpdate.model_fields),
     shown={"owner_group_id": lambda id: format_id(ids.GROUP, id)},
 )
-MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
 
 
 async def list_groups(
@@ -169,17 +167,15 @@ async def end_locked_group(change: Change, group: Group) -> None:
     # Before the memberships, in the order of a decision on an approval.
     approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
     await cancel_approvals(change, approvals, "group_ended")
-    members = await end_memberships(session, group.id)
-    for row in (group, *grants):
-        row.ended_at = change.now
-        row.revision += 1
+    members = await end_memberships(session, col(GroupMember.group_id) == group.id)
+    group.ended_at = change.now
+    group.revision += 1
     details = {
         "ended_grants": [format_id(ids.GRANT, grant.id) for grant in grants],
         "removed_members": [format_id(ids.IDENTITY, member.identity_id) for member in members],
     }
     event_id = change.record("group.end", GROUP, group, None, details=details, narrows=[group.id])
-    for grant in grants:
-        change.record_with(event_id, GRANT, grant, None, narrows=[grant.id], webhook=WebhookEvent.GRANT_ENDED)
+    end_grants_with(change, event_id, grants)
     for member in members:
         change.record_with(event_id, MEMBERSHIP, member, None, narrows=[member.identity_id])
 

@@ -5,35 +5,30 @@ id. A transaction that issues a token, creates a grant, adds a member, or create
 identity FOR SHARE. So it either commits first and is found here, or waits and then sees an inactive identity.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
-from app.db.change import Change, write
-from app.db.versions import move_versions
-from app.db.webhook_events import (
-    WebhookEvent,
-    administrator_message,
-    enqueue,
-    grant_message,
-    identity_message,
-)
+from app.db.change import Change
+from app.db.webhook_events import WebhookEvent, administrator_message, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from app.features.administrators.queries import end_browser_sessions, find_administrator
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.audit.queries import count_calls
-from app.features.audit.record import close_versions, record
+from app.features.grants.queries import open_grants_of
+from app.features.grants.service import end_grants_with
+from app.features.groups.queries import MEMBERSHIP, end_memberships, memberships_of
 from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import (
-    end_browser_sessions,
-    keep_identity,
+    agents_of,
     lock_pending,
     settle,
     take_turns,
@@ -53,18 +48,19 @@ from app.features.identities.schemas import (
     TransferredAgents,
     asked_by,
 )
+from app.features.identities.service import IDENTITY
 from app.features.invitations.queries import end_invitations
+from app.features.service_accounts.queries import flag_accounts, owned_accounts
 from app.features.tokens import queries as token_queries
-from app.features.tokens.queries import among, end_pickups_of
+from app.features.tokens.queries import end_pickups_of
 from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
-from app.lib.ids import GRANT, GROUP, IDENTITY, SCHEDULED_OFFBOARDING, SERVICE_ACCOUNT, format_id
+from app.lib import ids
+from app.lib.ids import format_id
 from app.models.access import Approval, Grant
-from app.models.identities import Administrator, GroupMember, Identity, OffboardingReceipt, ServiceAccount
+from app.models.identities import Administrator, GroupMember, Identity, OffboardingReceipt
 from app.models.tokens import ScheduledOffboarding, Token
-
-_QUIET = {"synchronize_session": False}
 
 
 async def find_leaver(
@@ -79,78 +75,6 @@ async def find_leaver(
     return (await session.scalars(query)).all()
 
 
-async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
-    """The agents of this person that are not offboarded."""
-    query = select(col(Identity.id)).where(
-        col(Identity.owner_id) == owner_id, col(Identity.status) != "offboarded"
-    )
-    return list(await session.scalars(query))
-
-
-async def open_grants(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[UUID]:
-    """The grants of the identity itself that have not ended."""
-    query = select(col(Grant.id)).where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
-    return await _ids(session, query.order_by(col(Grant.id)), lock=lock)
-
-
-async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """End these grants now."""
-    values: dict[str, Any] = {"ended_at": func.now(), "revision": col(Grant.revision) + 1}
-    await session.execute(
-        update(Grant).where(among(col(Grant.id), ids)).values(values).execution_options(**_QUIET)
-    )
-
-
-async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UUID]:
-    """The groups of the identity, by the id of the membership."""
-    query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
-    return {row.id: row.group_id for row in await session.scalars(query)}
-
-
-async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Delete these memberships; their past stays in the history."""
-    await session.execute(
-        delete(GroupMember).where(among(col(GroupMember.id), ids)).execution_options(**_QUIET)
-    )
-
-
-async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
-    """The service accounts of these owners that are not flagged yet."""
-    query = select(col(ServiceAccount.id)).where(
-        among(col(ServiceAccount.owner_id), owner_ids),
-        col(ServiceAccount.ended_at).is_(None),
-        col(ServiceAccount.owner_offboarded).is_(False),
-    )
-    return await _ids(session, query.order_by(col(ServiceAccount.id)), lock=lock)
-
-
-async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Flag these service accounts as having lost their owner."""
-    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
-    await session.execute(
-        update(ServiceAccount)
-        .where(among(col(ServiceAccount.id), ids))
-        .values(values)
-        .execution_options(**_QUIET)
-    )
-
-
-async def active_administrator(
-    session: AsyncSession, identity_id: UUID, *, lock: bool
-) -> Administrator | None:
-    """The identity's administrator record, unless it is disabled."""
-    query = select(Administrator).where(
-        col(Administrator.identity_id) == identity_id, col(Administrator.status) == "active"
-    )
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    return await session.scalar(query)
-
-
-async def _ids(session: AsyncSession, query: Select[UUID], *, lock: bool) -> list[UUID]:
-    return list(await session.scalars(query.with_for_update() if lock else query))
-
-
 @dataclass(slots=True)
 class Affected:
     """Everything that one offboarding affects."""
@@ -160,12 +84,11 @@ class Affected:
     agents: list[Identity]
     lost_heir: UUID | None = None
     """The intended new owner of the agents, who is inactive or may not have them."""
-    grants: list[UUID] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
     tokens: list[UUID] = field(default_factory=list)
     holders: dict[UUID, UUID] = field(default_factory=dict)
     """The holders of these tokens, by token id."""
-    memberships: dict[UUID, UUID] = field(default_factory=dict)
-    """The groups, by the id of the membership."""
+    memberships: list[GroupMember] = field(default_factory=list)
     approvals: list[UUID] = field(default_factory=list)
     service_accounts: list[UUID] = field(default_factory=list)
     administrator: Administrator | None = None
@@ -196,19 +119,27 @@ class Affected:
         agents = [agent.id for agent in self.agents] if self.heir else []
         return TransferredAgents(to=self.heir, agents=agents)
 
-    def changes(self) -> dict[str, Any]:
-        """The changes for the event: only ids and counts. The reason, which people write, is stored with the
+    def rights(self) -> dict[str, list[UUID]]:
+        """The rights that end or are flagged, by the fields of a preview and of the receipt."""
+        return {
+            "grants": [grant.id for grant in self.grants],
+            "groups": [member.group_id for member in self.memberships],
+            "service_accounts": self.service_accounts,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """The details of the event: only ids and counts. The reason, which people write, is stored with the
         receipt."""
         transferred = self.transferred().model_dump(mode="json")
         if self.lost_heir is not None:
-            transferred["heir_not_active"] = format_id(IDENTITY, self.lost_heir)
+            transferred["heir_not_active"] = format_id(ids.IDENTITY, self.lost_heir)
+        prefixes = {"grants": ids.GRANT, "groups": ids.GROUP, "service_accounts": ids.SERVICE_ACCOUNT}
         return {
-            "status": {"from": self.identity.status, "to": "offboarded"},
             "revoked": self.things().model_dump(mode="json"),
             "transferred": transferred,
-            "grants": [format_id(GRANT, id) for id in self.grants],
-            "groups": [format_id(GROUP, id) for id in self.memberships.values()],
-            "service_accounts": [format_id(SERVICE_ACCOUNT, id) for id in self.service_accounts],
+            **{
+                name: [format_id(prefixes[name], id) for id in found] for name, found in self.rights().items()
+            },
         }
 
     def receipt(self) -> dict[str, Any]:
@@ -225,9 +156,7 @@ class Affected:
                 heir_not_active=self.lost_heir,
             ),
             "approvals": self.approvals,
-            "grants": self.grants,
-            "groups": list(self.memberships.values()),
-            "service_accounts": self.service_accounts,
+            **self.rights(),
             "administrator_id": None if self.administrator is None else self.administrator.id,
             "in_flight": self.in_flight,
         }
@@ -246,11 +175,11 @@ async def find_people(
         await take_turns(session, {id, heir} if heir else {id})
     locked: dict[UUID, Identity] = {}
     while True:
-        ids = {id, *await agents_of(session, id)} | ({heir} if heir else set())
-        if ids <= locked.keys():
+        people = {id, *await agents_of(session, id, live=True)} | ({heir} if heir else set())
+        if people <= locked.keys():
             break
         read = token_queries.lock_identities if lock else token_queries.read_identities
-        read_now = await read(session, ids)
+        read_now = await read(session, people)
         # An unknown id would never be found, however often it is read again.
         if id not in read_now:
             raise NotFound("There is no such identity.")
@@ -277,16 +206,17 @@ def _can_inherit(heir: Identity, leaver: UUID) -> bool:
 async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
     """Find what else ends. Tokens of transferred agents stay, unless attenuated from one that ends."""
     id, ending = affected.identity.id, affected.ending
-    affected.grants = await open_grants(session, id, lock=lock)
+    affected.grants = await open_grants_of(session, id, lock=lock)
     family = token_queries.lock_live_family if lock else token_queries.live_family
     affected.tokens = await family(session, [token_queries.among(col(Token.identity_id), ending)])
     affected.holders = await token_queries.holders_of(session, affected.tokens)
-    affected.memberships = await memberships(session, id)
+    affected.memberships = await memberships_of(session, id)
     asked_by = token_queries.among(col(Approval.identity_id), ending)
     of_tokens = token_queries.among(col(Approval.token_id), affected.tokens)
     affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
-    affected.administrator = await active_administrator(session, id, lock=lock)
+    administrator = await find_administrator(session, id, lock=lock)
+    affected.administrator = administrator if administrator and administrator.status == "active" else None
     affected.in_flight = await token_queries.count_in_flight(session, affected.tokens)
 
 
@@ -296,9 +226,7 @@ _PREVIEW_WINDOW = timedelta(days=1)
 async def preview_of(session: AsyncSession, affected: Affected) -> OffboardPreview:
     """Describe what would end, after ``gather``, and its recent usage."""
     return OffboardPreview(
-        grants=affected.grants,
-        groups=list(affected.memberships.values()),
-        service_accounts=affected.service_accounts,
+        **affected.rights(),
         calls_last_day=await count_calls(session, affected.ending, _PREVIEW_WINDOW, MAX_CALLS),
     )
 
@@ -318,17 +246,15 @@ class OffboardOutcome:
 
 
 async def offboard_identity(
-    session: AsyncSession,
-    caller: Caller,
-    identity_id: UUID,
+    change: Change,
+    id: UUID,
     body: Offboard,
     if_match: Precondition,
     *,
     signer: Signer,
     via: OffboardedVia = "api",
     on_word_of: Caller | None = None,
-    dry_run: bool,
-    request_id: str | None,
+    dry_run: bool = False,
 ) -> OffboardOutcome:
     """Offboard an identity now. ``dry_run`` performs the same checks and returns the same answer, without locks or
     changes.
@@ -339,22 +265,20 @@ async def offboard_identity(
     ``PreconditionFailed``, ``Forbidden``, ``Conflict`` for the last active owner, and ``Invalid`` when the agents
     cannot go to the given person.
     """
-    due = via == "schedule"
-    affected = await find_people(
-        session, identity_id, body.transfer_agents_to, heir_may_be_lost=due, lock=not dry_run
-    )
+    session, decider, due = change.session, on_word_of or change.caller, via == "schedule"
+    affected = await find_people(session, id, body.transfer_agents_to, heir_may_be_lost=due, lock=not dry_run)
     identity = affected.identity
     if_match.check(identity.revision)
     # Another holder of the schedule's lock waits for the identity, and settles the schedule then.
-    pending = None if dry_run else await lock_pending(session, identity_id, wait=False)
+    pending = None if dry_run else await lock_pending(session, id, wait=False)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
     by_directory = via in {"scim", "signal"}
     if not by_directory:
-        await check_may_end(session, on_word_of or caller, identity)
+        await check_may_end(session, decider, identity)
         if affected.heir is not None and affected.agents:
             try:
-                await check_may_transfer(session, on_word_of or caller, affected.heir)
+                await check_may_transfer(session, decider, affected.heir)
             except Forbidden:
                 if not due:
                     raise
@@ -368,32 +292,73 @@ async def offboard_identity(
         preview = await preview_of(session, affected)
         return OffboardOutcome(identity.id, True, things, transferred, preview=preview)
     schedule = _due_schedule(pending) if due else None
-    changes = affected.changes() | {"via": via} | _schedule_changes(schedule)
+    details = affected.details() | {"via": via} | _schedule_details(schedule)
     content = affected.receipt() | {
         "via": via,
-        "by": describe_caller(caller),
+        "by": describe_caller(change.caller),
         "schedule": schedule,
-        "request_id": request_id,
+        "request_id": change.request_id,
     }
-    await _end_access(Change(session, caller, request_id, datetime.now(UTC)), affected, body.reason)
-    content["browser_sessions"] = await _end_people(session, caller, affected, request_id)
-    receipt_id = await record(
-        session, caller, "identity.offboard", "identity", identity.id,
-        changes=changes, request_id=request_id,
-    )  # fmt: skip
-    identity.receipt_id = receipt_id
-    await session.flush()
-    await session.refresh(identity)
+    await cancel_approvals(change, affected.approvals, "identity_offboarded")
+    await end_tokens(change, affected.tokens, body.reason)
+    # Tokens of transferred agents stay; the leaver's open pickup links for them do not.
+    await end_pickups_of(session, identity.id)
+    await end_invitations(session, identity.id)
+    _end_agents(change, affected)
+    if affected.administrator is not None:
+        affected.administrator.status = "disabled"
+        affected.administrator.revision += 1
+    await flag_accounts(session, affected.service_accounts)
+    content["browser_sessions"] = await end_browser_sessions(session, identity.id)
+    receipt_id = await _end_identity(change, affected, details)
     receipt = Receipt.model_validate(content | {"offboarded_at": identity.offboarded_at})
     revoked = things.model_dump(mode="json")
     add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
-    people = [identity.id, *(agent.id for agent in affected.agents)]
-    await move_versions(session, [*people, *affected.grants, *affected.tokens], narrows=True)
-    await _tell(session, affected, receipt_id)
+    change.move(narrows=[*(agent.id for agent in affected.agents), *affected.tokens])
+    change.enqueue(
+        identity_message(WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id)
+    )
     if not roles.isdisjoint(MANAGING_ROLES):
-        await enqueue(session, administrator_message(identity.id, receipt_id))
+        change.enqueue(administrator_message(identity.id, receipt_id))
     return OffboardOutcome(identity.id, True, things, transferred, receipt_id)
+
+
+def _end_agents(change: Change, affected: Affected) -> None:
+    """Transfer the agents, or suspend them."""
+    for agent in affected.agents if affected.heir else affected.suspended:
+        before = IDENTITY.values(agent)
+        agent.revision += 1
+        if affected.heir is not None:
+            agent.owner_id = affected.heir
+            action, webhook = "identity.update", WebhookEvent.IDENTITY_UPDATED
+        else:
+            agent.status, agent.suspended_with_owner = "suspended", True
+            action, webhook = "identity.suspend", WebhookEvent.IDENTITY_SUSPENDED
+        change.record(action, IDENTITY, before, agent, webhook=webhook)
+
+
+async def _end_identity(change: Change, affected: Affected, details: dict[str, Any]) -> UUID:
+    """End the identity itself, with its own grants and memberships, so that a reinstatement does not restore them;
+    return the id of the event, which is that of the receipt."""
+    session, identity = change.session, affected.identity
+    before = IDENTITY.values(identity)
+    identity.status = "offboarded"
+    identity.offboarded_at = func.now()  # type: ignore[assignment]
+    # So that a reinstatement does not make earlier provider tokens valid again.
+    identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
+    identity.revision += 1
+    receipt_id = change.record(
+        "identity.offboard", IDENTITY, before, identity, details=details, narrows=[identity.id]
+    )
+    identity.receipt_id = receipt_id
+    end_grants_with(change, receipt_id, affected.grants)
+    for member in affected.memberships:
+        change.record_with(receipt_id, MEMBERSHIP, member, None)
+    await end_memberships(session, col(GroupMember.identity_id) == identity.id)
+    await session.flush()
+    await session.refresh(identity)
+    return receipt_id
 
 
 async def find_to_offboard(session: AsyncSession, *, external_id: str | None, user_name: str | None) -> UUID:
@@ -439,81 +404,12 @@ def _due_schedule(pending: ScheduledOffboarding | None) -> ReceiptSchedule | Non
     return ReceiptSchedule(id=pending.id, effective_at=pending.effective_at, scheduled_by=asked_by(pending))
 
 
-def _schedule_changes(schedule: ReceiptSchedule | None) -> dict[str, Any]:
-    """The event fields for the person who scheduled it, since the system is the actor."""
+def _schedule_details(schedule: ReceiptSchedule | None) -> dict[str, Any]:
+    """The event's details about the person who scheduled it, since the system is the actor."""
     if schedule is None:
         return {}
     changes = schedule.model_dump(mode="json")
     return {
-        "schedule_id": format_id(SCHEDULED_OFFBOARDING, schedule.id),
+        "schedule_id": format_id(ids.SCHEDULED_OFFBOARDING, schedule.id),
         "scheduled_by": changes["scheduled_by"],
     }
-
-
-async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> None:
-    id = affected.identity.id
-    offboarded = identity_message(WebhookEvent.IDENTITY_OFFBOARDED, id, receipt_id, receipt_id=receipt_id)
-    ended = (
-        grant_message(WebhookEvent.GRANT_ENDED, grant, receipt_id, identity_id=id, group_id=None)
-        for grant in affected.grants
-    )
-    await enqueue(session, offboarded, *ended)
-
-
-async def _end_access(change: Change, affected: Affected, reason: str) -> None:
-    await cancel_approvals(change, affected.approvals, "identity_offboarded")
-    await end_tokens(change, affected.tokens, reason)
-    # Their events come before that of the offboarding.
-    await write(change.session)
-    await _end_rights(change.session, affected)
-
-
-async def _end_rights(session: AsyncSession, affected: Affected) -> None:
-    """End the identity's own grants and memberships too, so that a reinstatement does not restore them."""
-    await end_grants(session, affected.grants)
-    await end_memberships(session, affected.memberships)
-    # Tokens of transferred agents stay; the leaver's open pickup links for them do not.
-    await end_pickups_of(session, affected.identity.id)
-    await end_invitations(session, affected.identity.id)
-    await close_versions(session, [*affected.grants, *affected.memberships])
-
-
-async def _end_people(
-    session: AsyncSession, caller: Caller, affected: Affected, request_id: str | None
-) -> int:
-    """Stop or transfer the agents, and end the identity itself; return the number of ended browser sessions."""
-    suspended = affected.suspended
-    moving = affected.agents if affected.heir else suspended
-    messages = []
-    for agent in moving:
-        before = {"owner_id": format_id(IDENTITY, affected.identity.id), "status": agent.status}
-        if affected.heir is not None:
-            action, name, after = "identity.update", "owner_id", format_id(IDENTITY, affected.heir)
-            agent.owner_id = affected.heir
-        else:
-            action, name, after = "identity.suspend", "status", "suspended"
-            agent.status = after
-            agent.suspended_with_owner = True
-        agent.revision += 1
-        changes = {name: {"from": before[name], "to": after}}
-        event_id = await record(
-            session, caller, action, "identity", agent.id, changes=changes, request_id=request_id
-        )
-        type = WebhookEvent.IDENTITY_SUSPENDED if affected.heir is None else WebhookEvent.IDENTITY_UPDATED
-        messages.append(identity_message(type, agent.id, event_id))
-    await enqueue(session, *messages)
-    if affected.administrator is not None:
-        affected.administrator.status = "disabled"
-        affected.administrator.revision += 1
-    await flag_accounts(session, affected.service_accounts)
-    identity = affected.identity
-    signed_out = await end_browser_sessions(session, identity.id)
-    identity.status = "offboarded"
-    identity.offboarded_at = func.now()  # type: ignore[assignment]
-    # So that a reinstatement does not make earlier provider tokens valid again.
-    identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
-    identity.revision += 1
-    await session.flush()
-    for one in (*moving, identity):
-        await keep_identity(session, one)
-    return signed_out

@@ -13,29 +13,25 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, enqueue, identity_message
+from app.db.change import PERSONAL, Change
+from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
-from app.features.audit.record import record
 from app.features.identities.queries import (
     Holder,
     find_holder,
-    keep_identity,
     link_taken,
     lock_identity,
     own_link,
     point_link,
 )
-from app.features.identities.service import PERSONAL_FIELDS
-from app.http.authorization import Caller
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id
+from app.features.identities.service import IDENTITY, blank
+from app.lib import ids
+from app.lib.ids import format_id
 from app.lib.names import comparable_name
 from app.models.identities import Identity, IdentityLink, ScimUser
 
 SCIM = "scim"
 LinkedBy: TypeAlias = Literal["user_name", "external_id"]
-_OF_BOTH = ("user_name", "external_id")
-_OF_IDENTITY = (*_OF_BOTH, "display_name", "email", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +66,6 @@ class Person:
     user: ScimUser
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """The provisioning service account and provider of a request."""
-
-    provider_id: UUID
-    caller: Caller
-    request_id: str | None
-
-
 async def find_person(
     session: AsyncSession, provider_id: UUID, identity_id: UUID, *, lock: bool = False
 ) -> Person:
@@ -93,18 +80,18 @@ async def find_person(
     return Person(identity, user)
 
 
-async def add_person(session: AsyncSession, directory: Directory, record: DirectoryRecord) -> Person:
+async def add_person(change: Change, provider_id: UUID, record: DirectoryRecord) -> Person:
     """Create the identity of a person, or adopt an existing one.
 
     The holder of the link decides: an unmanaged one becomes the directory's; an ended one loses the link to a new
     identity, and stays ended. Raises ``Conflict``.
     """
-    holder = None
+    session, holder = change.session, None
     if record.link is not None:
-        holder = await find_holder(session, directory.provider_id, record.link)
-    if holder is not None and await holder.may_be_adopted_by(session, directory.provider_id):
-        return await _adopt(session, directory, holder, record)
-    if holder is not None and not _releases_link(holder, directory.provider_id, record):
+        holder = await find_holder(session, provider_id, record.link)
+    if holder is not None and await holder.may_be_adopted_by(session, provider_id):
+        return await _adopt(change, provider_id, holder, record)
+    if holder is not None and not _releases_link(holder, provider_id, record):
         raise link_taken()
     identity = Identity(
         kind="person",
@@ -113,50 +100,34 @@ async def add_person(session: AsyncSession, directory: Directory, record: Direct
         display_name=record.display_name,
         email=record.email,
         attributes=dict(record.attributes),
-        provider_id=directory.provider_id,
+        provider_id=provider_id,
         source=SCIM,
     )
     session.add(identity)
     await _flush(session)
-    user = ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name=record.user_name)
+    user = ScimUser(identity_id=identity.id, provider_id=provider_id, user_name=record.user_name)
     _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
-    changes = _named({name for name in _OF_IDENTITY if getattr(identity, name) not in (None, {})})
-    changes |= await _link(session, directory, holder, identity.id, record.link)
-    await move_versions(session, [identity.id], narrows=False)
-    await keep_identity(session, identity)
-    await _tell(session, directory, "identity.create", WebhookEvent.IDENTITY_CREATED, identity, changes)
+    change.record(
+        "identity.create", IDENTITY, blank(identity), identity,
+        details=await _link(session, provider_id, holder, identity.id, record.link),
+        widens=[identity.id], webhook=WebhookEvent.IDENTITY_CREATED,
+    )  # fmt: skip
     return Person(identity, user)
 
 
-async def change_person(
-    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
-) -> bool:
+async def change_person(change: Change, provider_id: UUID, person: Person, record: DirectoryRecord) -> bool:
     """Update a locked person to the directory's data; return whether anything changed. Raises ``Conflict``."""
     identity, user = person.identity, person.user
-    values = _new_values(identity, record)
-    changed = {name for name, value in values.items() if getattr(identity, name) != value}
-    changes = _named(changed)
-    if user.profile != record.profile:
-        changes["profile"] = {"personal": True}
+    changed = _changed(identity, _new_values(identity, record))
+    details = {} if user.profile == record.profile else {"profile": PERSONAL}
     names_changed = (user.user_name, user.external_id) != (record.user_name, record.external_id)
-    changes |= await _relink(session, directory, person, record)
-    if not changes and not names_changed:
+    details |= await _relink(change.session, provider_id, person, record)
+    if not changed and not details and not names_changed:
         return False
-    for name in changed:
-        setattr(identity, name, values[name])
-    identity.revision += 1
-    _write_user(user, record)
-    await _flush(session)
-    await session.refresh(identity)
-    if changed:
-        # A policy may read any attribute.
-        await move_versions(session, [identity.id], narrows=True)
-    if "attributes" in changed:
-        await keep_identity(session, identity)
-    await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
+    await _write(change, identity, user, changed, record, details)
     return True
 
 
@@ -166,57 +137,64 @@ async def forget_person(session: AsyncSession, person: Person) -> None:
     await session.flush()
 
 
-async def _adopt(
-    session: AsyncSession, directory: Directory, holder: Holder, record: DirectoryRecord
-) -> Person:
+async def _adopt(change: Change, provider_id: UUID, holder: Holder, record: DirectoryRecord) -> Person:
     """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
-    values = _new_values(identity, record) | {"provider_id": directory.provider_id, "source": SCIM}
-    changed = {name: value for name, value in values.items() if getattr(identity, name) != value}
-    changes = _named(changed.keys() & PERSONAL_FIELDS)
-    changes["provider_id"] = {
-        "from": None if identity.provider_id is None else format_id(IDENTITY_PROVIDER, identity.provider_id),
-        "to": format_id(IDENTITY_PROVIDER, directory.provider_id),
-    }
+    values = _new_values(identity, record) | {"provider_id": provider_id, "source": SCIM}
+    user = holder.user or ScimUser(identity_id=identity.id, provider_id=provider_id, user_name="")
+    user.provider_id, user.deleted_at = provider_id, None
+    await _write(change, identity, user, _changed(identity, values), record, {})
+    await _link(change.session, provider_id, holder, identity.id, record.link)
+    return Person(identity, user)
+
+
+async def _write(
+    change: Change,
+    identity: Identity,
+    user: ScimUser,
+    changed: Mapping[str, Any],
+    record: DirectoryRecord,
+    details: Mapping[str, Any],
+) -> None:
+    """Write the changed columns of a locked identity and its SCIM data. Raises ``Conflict``."""
+    session, before = change.session, IDENTITY.values(identity)
     for name, value in changed.items():
         setattr(identity, name, value)
     identity.revision += 1
-    user = holder.user or ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name="")
-    user.provider_id, user.deleted_at = directory.provider_id, None
     _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
-    await _link(session, directory, holder, identity.id, record.link)
-    await move_versions(session, [identity.id], narrows=True)
-    await keep_identity(session, identity)
-    await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
-    return Person(identity, user)
+    # A policy may read any attribute.
+    change.record(
+        "identity.update", IDENTITY, before, identity,
+        details=details, narrows=[identity.id] if changed else [], webhook=WebhookEvent.IDENTITY_UPDATED,
+    )  # fmt: skip
 
 
 async def _link(
-    session: AsyncSession, directory: Directory, holder: Holder | None, identity_id: UUID, link: str | None
+    session: AsyncSession, provider_id: UUID, holder: Holder | None, identity_id: UUID, link: str | None
 ) -> dict[str, Any]:
-    """Give a link to an identity; return the event fields if another identity had it."""
+    """Give a link to an identity; return the event's details if another identity had it."""
     if link is None:
         return {}
     existing: IdentityLink | None = None if holder is None else holder.link
     former = None if existing is None else existing.identity_id
-    await point_link(session, directory.provider_id, existing, identity_id, link)
+    await point_link(session, provider_id, existing, identity_id, link)
     if former in {None, identity_id}:
         return {}
-    return {"link": {"from": format_id(IDENTITY, former), "to": format_id(IDENTITY, identity_id)}}
+    return {"link": {"from": format_id(ids.IDENTITY, former), "to": format_id(ids.IDENTITY, identity_id)}}
 
 
 async def _relink(
-    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
+    session: AsyncSession, provider_id: UUID, person: Person, record: DirectoryRecord
 ) -> dict[str, Any]:
-    """Update a person's link to the directory's current value; return the event fields.
+    """Update a person's link to the directory's current value; return the event's details.
 
     Raises ``Conflict`` when it belongs to another active identity. Without a value the last link stays. It also stays
     for an offboarded person, whom some directories rename: it keeps out a leaver with a valid token.
     """
-    provider_id, identity = directory.provider_id, person.identity
+    identity = person.identity
     if record.linked_by is None or record.link is None:
         return {}
     if await own_link(session, provider_id, identity.id, record.link) is not None:
@@ -231,9 +209,9 @@ async def _relink(
         if former is not None:
             # It is free for the next person that the directory gives it to.
             await session.delete(former)
-        return await _link(session, directory, holder, identity.id, record.link)
+        return await _link(session, provider_id, holder, identity.id, record.link)
     await point_link(session, provider_id, former, identity.id, record.link)
-    return {"link": {"personal": True}}
+    return {"link": PERSONAL}
 
 
 def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -> bool:
@@ -257,44 +235,20 @@ def _new_values(identity: Identity, record: DirectoryRecord) -> dict[str, Any]:
     }
 
 
+def _changed(identity: Identity, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if getattr(identity, name) != value}
+
+
 def _write_user(user: ScimUser, record: DirectoryRecord) -> None:
-    user.user_name, user.external_id, user.profile = (
-        record.user_name,
-        record.external_id,
-        dict(record.profile),
-    )
-
-
-def _named(fields: set[str]) -> dict[str, Any]:
-    """The event fields for personal data, which could not be erased from it: names without values."""
-    return {name: {"personal": True} for name in sorted(fields)}
-
-
-async def _tell(
-    session: AsyncSession,
-    directory: Directory,
-    action: str,
-    event: WebhookEvent,
-    identity: Identity,
-    changes: dict[str, Any],
-) -> None:
-    event_id = await record(
-        session,
-        directory.caller,
-        action,
-        "identity",
-        identity.id,
-        changes=changes,
-        request_id=directory.request_id,
-    )
-    await enqueue(session, identity_message(event, identity.id, event_id))
+    user.user_name, user.external_id = record.user_name, record.external_id
+    user.profile = dict(record.profile)
 
 
 async def _flush(session: AsyncSession) -> None:
     try:
         await session.flush()
     except IntegrityError as error:
-        for name in _OF_BOTH:
+        for name in ("user_name", "external_id"):
             if f"_{name}" in str(error.orig) and "uq_" in str(error.orig):
                 what = "userName" if name == "user_name" else "externalId"
                 raise Conflict(f"Another user has this {what}.", code=f"{name}_taken") from None

@@ -4,8 +4,6 @@
 provider token; without the digest, a sign-in with it would create a new person. The digest has no key, since keys are
 rotated, and without its key a leaver would be let in.
 
-``keep_identity`` records what decisions read of an identity, without personal data.
-
 ``find_holder`` matches a provisioned person with the one who signs in. A link counts for every entry of the same issuer
 and claim, also if the entry ended and was registered again, and also when only an erased link's digest is left.
 
@@ -19,8 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, delete, func, or_, select, table, text
-from sqlalchemy import column as named
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -28,7 +25,6 @@ from sqlmodel import col
 
 from app.db.rows import has_text
 from app.domain.errors import Conflict
-from app.features.audit.record import keep_version
 from app.features.identities.schemas import IdentityQuery, ScheduledOffboardingQuery
 from app.features.identity_providers.queries import lock_link_claim
 from app.http.authorization import Role
@@ -44,10 +40,6 @@ from app.models.identities import (
 )
 from app.models.identity_providers import IdentityProvider
 from app.models.tokens import ScheduledOffboarding
-
-# Browser sessions belong to a higher feature, and are only ended here.
-_BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
-
 
 # A number space of its own among advisory locks.
 _TURNS = 0x5C09E1D7
@@ -101,9 +93,10 @@ async def links_of(session: AsyncSession, identity_ids: Iterable[UUID]) -> dict[
     return by_identity
 
 
-async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
-    """The ids of the agents that a person owns."""
-    return list(await session.scalars(select(col(Identity.id)).where(col(Identity.owner_id) == owner_id)))
+async def agents_of(session: AsyncSession, owner_id: UUID, *, live: bool = False) -> list[UUID]:
+    """The ids of the agents that a person owns; with ``live`` only those that are not offboarded."""
+    query = select(col(Identity.id)).where(col(Identity.owner_id) == owner_id)
+    return list(await session.scalars(query.where(col(Identity.status) != "offboarded") if live else query))
 
 
 async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
@@ -160,30 +153,9 @@ async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str
     await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
 
 
-async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:
-    """End all browser sessions of a locked identity, which a reinstatement must not restore; return their number."""
-    ended = await session.execute(
-        delete(_BROWSER_SESSIONS)
-        .where(_BROWSER_SESSIONS.c.identity_id == identity_id)
-        .returning(_BROWSER_SESSIONS.c.identity_id)
-    )
-    return len(ended.all())
-
-
 def erased_link(kind: str, value: str) -> str:
     """The value that replaces a link's value once its identity is erased."""
     return "erased:" + hashlib.sha256(f"scopegate link {kind} {value}".encode()).hexdigest()
-
-
-KIND = "identity"
-"""The kind of the versions in ``object_versions``."""
-DECISIVE = frozenset({"kind", "status", "owner_id", "attributes"})
-
-
-async def keep_identity(session: AsyncSession, identity: Identity) -> None:
-    """Record the new version of a locked identity."""
-    content = {name: getattr(identity, name) for name in sorted(DECISIVE)}
-    await keep_version(session, KIND, identity.id, content)
 
 
 OIDC = "oidc"

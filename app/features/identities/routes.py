@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
+from app.db.change import Change
 from app.features.access import reach
 from app.features.access.reach import AccessQuery, IdentityAccessView
 from app.features.identities import service
@@ -15,9 +15,9 @@ from app.features.identities.offboard import OffboardOutcome, find_to_offboard, 
 from app.features.identities.queries import SORTS, links_of, select_identities, select_scheduled
 from app.features.identities.receipts import find_receipt, select_receipts
 from app.features.identities.schedule import (
-    cancel_scheduled,
-    offboard_when_asked,
-    read_scheduled,
+    cancel_schedule,
+    find_schedule,
+    offboard_or_schedule,
 )
 from app.features.identities.schemas import (
     IdentityCreate,
@@ -33,8 +33,8 @@ from app.features.identities.schemas import (
     ScheduledOffboardingQuery,
     ScheduledOffboardingView,
 )
-from app.features.identities.service import find_identity, lock_found_identity
-from app.http.authorization import Caller, Permission, requires
+from app.features.identities.service import find_identity
+from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
@@ -49,19 +49,15 @@ from app.models.tokens import ScheduledOffboarding
 identities = api_router("identities")
 
 
-CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
+CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-async def _offboarding_answer(
-    session: AsyncSession, response: Response, outcome: OffboardOutcome
-) -> OffboardAnswer:
-    identity = await find_identity(session, outcome.identity_id)
-    await session.refresh(identity)
-    set_etag(response, identity.revision)
-    links = await links_of(session, [identity.id])
+async def _offboarding_answer(change: Change, response: Response, outcome: OffboardOutcome) -> OffboardAnswer:
+    identity = await find_identity(change.session, outcome.identity_id)
+    await change.session.refresh(identity)
     return OffboardAnswer(
-        identity=IdentityView.from_row(identity, links[identity.id]),
+        identity=await _answer(change.session, response, identity),
         changed=outcome.changed,
         revoked=outcome.things,
         transferred=outcome.transferred,
@@ -79,10 +75,8 @@ async def _offboarding_answer(
 )
 async def offboard_identity_by_name(
     body: OffboardRequest,
-    caller: CanOffboard,
-    session: Session,
+    change: CanOffboard,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     *,
@@ -91,12 +85,9 @@ async def offboard_identity_by_name(
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as by id, for callers that know only `external_id` or `user_name`."""
-    id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
-    request_id = request.state.request_id
-    outcome = await offboard_when_asked(
-        session, caller, id, body, if_match, signer=runtime.signer, dry_run=dry_run, request_id=request_id
-    )
-    return await _offboarding_answer(session, response, outcome)
+    id = await find_to_offboard(change.session, external_id=external_id, user_name=user_name)
+    outcome = await offboard_or_schedule(change, id, body, if_match, signer=runtime.signer, dry_run=dry_run)
+    return await _offboarding_answer(change, response, outcome)
 
 
 @identities.post(
@@ -108,10 +99,8 @@ async def offboard_identity_by_name(
 async def post_offboard(
     identity_id: IdentityId,
     body: OffboardRequest,
-    caller: CanOffboard,
-    session: Session,
+    change: CanOffboard,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     *,
@@ -121,18 +110,10 @@ async def post_offboard(
 
     With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending offboarding.
     """
-    request_id = request.state.request_id
-    outcome = await offboard_when_asked(
-        session,
-        caller,
-        identity_id,
-        body,
-        if_match,
-        signer=runtime.signer,
-        dry_run=dry_run,
-        request_id=request_id,
+    outcome = await offboard_or_schedule(
+        change, identity_id, body, if_match, signer=runtime.signer, dry_run=dry_run
     )
-    return await _offboarding_answer(session, response, outcome)
+    return await _offboarding_answer(change, response, outcome)
 
 
 @identities.delete(
@@ -143,10 +124,8 @@ async def post_offboard(
 )
 async def delete_identity(
     identity_id: IdentityId,
-    caller: CanOffboard,
-    session: Session,
+    change: CanOffboard,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     *,
@@ -154,21 +133,13 @@ async def delete_identity(
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as offboarding without transferring its agents. Nothing is deleted."""
-    request_id = request.state.request_id
     outcome = await offboard_identity(
-        session,
-        caller,
-        identity_id,
-        Offboard(reason=reason),
-        if_match,
-        signer=runtime.signer,
-        dry_run=dry_run,
-        request_id=request_id,
+        change, identity_id, Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
     )
-    return await _offboarding_answer(session, response, outcome)
+    return await _offboarding_answer(change, response, outcome)
 
 
-CanErase = Annotated[Caller, requires(Permission.IDENTITIES_ERASE)]
+CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
 
 
 @identities.post(
@@ -178,25 +149,16 @@ CanErase = Annotated[Caller, requires(Permission.IDENTITIES_ERASE)]
     summary="Erase the personal data of an offboarded identity",
 )
 async def post_erase(
-    identity_id: IdentityId,
-    caller: CanErase,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    identity_id: IdentityId, change: CanErase, if_match: IfMatch, response: Response
 ) -> IdentityView:
     """Its names, addresses and all text about it are deleted for good; its id stays, with the history of its actions.
 
     It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
     """
-    identity = await lock_found_identity(session, identity_id)
-    if_match.check(identity.revision)
-    await erase_identity(session, caller, identity, request.state.request_id)
-    set_etag(response, identity.revision)
-    return IdentityView.from_row(identity)
+    return await _answer(change.session, response, await erase_identity(change, identity_id, if_match))
 
 
-CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
+CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
 async def _answer(session: Session, response: Response, identity: Identity) -> IdentityView:
@@ -228,17 +190,10 @@ async def list_identities(
     summary="Create a person or an agent",
 )
 @once
-async def create_identity(
-    body: IdentityCreate,
-    caller: CanWrite,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
-) -> IdentityView:
-    identity = await service.create_identity(session, caller, body, runtime.clock, request.state.request_id)
+async def create_identity(body: IdentityCreate, change: CanWrite, response: Response) -> IdentityView:
+    identity = await service.create_identity(change, body)
     response.headers["Location"] = f"/api/v1/identities/{format_id(IDENTITY, identity.id)}"
-    return await _answer(session, response, identity)
+    return await _answer(change.session, response, identity)
 
 
 @identities.get(
@@ -258,21 +213,11 @@ async def get_identity(identity_id: IdentityId, session: Session, response: Resp
     summary="Change an identity",
 )
 async def update_identity(
-    identity_id: IdentityId,
-    body: IdentityUpdate,
-    caller: CanWrite,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    identity_id: IdentityId, body: IdentityUpdate, change: CanWrite, if_match: IfMatch, response: Response
 ) -> IdentityView:
-    identity = await service.lock_for_update(session, identity_id, body)
-    if_match.check(identity.revision)
-    identity = await service.update_identity(
-        session, caller, identity, body, runtime.clock, request.state.request_id
+    return await _answer(
+        change.session, response, await service.update_identity(change, identity_id, body, if_match)
     )
-    return await _answer(session, response, identity)
 
 
 @identities.post(
@@ -282,18 +227,12 @@ async def update_identity(
     summary="Suspend an identity",
 )
 async def suspend_identity(
-    identity_id: IdentityId,
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
 ) -> IdentityView:
     """Stops every call of the identity and of its agents until it is reinstated."""
-    identity = await service.lock_found_identity(session, identity_id)
-    if_match.check(identity.revision)
-    identity = await service.suspend_identity(session, caller, identity, request.state.request_id)
-    return await _answer(session, response, identity)
+    return await _answer(
+        change.session, response, await service.suspend_identity(change, identity_id, if_match)
+    )
 
 
 @identities.post(
@@ -303,18 +242,12 @@ async def suspend_identity(
     summary="Reinstate an identity",
 )
 async def reinstate_identity(
-    identity_id: IdentityId,
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
 ) -> IdentityView:
     """Makes a suspended or offboarded identity active again. What was revoked stays revoked."""
-    identity, owner = await service.lock_with_owner(session, identity_id)
-    if_match.check(identity.revision)
-    identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)
-    return await _answer(session, response, identity)
+    return await _answer(
+        change.session, response, await service.reinstate_identity(change, identity_id, if_match)
+    )
 
 
 @identities.get(
@@ -364,7 +297,7 @@ async def list_scheduled_offboardings(
 async def get_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, session: Session, response: Response
 ) -> ScheduledOffboardingView:
-    row = await read_scheduled(session, scheduled_offboarding_id)
+    row = await find_schedule(session, scheduled_offboarding_id)
     set_etag(response, row.revision)
     return ScheduledOffboardingView.from_row(row)
 
@@ -377,15 +310,12 @@ async def get_scheduled_offboarding(
 )
 async def cancel_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId,
-    caller: CanOffboard,
-    session: Session,
-    request: Request,
+    change: CanOffboard,
     if_match: IfMatch,
     response: Response,
 ) -> ScheduledOffboardingView:
     """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
-    request_id = request.state.request_id
-    row = await cancel_scheduled(session, caller, scheduled_offboarding_id, if_match, request_id)
+    row = await cancel_schedule(change, scheduled_offboarding_id, if_match)
     set_etag(response, row.revision)
     return ScheduledOffboardingView.from_row(row)
 

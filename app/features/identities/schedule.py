@@ -6,7 +6,6 @@ leaves it to the next, and what came due while the service was down runs at the 
 
 import asyncio
 import logging
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signing import Signer
+from app.db.change import Change, Subject, Values
 from app.db.engine import commit, sqlstate
 from app.db.jobs import OUTAGES, Periodic
-from app.db.webhook_events import WebhookEvent, enqueue, identity_message
+from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.features.audit.record import record
 from app.features.identities.offboard import (
     OffboardOutcome,
     find_people,
@@ -43,108 +42,87 @@ from app.features.identities.schemas import (
     OffboardRequest,
     TransferredAgents,
 )
-from app.features.identities.service import lock_found_identity
+from app.features.identities.service import lock_existing
 from app.features.tokens import queries
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
-from app.lib.ids import IDENTITY, SCHEDULED_OFFBOARDING, format_id
+from app.lib import ids
+from app.lib.clock import utc_now
+from app.lib.ids import format_id
 from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
 MAX_AHEAD = timedelta(days=366)
-"""A year, whichever."""
-_MOVABLE = ("effective_at", "reason", "transfer_agents_to")
+"""A year, also a leap year."""
+SCHEDULE = Subject(
+    "identity",
+    audited=("effective_at", "transfer_agents_to"),
+    personal=("reason",),
+    shown={"transfer_agents_to": lambda id: format_id(ids.IDENTITY, id)},
+)
+"""A schedule is recorded in events of its identity."""
 
 
-async def offboard_when_asked(
-    session: AsyncSession,
-    caller: Caller,
-    identity_id: UUID,
+async def offboard_or_schedule(
+    change: Change,
+    id: UUID,
     body: OffboardRequest,
     if_match: Precondition,
     *,
     signer: Signer,
-    dry_run: bool,
-    request_id: str | None,
+    dry_run: bool = False,
 ) -> OffboardOutcome:
     """Offboard now, or schedule it if a future time is given. Raises as both do."""
     at = body.effective_at
-    if at is None or at <= (now := await queries.database_now(session)):
-        return await offboard_identity(
-            session,
-            caller,
-            identity_id,
-            body,
-            if_match,
-            signer=signer,
-            dry_run=dry_run,
-            request_id=request_id,
-        )
+    if at is None or at <= (now := await queries.database_now(change.session)):
+        return await offboard_identity(change, id, body, if_match, signer=signer, dry_run=dry_run)
     if at > now + MAX_AHEAD:
         latest = (now + MAX_AHEAD).isoformat(timespec="seconds")
         raise Invalid.field(
             "/effective_at", "too_late", f"The time is too far ahead: choose one up to {latest}."
         )
-    return await _schedule(
-        session, caller, identity_id, body, at, if_match, dry_run=dry_run, request_id=request_id
-    )
+    return await _schedule(change, id, body, at, if_match, dry_run=dry_run)
 
 
 async def _schedule(
-    session: AsyncSession,
-    caller: Caller,
-    identity_id: UUID,
-    body: OffboardRequest,
-    at: datetime,
-    if_match: Precondition,
-    *,
-    dry_run: bool,
-    request_id: str | None,
+    change: Change, id: UUID, body: OffboardRequest, at: datetime, if_match: Precondition, *, dry_run: bool
 ) -> OffboardOutcome:
-    pending = None if dry_run else await lock_pending(session, identity_id)
+    session, pending = change.session, None
     if not dry_run:
+        pending = await lock_pending(session, id)
         # So that a concurrent request waits, and moves this schedule.
-        await lock_found_identity(session, identity_id)
-        pending = pending or await lock_pending(session, identity_id)
-    affected = await find_people(session, identity_id, body.transfer_agents_to, lock=False)
+        await lock_existing(session, id)
+        pending = pending or await lock_pending(session, id)
+    affected = await find_people(session, id, body.transfer_agents_to, lock=False)
     identity = affected.identity
     if_match.check(identity.revision)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
-    await _check_may_schedule(session, caller, identity_id)
+    await _check_may_schedule(change, id)
     if affected.heir is not None:
-        await check_may_transfer(session, caller, affected.heir)
+        await check_may_transfer(session, change.caller, affected.heir)
     if dry_run:
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()
         preview = await preview_of(session, affected)
         return OffboardOutcome(identity.id, False, things, transferred, preview=preview)
     values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
-    row = await _store_schedule(session, caller, identity_id, pending, values, request_id)
-    nothing = OffboardOutcome(
-        identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[])
-    )
-    return replace(nothing, scheduled=row)
+    row = await _store_schedule(change, id, pending, values)
+    nothing = TransferredAgents(to=None, agents=[])
+    return OffboardOutcome(identity.id, False, OffboardedThings.none(), nothing, scheduled=row)
 
 
 async def _store_schedule(
-    session: AsyncSession,
-    caller: Caller,
-    identity_id: UUID,
-    pending: ScheduledOffboarding | None,
-    values: dict[str, Any],
-    request_id: str | None,
+    change: Change, identity_id: UUID, pending: ScheduledOffboarding | None, values: dict[str, Any]
 ) -> ScheduledOffboarding:
     """Create or move the schedule of an identity, with event and message, unless it is unchanged."""
-    before = {name: None if pending is None else getattr(pending, name) for name in _MOVABLE}
-    if values == before and pending is not None:
+    session, caller = change.session, change.caller
+    if pending is not None and all(getattr(pending, name) == value for name, value in values.items()):
         return pending
     row = pending or ScheduledOffboarding(
-        identity_id=identity_id,
-        effective_at=values["effective_at"],
-        requested_by_kind="",
-        requested_by_id=caller.id,
+        identity_id=identity_id, **values, requested_by_kind="", requested_by_id=caller.id
     )
+    before = _of_identity(row, SCHEDULE.blank(row) if pending is None else SCHEDULE.values(row))
     for name, value in values.items():
         setattr(row, name, value)
     row.requested_by_kind, row.requested_by_id, row.on_behalf_of = caller.kind, caller.id, caller.identity_id
@@ -153,95 +131,67 @@ async def _store_schedule(
     session.add(row)
     await session.flush()
     await session.refresh(row)
-    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _audit_changes(before, values)
-    event_id = await record(
-        session, caller, "identity.schedule_offboarding", "identity", identity_id,
-        changes=changes, request_id=request_id,
-    )  # fmt: skip
-    await enqueue(
-        session,
+    after = _of_identity(row, SCHEDULE.values(row))
+    event_id = change.record("identity.schedule_offboarding", SCHEDULE, before, after, details=_shown_id(row))
+    change.enqueue(
         identity_message(
             WebhookEvent.IDENTITY_OFFBOARDING_SCHEDULED, identity_id, event_id, effective_at=row.effective_at
-        ),
+        )
     )
     return row
 
 
-async def read_scheduled(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
+async def find_schedule(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
     """Read a schedule. Raises ``NotFound``."""
-    return _require_scheduled(await find_scheduled(session, id))
+    return _require(await find_scheduled(session, id))
 
 
-async def cancel_scheduled(
-    session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
-) -> ScheduledOffboarding:
+async def cancel_schedule(change: Change, id: UUID, if_match: Precondition) -> ScheduledOffboarding:
     """Cancel a schedule. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is
     done."""
-    row = _require_scheduled(await find_scheduled(session, id, lock=True))
+    row = _require(await find_scheduled(change.session, id, lock=True))
     if_match.check(row.revision)
     if row.status == "completed":
         raise Conflict(
             "This offboarding has happened; reinstate the identity if it should not have.",
             code="offboarding_already_done",
         )
-    if row.status == "cancelled":
-        return row
-    await _check_may_schedule(session, caller, row.identity_id)
-    await end_schedule(session, caller, row, request_id)
+    if row.status == "pending":
+        await _check_may_schedule(change, row.identity_id)
+        await _end_schedule(change, row)
     return row
 
 
-async def end_schedule(
-    session: AsyncSession,
-    caller: Caller,
-    row: ScheduledOffboarding,
-    request_id: str | None,
-    *,
-    because: str | None = None,
-) -> None:
+async def _end_schedule(change: Change, row: ScheduledOffboarding, because: str | None = None) -> None:
     """Cancel a locked, pending schedule; ``because`` is the code of the obstacle."""
-    await finish(session, row, "cancelled")
-    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)}
-    if because is not None:
-        changes["because"] = because
-    event_id = await record(
-        session, caller, "identity.cancel_offboarding", "identity", row.identity_id,
-        changes=changes, request_id=request_id,
-    )  # fmt: skip
+    await finish(change.session, row, "cancelled")
+    same = _of_identity(row, SCHEDULE.values(row))
+    details = _shown_id(row) if because is None else _shown_id(row) | {"because": because}
     cancelled = WebhookEvent.IDENTITY_OFFBOARDING_CANCELLED
-    await enqueue(session, identity_message(cancelled, row.identity_id, event_id))
+    change.record("identity.cancel_offboarding", SCHEDULE, same, same, details=details, webhook=cancelled)
 
 
-def _require_scheduled(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
+def _of_identity(row: ScheduledOffboarding, values: Values) -> Values:
+    return Values(row.identity_id, values.columns)
+
+
+def _shown_id(row: ScheduledOffboarding) -> dict[str, str]:
+    return {"schedule_id": format_id(ids.SCHEDULED_OFFBOARDING, row.id)}
+
+
+def _require(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
     if row is None:
         raise NotFound("There is no such scheduled offboarding.")
     return row
 
 
-async def _check_may_schedule(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
+async def _check_may_schedule(change: Change, identity_id: UUID) -> None:
     """Raise ``Forbidden`` for the caller's own offboarding, and for one with a higher role.
 
     Whether it is the last owner's is checked when it is due.
     """
-    await check_not_self(session, caller, identity_id)
-    await check_may_change(session, caller, identity_id)
-
-
-def _audit_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The changes for the event, without the reason, which people write."""
-    changed: dict[str, Any] = {}
-    for name in ("effective_at", "transfer_agents_to"):
-        if before[name] != after[name]:
-            changed[name] = {"from": _show(before[name]), "to": _show(after[name])}
-    if before["reason"] != after["reason"]:
-        changed["reason"] = {"personal": True}
-    return changed
-
-
-def _show(value: UUID | datetime | None) -> str | None:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if value is None else format_id(IDENTITY, value)
+    await check_not_self(change.session, change.caller, identity_id)
+    await check_may_change(change.session, change.caller, identity_id)
 
 
 _log = logging.getLogger(__name__)
@@ -287,7 +237,7 @@ class ScheduledOffboardings(Periodic):
                     raise
                 if id in self._resting:
                     log_fault(
-                        _log, f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, id)}", error
+                        _log, f"the scheduled offboarding {format_id(ids.SCHEDULED_OFFBOARDING, id)}", error
                     )
             return True
 
@@ -299,20 +249,19 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
     """
     system = Caller("system", UUID(int=0), frozenset({Role.ADMIN}), row.on_behalf_of)
     requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
+    # None when the identity is erased, and its schedule only has to be settled.
+    body = Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to)
+    change = Change(session, system, None, utc_now())
     try:
         await offboard_identity(
-            session,
-            system,
+            change,
             row.identity_id,
-            # None when the identity is erased, and its schedule only has to be settled.
-            Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to),
+            body,
             Precondition(None),
             signer=signer,
             via="schedule",
             on_word_of=requester,
-            dry_run=False,
-            request_id=None,
         )
     except (Forbidden, Conflict) as refusal:
         # Both checks are made before anything changes.
-        await end_schedule(session, system, row, None, because=refusal.code)
+        await _end_schedule(change, row, refusal.code)

@@ -8,19 +8,16 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, enqueue, identity_message
+from app.db.change import Change, Subject, Values
+from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Invalid, NotFound
-from app.features.audit.record import record
+from app.features.administrators.queries import end_browser_sessions
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
 from app.features.identities.queries import (
-    DECISIVE,
     OIDC,
     agents_of,
-    end_browser_sessions,
     find_link,
     is_user_name_reserved,
-    keep_identity,
     links_of,
     lock_first_sign_in,
     lock_identity,
@@ -40,10 +37,173 @@ from app.features.identities.schemas import (
     IdentityUpdate,
 )
 from app.features.identity_providers import queries as providers
-from app.http.authorization import Caller, Permission, authorize
-from app.lib.clock import Clock
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id, new_id
+from app.http.authorization import Permission, authorize
+from app.http.etags import Precondition
+from app.lib import ids
+from app.lib.ids import format_id, new_id
 from app.models.identities import Identity, IdentityLink
+
+USER_NAME_RESERVATION = timedelta(days=90)
+"""How long a user name created by hand stays reserved after its holder was offboarded."""
+IDENTITY = Subject(
+    "identity",
+    audited=("kind", "owner_id", "provider_id", "status"),
+    personal=tuple(name for name in IdentityUpdate.model_fields if name not in {"owner_id", "links"}),
+    history="identity",
+    # Everything that decisions read, without personal data.
+    kept=("attributes", "kind", "owner_id", "status"),
+    shown={
+        "owner_id": lambda id: format_id(ids.IDENTITY, id),
+        "provider_id": lambda id: format_id(ids.IDENTITY_PROVIDER, id),
+    },
+)
+# Fields that identify an identity to an offboarding, a directory or a signal, and its owner.
+_NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
+
+
+async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
+    """Find an identity with any status. Raises ``NotFound``."""
+    return _require(await session.get(Identity, identity_id))
+
+
+async def lock_existing(session: AsyncSession, identity_id: UUID) -> Identity:
+    """Lock an identity exclusively. Raises ``NotFound``."""
+    return _require(await lock_identity(session, identity_id))
+
+
+def blank(identity: Identity) -> Values:
+    """The values before a new identity, so that its event says only what it has."""
+    return Values(identity.id, {**IDENTITY.blank(identity).columns, "status": "active", "attributes": {}})
+
+
+async def create_identity(change: Change, body: IdentityCreate, *, id: UUID | None = None) -> Identity:
+    """Create a person, or an agent of an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
+    session = change.session
+    if body.kind == "person" and body.owner_id is not None:
+        raise Invalid.field(
+            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
+        )
+    if body.kind == "agent":
+        if body.owner_id is None:
+            raise Invalid.field("/owner_id", "required", "An agent needs a person as its owner.")
+        _check_owner(await lock_identity(session, body.owner_id, share=True))
+    await check_may_set_attributes(session, change.caller, body.attributes)
+    identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
+    session.add(identity)
+    await _flush_unique(session, identity)
+    await _check_user_name_not_reserved(change, identity.user_name)
+    linked = await set_links(session, identity, body.links)
+    change.record(
+        "identity.create", IDENTITY, blank(identity), identity,
+        details=linked, widens=[identity.id], webhook=WebhookEvent.IDENTITY_CREATED,
+    )  # fmt: skip
+    return identity
+
+
+async def update_identity(change: Change, id: UUID, body: IdentityUpdate, if_match: Precondition) -> Identity:
+    """Apply a merge patch.
+
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` for an identity with a higher role and for fields that
+    callers may not change of themselves, ``Invalid`` and ``Conflict``.
+    """
+    session = change.session
+    identity = await lock_for_update(session, id, body)
+    if_match.check(identity.revision)
+    _check_not_erased(identity)
+    if identity.status == "offboarded":
+        raise Conflict(
+            "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
+        )
+    fields = body.given()
+    fields.pop("links", None)
+    if "owner_id" in fields and identity.kind == "person":
+        raise Invalid.field(
+            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
+        )
+    if fields.get("owner_id") == identity.id:
+        raise Invalid.field("/owner_id", "not_a_person", "An agent cannot own itself; name a person.")
+    if "attributes" in fields:
+        fields["attributes"] = _merge(identity.attributes, fields["attributes"])
+    changed = {name: value for name, value in fields.items() if getattr(identity, name) != value}
+    links = await _changed_links(session, identity, body)
+    if not changed and links is None:
+        return identity
+    await _check_may_write(change, identity, changed, links)
+    linked = {} if links is None else await set_links(session, identity, links)
+    before = IDENTITY.values(identity)
+    for name, value in changed.items():
+        setattr(identity, name, value)
+    identity.revision += 1
+    await _flush_unique(session, identity)
+    if "user_name" in changed and identity.provider_id is None:
+        await _check_user_name_not_reserved(change, identity.user_name)
+    # A policy may read any attribute, so a change can take access away. Calls of an agent read those of its owner too.
+    change.record(
+        "identity.update", IDENTITY, before, identity,
+        details=linked, narrows=[identity.id], webhook=WebhookEvent.IDENTITY_UPDATED,
+    )  # fmt: skip
+    return identity
+
+
+async def suspend_identity(change: Change, id: UUID, if_match: Precondition) -> Identity:
+    """Stop every call of an identity and of its agents.
+
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` and ``Conflict``.
+    """
+    session = change.session
+    identity = await lock_existing(session, id)
+    if_match.check(identity.revision)
+    if identity.status == "offboarded":
+        raise Conflict(
+            "This identity is already offboarded, so it cannot be suspended.", code="identity_offboarded"
+        )
+    if identity.status == "suspended":
+        return identity
+    await check_may_end(session, change.caller, identity)
+    # The agents keep their own status: each decision reads that of their owner.
+    agents = await agents_of(session, identity.id)
+    before = await _set_status(session, identity, "suspended")
+    await end_browser_sessions(session, identity.id)
+    stopped = {"stopped_agents": [format_id(ids.IDENTITY, agent) for agent in agents]} if agents else {}
+    change.record(
+        "identity.suspend", IDENTITY, before, identity,
+        details=stopped, narrows=[identity.id, *agents], webhook=WebhookEvent.IDENTITY_SUSPENDED,
+    )  # fmt: skip
+    return identity
+
+
+async def reinstate_identity(change: Change, id: UUID, if_match: Precondition) -> Identity:
+    """Make a suspended or offboarded identity active. What was revoked stays revoked.
+
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` and ``Conflict``.
+    """
+    identity, owner = await _lock_with_owner(change.session, id)
+    if_match.check(identity.revision)
+    _check_not_erased(identity)
+    await check_not_self(change.session, change.caller, identity.id)
+    await check_may_change(change.session, change.caller, identity.id)
+    if identity.kind == "agent" and (owner is None or owner.status != "active"):
+        raise Conflict(
+            "The owner of this agent is not active; reinstate the owner or transfer the agent first.",
+            code="owner_not_active",
+        )
+    if identity.status != "active":
+        await reinstate_locked(change, identity)
+    return identity
+
+
+async def reinstate_locked(change: Change, identity: Identity) -> None:
+    """The same for a locked identity, without a check of roles: for the directory that manages it. Raises
+    ``Conflict``."""
+    _check_not_erased(identity)
+    identity.offboarded_at = None
+    identity.suspended_with_owner = False
+    before = await _set_status(change.session, identity, "active")
+    agents = await agents_of(change.session, identity.id)
+    change.record(
+        "identity.reinstate", IDENTITY, before, identity,
+        widens=[identity.id, *agents], webhook=WebhookEvent.IDENTITY_REINSTATED,
+    )  # fmt: skip
 
 
 async def set_links(
@@ -54,10 +214,7 @@ async def set_links(
     Raises ``Invalid`` for an agent and for an unknown provider, ``Conflict`` for a link that another identity has or
     that remains of an erased one, and for the last link of the last active owner.
     """
-    current = {
-        (one.provider_id, one.kind, one.value): one
-        for one in (await links_of(session, [identity.id]))[identity.id]
-    }
+    current = {_key(one): one for one in (await links_of(session, [identity.id]))[identity.id]}
     indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(links)}
     added, removed = indexes.keys() - current.keys(), current.keys() - indexes.keys()
     if not added and not removed:
@@ -108,179 +265,22 @@ async def add_link(
         raise
 
 
-def _link_taken() -> Conflict:
-    return Conflict(
-        "Another identity has this link: remove it there first. An erased identity keeps its link.",
-        code="link_taken",
-    )
-
-
-def _describe_link(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
-    provider = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
-    return {"provider_id": provider, "kind": kind}
-
-
-USER_NAME_RESERVATION = timedelta(days=90)
-
-"""How long a user name created by hand stays reserved after its holder was offboarded."""
-
-
-# Fields that must not be in the audit log, where they could not be erased.
-PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id", "attributes"})
-
-# Fields that identify an identity to an offboarding, a directory or a signal, and its owner.
-_NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
-
-
-async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
-    """Find an identity with any status. Raises ``NotFound``."""
-    return _require(await session.get(Identity, identity_id))
-
-
-async def lock_found_identity(session: AsyncSession, identity_id: UUID) -> Identity:
-    """Lock the identity exclusively. Raises ``NotFound``."""
-    return _require(await lock_identity(session, identity_id))
-
-
-def _require(identity: Identity | None) -> Identity:
-    if identity is None:
-        raise NotFound("There is no such identity.")
-    return identity
-
-
-async def create_identity(
-    session: AsyncSession,
-    caller: Caller,
-    body: IdentityCreate,
-    clock: Clock,
-    request_id: str | None,
-    *,
-    id: UUID | None = None,
-) -> Identity:
-    """Create a person, or an agent of an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    if body.kind == "person" and body.owner_id is not None:
-        raise Invalid.field(
-            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
-        )
-    if body.kind == "agent":
-        if body.owner_id is None:
-            raise Invalid.field("/owner_id", "required", "An agent needs a person as its owner.")
-        _check_owner(await lock_identity(session, body.owner_id, share=True))
-    await check_may_set_attributes(session, caller, body.attributes)
-    identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
-    session.add(identity)
-    await _flush_unique(session, identity)
-    await _check_user_name_not_reserved(session, identity.user_name, clock)
-    linked = await set_links(session, identity, body.links)
-    await move_versions(session, [identity.id], narrows=False)
-    await keep_identity(session, identity)
-    values = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
-    changes = _audit_changes(values) | linked
-    event_id = await record(
-        session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
-    )
-    await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, identity.id, event_id))
-    return identity
-
-
 async def lock_for_update(session: AsyncSession, identity_id: UUID, body: IdentityUpdate) -> Identity:
     """Lock the identity, and its new owner against an offboarding, in id order."""
     new_owner = body.given().get("owner_id")
     if new_owner is None or new_owner == identity_id:
-        return await lock_found_identity(session, identity_id)
+        return await lock_existing(session, identity_id)
     identity, owner = await _lock_both(session, identity_id, new_owner)
     if identity.kind == "agent" and new_owner != identity.owner_id:
         _check_owner(owner)
     return identity
 
 
-async def update_identity(
-    session: AsyncSession,
-    caller: Caller,
-    identity: Identity,
-    body: IdentityUpdate,
-    clock: Clock,
-    request_id: str | None,
-) -> Identity:
-    """Apply a merge patch to an identity from ``lock_for_update``.
-
-    Raises ``Forbidden`` for one with a higher role and for fields that callers may not change of themselves,
-    ``Invalid`` and ``Conflict``.
-    """
-    _check_not_erased(identity)
-    if identity.status == "offboarded":
-        raise Conflict(
-            "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
-        )
-    fields = body.given()
-    fields.pop("links", None)
-    if "owner_id" in fields and identity.kind == "person":
-        raise Invalid.field(
-            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
-        )
-    if fields.get("owner_id") == identity.id:
-        raise Invalid.field("/owner_id", "not_a_person", "An agent cannot own itself; name a person.")
-    if "attributes" in fields:
-        fields["attributes"] = _merge(identity.attributes, fields["attributes"])
-    changed = {
-        name: (getattr(identity, name), value)
-        for name, value in fields.items()
-        if getattr(identity, name) != value
-    }
-    links = await _changed_links(session, identity, body)
-    if not changed and links is None:
-        return identity
-    await _check_may_write(session, caller, identity, changed, links)
-    linked = {} if links is None else await set_links(session, identity, links)
-    for name, (_, value) in changed.items():
-        setattr(identity, name, value)
-    identity.revision += 1
-    await _flush_unique(session, identity)
-    if "user_name" in changed and identity.provider_id is None:
-        await _check_user_name_not_reserved(session, identity.user_name, clock)
-    # A policy may read any attribute, so a change can take access away. Calls of an agent read those of its owner too.
-    await move_versions(session, [identity.id], narrows=True)
-    if not DECISIVE.isdisjoint(changed):
-        await keep_identity(session, identity)
-    event_id = await record(
-        session, caller, "identity.update", "identity", identity.id,
-        changes=_audit_changes(changed) | linked, request_id=request_id,
-    )  # fmt: skip
-    await enqueue(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
-    return identity
-
-
-async def suspend_identity(
-    session: AsyncSession, caller: Caller, identity: Identity, request_id: str | None
-) -> Identity:
-    """Stop every call of a locked identity and of its agents. Raises ``Forbidden`` and ``Conflict``."""
-    if identity.status == "offboarded":
-        raise Conflict(
-            "This identity is already offboarded, so it cannot be suspended.", code="identity_offboarded"
-        )
-    if identity.status == "suspended":
-        return identity
-    await check_may_end(session, caller, identity)
-    # The agents keep their own status: each decision reads that of their owner.
-    agents = await agents_of(session, identity.id)
-    await _set_status(session, identity, "suspended")
-    await end_browser_sessions(session, identity.id)
-    await move_versions(session, [identity.id, *agents], narrows=True)
-    changes = _audit_changes({"status": ("active", "suspended")})
-    if agents:
-        changes["stopped_agents"] = [format_id(IDENTITY, id) for id in agents]
-    event_id = await record(
-        session, caller, "identity.suspend", "identity", identity.id, changes=changes, request_id=request_id
-    )
-    await enqueue(session, identity_message(WebhookEvent.IDENTITY_SUSPENDED, identity.id, event_id))
-    return identity
-
-
-async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
+async def _lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
     """Lock an identity exclusively and its owner against changes, in id order. Raises ``NotFound``."""
     unlocked = await find_identity(session, identity_id)
     if unlocked.owner_id is None:
-        return await lock_found_identity(session, identity_id), None
+        return await lock_existing(session, identity_id), None
     identity, owner = await _lock_both(session, identity_id, unlocked.owner_id)
     if identity.owner_id is not None and identity.owner_id != unlocked.owner_id:
         # It was transferred while this transaction waited.
@@ -299,50 +299,19 @@ async def _lock_both(
     return _require(identities[identity_id]), identities[owner_id]
 
 
-async def reinstate_identity(
-    session: AsyncSession,
-    caller: Caller,
-    identity: Identity,
-    owner: Identity | None,
-    request_id: str | None,
-    *,
-    by_directory: bool = False,
-) -> Identity:
-    """Make a suspended or offboarded identity active, with locks from ``lock_with_owner``. What was revoked stays
-    revoked. ``by_directory``: the directory that manages the identity asks, which no role limits.
-
-    Raises ``Forbidden`` and ``Conflict``.
-    """
-    _check_not_erased(identity)
-    if not by_directory:
-        await check_not_self(session, caller, identity.id)
-        await check_may_change(session, caller, identity.id)
-    if identity.kind == "agent" and (owner is None or owner.status != "active"):
-        raise Conflict(
-            "The owner of this agent is not active; reinstate the owner or transfer the agent first.",
-            code="owner_not_active",
-        )
-    if identity.status == "active":
-        return identity
-    before = identity.status
-    identity.offboarded_at = None
-    identity.suspended_with_owner = False
-    await _set_status(session, identity, "active")
-    agents = await agents_of(session, identity.id)
-    await move_versions(session, [identity.id, *agents], narrows=False)
-    event_id = await record(
-        session, caller, "identity.reinstate", "identity", identity.id,
-        changes=_audit_changes({"status": (before, "active")}), request_id=request_id,
-    )  # fmt: skip
-    await enqueue(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
+def _require(identity: Identity | None) -> Identity:
+    if identity is None:
+        raise NotFound("There is no such identity.")
     return identity
 
 
-async def _set_status(session: AsyncSession, identity: Identity, status: str) -> None:
+async def _set_status(session: AsyncSession, identity: Identity, status: str) -> Values:
+    """Set the status; return the former values."""
+    before = IDENTITY.values(identity)
     identity.status = status
     identity.revision += 1
     await _flush_unique(session, identity)
-    await keep_identity(session, identity)
+    return before
 
 
 def _check_not_erased(identity: Identity) -> None:
@@ -366,17 +335,18 @@ async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
     try:
         await session.flush()
     except IntegrityError as error:
-        if "uq_identities_user_name" in str(error.orig):
-            raise _name_taken("user_name") from None
-        if "uq_identities_external_id" in str(error.orig):
-            raise _name_taken("external_id") from None
+        for field in ("user_name", "external_id"):
+            if f"uq_identities_{field}" in str(error.orig):
+                raise Conflict(
+                    f"Another identity has this {field}; choose another one.", code=f"{field}_taken"
+                ) from None
         raise
     await session.refresh(identity)
 
 
-async def _check_user_name_not_reserved(session: AsyncSession, user_name: str, clock: Clock) -> None:
+async def _check_user_name_not_reserved(change: Change, user_name: str) -> None:
     """Checked after the flush: an offboarding that the flush waited for is visible only then."""
-    if await is_user_name_reserved(session, user_name, clock() - USER_NAME_RESERVATION):
+    if await is_user_name_reserved(change.session, user_name, change.now - USER_NAME_RESERVATION):
         raise Conflict(
             "This user name belonged to an identity that was offboarded in the last 90 days; "
             "reinstate that one or choose another name.",
@@ -395,21 +365,21 @@ async def _changed_links(
 
 
 async def _check_may_write(
-    session: AsyncSession,
-    caller: Caller,
+    change: Change,
     identity: Identity,
-    changed: Mapping[str, tuple[Any, Any]],
+    changed: Mapping[str, Any],
     links: Sequence[IdentityLinkInput] | None,
 ) -> None:
     """Raise ``Forbidden`` for a change of access beyond the caller's permissions."""
+    session, caller = change.session, change.caller
     await check_may_change(session, caller, identity.id)
     if links is not None or not _NOT_OF_ONESELF.isdisjoint(changed):
         await check_not_self(session, caller, identity.id)
-    before, after = changed.get("attributes", ({}, {}))
+    before, after = identity.attributes, changed.get("attributes", identity.attributes)
     names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     await check_may_set_attributes(session, caller, names)
     if "owner_id" in changed:
-        await check_may_transfer(session, caller, changed["owner_id"][1])
+        await check_may_transfer(session, caller, changed["owner_id"])
     if links is not None:
         # A link gives its user everything that the identity was granted.
         authorize(caller, Permission.GRANTS_WRITE)
@@ -430,20 +400,13 @@ def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[s
     return merged
 
 
-def _name_taken(field: str) -> Conflict:
-    return Conflict(f"Another identity has this {field}; choose another one.", code=f"{field}_taken")
+def _link_taken() -> Conflict:
+    return Conflict(
+        "Another identity has this link: remove it there first. An erased identity keeps its link.",
+        code="link_taken",
+    )
 
 
-def _audit_changes(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The changes for the event: ids as in the API, personal fields without values."""
-    audited: dict[str, Any] = {}
-    for name, (before, after) in changed.items():
-        if name in PERSONAL_FIELDS:
-            audited[name] = {"personal": True}
-        else:
-            audited[name] = {"from": _show(before), "to": _show(after)}
-    return audited
-
-
-def _show(value: Any) -> Any:
-    return format_id(IDENTITY, value) if isinstance(value, UUID) else value
+def _describe_link(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
+    provider = None if provider_id is None else format_id(ids.IDENTITY_PROVIDER, provider_id)
+    return {"provider_id": provider, "kind": kind}

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, String, func, literal_column, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.change import Change
 from app.features.invitations.schemas import InvitationQuery
 from app.models.identities import Invitation
 
@@ -100,9 +101,9 @@ async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id:
     )
 
 
-async def erase_invitations(session: AsyncSession, identity_id: UUID) -> None:
+async def erase(change: Change, identity_id: UUID) -> None:
     """Erase the personal data in the invitations of a person."""
-    await session.execute(
+    await change.session.execute(
         update(Invitation)
         .where(col(Invitation.identity_id) == identity_id)
         .values(email=None, subject=None, claimed_link=None, claimed_email=None)

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
+from app.db.change import Change
 from app.features.invitations import service
 from app.features.invitations.queries import InvitationReading, find_invitations, select_invitations
 from app.features.invitations.schemas import (
@@ -13,7 +14,7 @@ from app.features.invitations.schemas import (
     InvitationView,
     IssuedInvitation,
 )
-from app.http.authorization import Caller, Permission, requires
+from app.http.authorization import Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
@@ -24,7 +25,7 @@ from app.lib.ids import INVITATION, InvitationId, format_id
 from app.models.identities import Invitation
 
 router = api_router("invitations")
-CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
+CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
 def _answer(response: Response, invitation: InvitationReading) -> InvitationView:
@@ -57,18 +58,11 @@ async def list_invitations(
 )
 @once
 async def create_invitation(
-    body: InvitationCreate,
-    caller: CanWrite,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    body: InvitationCreate, change: CanWrite, runtime: CurrentRuntime, response: Response
 ) -> IssuedInvitation:
     """Only this response has the link. It can be used once; an open invitation of the same person at the same provider
     is revoked."""
-    made = await service.create_invitation(
-        session, runtime.peppers, caller, body, runtime.clock, request.state.request_id
-    )
+    made = await service.create_invitation(change, runtime.peppers, body)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"{router.prefix}/{format_id(INVITATION, made.reading.row.id)}"
     url = f"{runtime.public_url}{PAGE}/{made.secret}"
@@ -92,19 +86,11 @@ async def get_invitation(invitation_id: InvitationId, session: Session, response
     summary="Confirm the account that has claimed an invitation",
 )
 async def confirm_invitation(
-    invitation_id: InvitationId,
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch, response: Response
 ) -> InvitationView:
     """Links the account in `claim` to the identity, which it signs in as from then on. Also needs the permission
     `grants.write`. A repeat changes nothing."""
-    request_id = request.state.request_id
-    return _answer(
-        response, await service.confirm_invitation(session, caller, invitation_id, if_match, request_id)
-    )
+    return _answer(response, await service.confirm_invitation(change, invitation_id, if_match))
 
 
 @router.delete(
@@ -114,15 +100,7 @@ async def confirm_invitation(
     summary="Revoke an invitation",
 )
 async def revoke_invitation(
-    invitation_id: InvitationId,
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch, response: Response
 ) -> InvitationView:
     """Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked."""
-    request_id = request.state.request_id
-    return _answer(
-        response, await service.revoke_invitation(session, caller, invitation_id, if_match, request_id)
-    )
+    return _answer(response, await service.revoke_invitation(change, invitation_id, if_match))

@@ -9,26 +9,25 @@ the role owner or admin by now can only be linked by callers who may act on it.
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
+from app.db.change import Change, Subject
 from app.db.engine import commit
-from app.db.webhook_events import WebhookEvent, enqueue, identity_message, invitation_message
+from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
 from app.domain.token_format import SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import email_of, read_holder
 from app.features.administrators.queries import find_link_holder
-from app.features.audit.record import record
 from app.features.identities.queries import OIDC, lock_identity
 from app.features.identities.role_checks import check_may_change, check_not_self, roles_behind
 from app.features.identities.schemas import IdentityCreate
-from app.features.identities.service import add_link, create_identity
+from app.features.identities.service import IDENTITY, add_link, create_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.queries import lock_link_claim
 from app.features.invitations.queries import (
@@ -42,11 +41,12 @@ from app.features.invitations.schemas import InvitationCreate
 from app.features.service_accounts.authenticate import digest_of
 from app.http.authorization import MANAGING_ROLES, Caller, Permission, authorize
 from app.http.etags import Precondition
-from app.lib.clock import Clock
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, format_id, new_id
+from app.lib import ids
+from app.lib.clock import utc_now
+from app.lib.ids import format_id, new_id
 from app.models.identities import Identity, Invitation
 
-KIND = "invitation"
+INVITATION = Subject("invitation", webhook=("identity_id",))
 
 LIFETIME = timedelta(days=7)
 
@@ -61,19 +61,13 @@ class NewInvitation:
     secret: str = field(repr=False)
 
 
-async def create_invitation(
-    session: AsyncSession,
-    peppers: Peppers,
-    caller: Caller,
-    body: InvitationCreate,
-    clock: Clock,
-    request_id: str | None,
-) -> NewInvitation:
+async def create_invitation(change: Change, peppers: Peppers, body: InvitationCreate) -> NewInvitation:
     """Invite an existing person or a new one. An open invitation of the same person at this provider is revoked.
 
     Raises ``Invalid``, ``Conflict`` as creating an identity does, and ``Forbidden`` for a person whom the caller may
     not link to an account.
     """
+    session = change.session
     _check_one_of(body)
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     expires_at = body.expires_at or now + LIFETIME
@@ -88,32 +82,30 @@ async def create_invitation(
             "no_client_id",
             "No one signs in at this provider with a browser: set its client_id first.",
         )
-    identity = await _person(session, caller, body, clock, request_id)
+    identity = await _person(change, body)
     await end_invitations(session, identity.id, body.provider_id)
     id = new_id()
     secret = format_credential(SECRET_PREFIX, id, os.urandom(SECRET_BYTES))
-    session.add(
-        Invitation(
-            id=id,
-            identity_id=identity.id,
-            provider_id=body.provider_id,
-            email=body.email,
-            subject=body.subject,
-            digest=digest_of(peppers, secret, SECRET_PREFIX),
-            pepper_key_id=peppers.current_id,
-            expires_at=expires_at,
-        )
+    row = Invitation(
+        id=id,
+        identity_id=identity.id,
+        provider_id=body.provider_id,
+        email=body.email,
+        subject=body.subject,
+        digest=digest_of(peppers, secret, SECRET_PREFIX),
+        pepper_key_id=peppers.current_id,
+        expires_at=expires_at,
     )
+    session.add(row)
     await session.flush()
-    made = await require_invitation(session, id)
-    changes = {
-        "identity_id": format_id(IDENTITY, identity.id),
-        "provider_id": format_id(IDENTITY_PROVIDER, body.provider_id),
+    details = {
+        "identity_id": format_id(ids.IDENTITY, identity.id),
+        "provider_id": format_id(ids.IDENTITY_PROVIDER, body.provider_id),
         "for": "email" if body.subject is None else "subject",
-        "expires_at": expires_at.isoformat(),
+        "expires_at": expires_at,
     }
-    await record(session, caller, "invitation.create", KIND, id, changes=changes, request_id=request_id)
-    return NewInvitation(made, secret)
+    change.record("invitation.create", INVITATION, None, row, details=details)
+    return NewInvitation(await require_invitation(session, id), secret)
 
 
 async def require_invitation(session: AsyncSession, id: UUID) -> InvitationReading:
@@ -121,19 +113,17 @@ async def require_invitation(session: AsyncSession, id: UUID) -> InvitationReadi
     return _require(await find_invitation(session, id))
 
 
-async def confirm_invitation(
-    session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
-) -> InvitationReading:
+async def confirm_invitation(change: Change, id: UUID, if_match: Precondition) -> InvitationReading:
     """Link the account that claimed the invitation to the identity. A repeat changes nothing.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when no account waits, the identity is
     not active, or the account is linked to another identity by now.
     """
-    identity, invitation = await lock_with_identity(session, id)
+    identity, invitation = await lock_with_identity(change.session, id)
     if_match.check(invitation.row.revision)
     if invitation.status == "confirmed":
         return invitation
-    await _check_may_link(session, caller, identity.id)
+    await _check_may_link(change, identity.id)
     if invitation.status != "claimed" or invitation.row.claimed_link is None:
         raise Conflict(
             f"This invitation is {invitation.status}: only one that an account has claimed can be confirmed.",
@@ -141,21 +131,18 @@ async def confirm_invitation(
         )
     if identity.status != "active":
         raise Conflict(f"This identity is {identity.status}; reinstate it first.", code="identity_not_active")
-    return await link_account(
-        session, caller, identity, invitation.row, invitation.row.claimed_link, request_id
-    )
+    return await link_account(change, identity, invitation.row, invitation.row.claimed_link)
 
 
-async def revoke_invitation(
-    session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
-) -> InvitationReading:
+async def revoke_invitation(change: Change, id: UUID, if_match: Precondition) -> InvitationReading:
     """Revoke an invitation; an ended one is unchanged.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` for a confirmed one.
     """
+    session = change.session
     identity, invitation = await lock_with_identity(session, id)
     if_match.check(invitation.row.revision)
-    await check_may_change(session, caller, identity.id)
+    await check_may_change(session, change.caller, identity.id)
     if invitation.status == "confirmed":
         raise Conflict(
             "This invitation is confirmed: remove the link of the identity instead.",
@@ -164,37 +151,24 @@ async def revoke_invitation(
     if invitation.status not in {"pending", "claimed"}:
         return invitation
     await end_invitations(session, identity.id, invitation.row.provider_id)
-    await record(session, caller, "invitation.revoke", KIND, id, request_id=request_id)
+    change.record("invitation.revoke", INVITATION, invitation.row)
     return await require_invitation(session, id)
 
 
-async def link_account(
-    session: AsyncSession,
-    caller: Caller,
-    identity: Identity,
-    row: Invitation,
-    link: str,
-    request_id: str | None,
-) -> InvitationReading:
+async def link_account(change: Change, identity: Identity, row: Invitation, link: str) -> InvitationReading:
     """Link an account to a locked identity, and confirm its locked invitation. Raises ``Conflict``."""
+    session = change.session
     await add_link(session, identity, row.provider_id, OIDC, link)
     row.status = "confirmed"
     row.confirmed_at = func.clock_timestamp()  # type: ignore[assignment]
     row.revision += 1
     identity.revision += 1
     await session.flush()
-    added = {"provider_id": format_id(IDENTITY_PROVIDER, row.provider_id), "kind": OIDC}
-    changes: dict[str, Any] = {"links": {"added": [added], "removed": []}}
-    changes["invitation_id"] = format_id(INVITATION, row.id)
-    updated = await record(
-        session, caller, "identity.update", "identity", identity.id, changes=changes, request_id=request_id
-    )
-    confirmed = await record(session, caller, "invitation.confirm", KIND, row.id, request_id=request_id)
-    await enqueue(
-        session,
-        identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, updated),
-        invitation_message(WebhookEvent.INVITATION_CONFIRMED, row.id, identity.id, confirmed),
-    )
+    added = {"provider_id": format_id(ids.IDENTITY_PROVIDER, row.provider_id), "kind": OIDC}
+    linked = {"links": {"added": [added], "removed": []}, "invitation_id": format_id(ids.INVITATION, row.id)}
+    updated, confirmed = WebhookEvent.IDENTITY_UPDATED, WebhookEvent.INVITATION_CONFIRMED
+    change.record("identity.update", IDENTITY, identity, identity, details=linked, webhook=updated)
+    change.record("invitation.confirm", INVITATION, row, webhook=confirmed)
     await session.refresh(identity)
     return await require_invitation(session, row.id)
 
@@ -209,25 +183,24 @@ async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity,
     return identity, _require(invitation)
 
 
-async def _person(
-    session: AsyncSession, caller: Caller, body: InvitationCreate, clock: Clock, request_id: str | None
-) -> Identity:
+async def _person(change: Change, body: InvitationCreate) -> Identity:
+    session = change.session
     if body.person is not None:
         new = body.person.model_dump() | {"email": body.person.email or body.email}
-        return await create_identity(session, caller, IdentityCreate(kind="person", **new), clock, request_id)
+        return await create_identity(change, IdentityCreate(kind="person", **new))
     identity = None if body.identity_id is None else await lock_identity(session, body.identity_id)
     if identity is None or identity.kind != "person" or identity.status != "active":
         raise Invalid.field("/identity_id", "not_an_active_person", "Name a person who is active.")
-    await _check_may_link(session, caller, identity.id)
+    await _check_may_link(change, identity.id)
     return identity
 
 
-async def _check_may_link(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
+async def _check_may_link(change: Change, identity_id: UUID) -> None:
     """Raise ``Forbidden`` unless the caller may decide who signs in as an identity, which gives everything that it was
     granted."""
-    authorize(caller, Permission.GRANTS_WRITE)
-    await check_not_self(session, caller, identity_id)
-    await check_may_change(session, caller, identity_id)
+    authorize(change.caller, Permission.GRANTS_WRITE)
+    await check_not_self(change.session, change.caller, identity_id)
+    await check_may_change(change.session, change.caller, identity_id)
 
 
 def _check_one_of(body: InvitationCreate) -> None:
@@ -346,7 +319,7 @@ async def _use(
     is_managing = not MANAGING_ROLES.isdisjoint(await roles_behind(session, identity.id))
     if has_link and account.is_proven(row) and not is_managing:
         person = Caller("identity", identity.id, frozenset(), identity.id)
-        await link_account(session, person, identity, row, account.link, request_id)
+        await link_account(Change(session, person, request_id, utc_now()), identity, row, account.link)
         return False
     row.status = "claimed"
     row.claimed_link, row.claimed_email = account.link, account.email
@@ -354,11 +327,10 @@ async def _use(
     row.claimed_at = func.clock_timestamp()  # type: ignore[assignment]
     row.revision += 1
     await session.flush()
-    changes: dict[str, Any] = {"identity_id": format_id(IDENTITY, identity.id), "link_opened": has_link}
-    event_id = await record(
-        session, _SYSTEM, "invitation.claim", KIND, row.id, changes=changes, request_id=request_id
+    details = {"identity_id": format_id(ids.IDENTITY, identity.id), "link_opened": has_link}
+    Change(session, _SYSTEM, request_id, utc_now()).record(
+        "invitation.claim", INVITATION, row, row, details=details, webhook=WebhookEvent.INVITATION_CLAIMED
     )
-    await enqueue(session, invitation_message(WebhookEvent.INVITATION_CLAIMED, row.id, identity.id, event_id))
     return True
 
 

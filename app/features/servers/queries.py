@@ -9,6 +9,7 @@ from sqlalchemy import Interval, Select, bindparam, case, func, or_, select, tex
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.change import Change
 from app.db.rows import has_text
 from app.domain.objects import ToolState
 from app.features.servers.schemas import ServerQuery
@@ -171,3 +172,11 @@ async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]
     """The origins that all credentials of the server are bound to."""
     query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
     return set(await session.scalars(query))
+
+
+_ERASE = text("DELETE FROM server_credentials WHERE identity_id = :id")
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Delete the identity's own credentials for servers. No call can use them any more, so no version moves."""
+    await change.session.execute(_ERASE, {"id": identity_id})

@@ -1,10 +1,15 @@
 """Queries of service accounts."""
 
-from sqlalchemy import Select, select
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.service_accounts.schemas import ServiceAccountQuery
+from app.features.tokens.queries import among
 from app.http.pagination import Sorts, caseless
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
@@ -38,3 +43,28 @@ async def has_another_credential(session: AsyncSession, row: ServiceAccountCrede
         col(ServiceAccountCredential.revoked_at).is_(None),
     )
     return (await session.execute(query.limit(1))).first() is not None
+
+
+async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
+    """The accounts of these owners that are not flagged yet, in id order; locked on demand."""
+    query = (
+        select(col(ServiceAccount.id))
+        .where(
+            among(col(ServiceAccount.owner_id), owner_ids),
+            col(ServiceAccount.ended_at).is_(None),
+            col(ServiceAccount.owner_offboarded).is_(False),
+        )
+        .order_by(col(ServiceAccount.id))
+    )
+    return list(await session.scalars(query.with_for_update() if lock else query))
+
+
+async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Flag these accounts as having lost their owner, under the event of the owner's offboarding."""
+    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
+    await session.execute(
+        update(ServiceAccount)
+        .where(among(col(ServiceAccount.id), ids))
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )

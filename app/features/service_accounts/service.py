@@ -12,13 +12,11 @@ from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject
 from app.db.rows import Lock
-from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
-from app.features.audit.record import record
-from app.features.identities.queries import keep_identity
 from app.features.identities.role_checks import check_remaining_owner
+from app.features.identities.schemas import IdentityCreate
+from app.features.identities.service import create_identity
 from app.features.service_accounts.authenticate import digest_of, has_usable_owner
 from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
 from app.features.service_accounts.schemas import (
@@ -249,22 +247,8 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
     if (await session.execute(statement.limit(1))).first() is not None:
         user_name = f"{user_name}-{new_id().hex[-8:]}"
-    person = Identity(kind="person", user_name=user_name)
-    session.add(person)
-    await session.flush()
-    await move_versions(session, [person.id], narrows=False)
-    await session.refresh(person)
-    await keep_identity(session, person)
-    event_id = await record(
-        session,
-        _SYSTEM,
-        "identity.create",
-        "identity",
-        person.id,
-        changes={"kind": "person", "user_name": None},
-    )
-    await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
     change = Change(session, _SYSTEM, None, utc_now())
+    person = await create_identity(change, IdentityCreate(kind="person", user_name=user_name))
     account = await create_account(
         change, ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)
     )

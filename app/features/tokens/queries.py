@@ -33,12 +33,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
+from app.db.change import Change
 from app.db.rows import has_text
 from app.domain.errors import Invalid
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.features.tools.queries import Selected
 from app.http.pagination import Sorts, caseless
+from app.lib.ids import IDENTITY, TOKEN, format_id, parse_id
 from app.models.access import Grant
 from app.models.identities import GroupMember, Identity
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
@@ -486,3 +488,39 @@ async def live_grants(session: AsyncSession, identity_id: UUID, limit: int) -> l
     columns = select(col(Grant.servers), col(Grant.tools))
     rows = await session.execute(columns.where(of_holder, is_active(func.clock_timestamp())).limit(limit))
     return [Selected(servers, tools) for servers, tools in rows]
+
+
+# A reason is stored with everything that ended with a token or the person: child tokens, and those of agents.
+_ERASE = text("""
+WITH RECURSIVE family AS (
+    SELECT id FROM tokens WHERE identity_id = :id
+    UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
+    UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
+),
+held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{ip_allow}', '[]')
+    WHERE kind = 'token_scope' AND object_id IN (SELECT id FROM tokens WHERE identity_id = :id)
+)
+UPDATE tokens SET
+    name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
+    ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
+    revoke_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
+""")
+# Drafts by a person, and those by others for the person; there are few, of one day.
+_ERASE_DRAFTS = text(
+    "DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id"
+)
+_ENDED_BY_OFFBOARDING = text("""
+SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
+WHERE identity_id = :id
+""")
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the names and addresses of the identity's tokens, drafts of them, and the reasons of revocations."""
+    session = change.session
+    rows = await session.execute(_ENDED_BY_OFFBOARDING, {"id": identity_id})
+    await session.execute(_ERASE, {"id": identity_id, "ended": [parse_id(TOKEN, row[0]) for row in rows]})
+    await session.execute(_ERASE_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})

@@ -8,7 +8,7 @@ import pytest
 
 from app.db.rows import Lock, lock
 from app.domain.errors import Unauthenticated
-from app.features.administrators.queries import lock_administrator
+from app.features.administrators.queries import find_administrator
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identity_providers.schemas import Provider
@@ -134,7 +134,7 @@ async def test_an_administrator_disabled_during_a_sign_in_is_not_let_in(
 ) -> None:
     _, identity_id = await entered(sessions, provider)
     async with sessions() as disabling:
-        administrator = await lock_administrator(disabling, identity_id)
+        administrator = await find_administrator(disabling, identity_id, lock=True)
         assert administrator is not None
         entering = asyncio.create_task(
             sign_in(sessions, provider, claims("ada", "sg-owners", iat=NOW + 60), None)

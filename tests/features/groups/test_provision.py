@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.change import Change
 from app.db.engine import commit
-from app.features.groups.provision import Directory, change_members, set_members
+from app.features.groups.provision import change_members, set_members
 from app.features.groups.queries import find_provided
+from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Group
 from tests.adapters.scim.populations import Someone, add_group, add_provider, add_users, provisioner
@@ -19,18 +21,22 @@ from tests.features.principals import Sessions, history
 MANY = 1_500
 
 
-async def filled(sessions: Sessions, many: int) -> tuple[Directory, UUID, list[UUID]]:
+async def filled(sessions: Sessions, many: int) -> tuple[UUID, UUID, list[UUID]]:
     """A directory, an empty group of it and its people."""
     async with sessions() as session:
         provider_id = await add_provider(session)
         ids = await add_users(session, provider_id, [Someone(f"user{number}") for number in range(many)])
         group_id = await add_group(session, provider_id, "Team")
         await session.commit()
-    return Directory(provisioner(), provider_id, "request"), group_id, sorted(ids)
+    return provider_id, group_id, sorted(ids)
 
 
-async def locked(session: AsyncSession, directory: Directory, group_id: UUID) -> Group:
-    group = await find_provided(session, directory.provider_id, group_id, lock=True)
+def by_directory(session: AsyncSession) -> Change:
+    return Change(session, provisioner(), "request", utc_now())
+
+
+async def locked(session: AsyncSession, provider_id: UUID, group_id: UUID) -> Group:
+    group = await find_provided(session, provider_id, group_id, lock=True)
     assert group is not None
     return group
 
@@ -38,20 +44,23 @@ async def locked(session: AsyncSession, directory: Directory, group_id: UUID) ->
 async def test_many_members_change_in_few_statements_each_with_all_that_is_kept_of_it(
     sessions: Sessions,
 ) -> None:
-    directory, group_id, ids = await filled(sessions, MANY)
+    provider_id, group_id, ids = await filled(sessions, MANY)
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
     async with sessions() as session:
-        group = await locked(session, directory, group_id)
+        group = await locked(session, provider_id, group_id)
         engine = session.get_bind()
         event.listen(engine, "before_cursor_execute", note)
-        joined = await change_members(session, directory, group, add=ids)
+        joined = await change_members(by_directory(session), provider_id, group, add=ids)
         few = len(statements)
-        left = await set_members(session, directory, group, ids[:10])
-        again = await set_members(session, directory, group, ids[:10])
+        await commit(session)
+    async with sessions() as session:
+        group = await locked(session, provider_id, group_id)
+        left = await set_members(by_directory(session), provider_id, group, ids[:10])
+        again = await set_members(by_directory(session), provider_id, group, ids[:10])
         event.remove(engine, "before_cursor_execute", note)
         await commit(session)
     assert few < 12
@@ -76,12 +85,12 @@ async def test_many_members_change_in_few_statements_each_with_all_that_is_kept_
 
 
 async def test_who_is_offboarded_meanwhile_does_not_join(sessions: Sessions) -> None:
-    directory, group_id, (leaver, other) = await filled(sessions, 2)
+    provider_id, group_id, (leaver, other) = await filled(sessions, 2)
 
     async def put_in() -> list[UUID]:
         async with sessions() as session:
-            group = await locked(session, directory, group_id)
-            change = await change_members(session, directory, group, add=[leaver, other])
+            group = await locked(session, provider_id, group_id)
+            change = await change_members(by_directory(session), provider_id, group, add=[leaver, other])
             await commit(session)
             return change.joined
 

@@ -98,9 +98,7 @@ async def create(sent: Written) -> Response:
     async with sent.attempt():
         values = _values_of(form) | {"kind": kind, "owner_id": form.text("owner_id") or None}
         body = validate(IdentityCreate, values | {"attributes": _attributes_of(form)})
-        made = await service.create_identity(
-            sent.session, sent.caller, body, sent.runtime.clock, sent.request_id
-        )
+        made = await service.create_identity(sent.change, body)
     if not sent.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, made.id)}?done=made")
     owner_id = _read_id(form.text("owner_id"))
@@ -125,11 +123,7 @@ async def update(sent: Written, identity_id: IdentityId) -> Response:
         values = _values_of(form) | {"attributes": gone | attributes}
         owner_id = form.text("owner_id")
         body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
-        row = await service.lock_for_update(sent.session, identity_id, body)
-        sent.shown.check(row.revision)
-        await service.update_identity(
-            sent.session, sent.caller, row, body, sent.runtime.clock, sent.request_id
-        )
+        await service.update_identity(sent.change, identity_id, body, sent.shown)
     if not sent.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=changed")
     return await _show_edit(sent, it)
@@ -248,9 +242,7 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
 async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
     """Reinstate an identity."""
     async with sent.attempt():
-        row, owner = await service.lock_with_owner(sent.session, identity_id)
-        sent.shown.check(row.revision)
-        await service.reinstate_identity(sent.session, sent.caller, row, owner, sent.request_id)
+        await service.reinstate_identity(sent.change, identity_id, sent.shown)
     if not sent.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=reinstated")
     it = await identities.get_identity(identity_id, sent.session, Response())
@@ -267,9 +259,7 @@ async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
 async def suspend(sent: Written, identity_id: IdentityId) -> Response:
     """Suspend an identity."""
     async with sent.attempt():
-        row = await service.lock_found_identity(sent.session, identity_id)
-        sent.shown.check(row.revision)
-        await service.suspend_identity(sent.session, sent.caller, row, sent.request_id)
+        await service.suspend_identity(sent.change, identity_id, sent.shown)
     if not sent.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=suspended")
     return await _show_suspend(sent, identity_id)
@@ -340,11 +330,7 @@ async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
     async with sent.attempt():
         it = await identities.get_identity(identity_id, sent.session, Response())
         body = validate(IdentityUpdate, {"links": _wanted(it, form)})
-        row = await service.lock_for_update(sent.session, identity_id, body)
-        sent.shown.check(row.revision)
-        await service.update_identity(
-            sent.session, sent.caller, row, body, sent.runtime.clock, sent.request_id
-        )
+        await service.update_identity(sent.change, identity_id, body, sent.shown)
     if sent.problems:
         return await _show_links(sent, identity_id)
     return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=changed")
@@ -396,9 +382,7 @@ async def invite(sent: Written) -> Response:
     """Create an invitation and show its link, which only this response contains."""
     async with sent.attempt():
         body = validate(InvitationCreate, _invited(sent.form))
-        made = await invitation_service.create_invitation(
-            sent.session, sent.runtime.peppers, sent.caller, body, sent.runtime.clock, sent.request_id
-        )
+        made = await invitation_service.create_invitation(sent.change, sent.runtime.peppers, body)
     if sent.problems:
         return await _show_invite(sent)
     it = await invitations.get_invitation(made.reading.row.id, sent.session, Response())
@@ -418,9 +402,7 @@ async def show_invitation(context: Reader, invitation_id: InvitationId) -> Respo
 async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
     """Link the account that claimed the invitation to the person."""
     async with sent.attempt():
-        await invitation_service.confirm_invitation(
-            sent.session, sent.caller, invitation_id, sent.shown, sent.request_id
-        )
+        await invitation_service.confirm_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
         return await _show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=confirmed")
@@ -430,9 +412,7 @@ async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
 async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
     """Revoke an invitation."""
     async with sent.attempt():
-        await invitation_service.revoke_invitation(
-            sent.session, sent.caller, invitation_id, sent.shown, sent.request_id
-        )
+        await invitation_service.revoke_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
         return await _show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=revoked")

@@ -104,7 +104,7 @@ async def begin(sent: Chosen) -> Response:
 @router.post(f"{NEW}/identity", operation_id="page_make_holder")
 async def make_holder(sent: Annotated[Submission, may_submit(Permission.IDENTITIES_WRITE)]) -> Response:
     """Create a person or an agent as the token's holder; the draft keeps its other choices."""
-    form, caller = sent.form, sent.caller
+    form = sent.form
     draft = await _find_draft(sent)
     async with sent.attempt():
         values: dict[str, Any] = {
@@ -113,7 +113,7 @@ async def make_holder(sent: Annotated[Submission, may_submit(Permission.IDENTITI
         if values["kind"] == "agent":
             values["owner_id"] = await _find_person(sent, form.text("owner"))
         body = validate(IdentityCreate, values)
-        made = await create_identity(sent.session, caller, body, sent.runtime.clock, sent.request_id)
+        made = await create_identity(sent.change, body)
     if sent.problems:
         return await _show_who(sent, draft, DraftContent())
     step = NEW if draft is None else draft_path(draft, "/who")

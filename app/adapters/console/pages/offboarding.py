@@ -15,11 +15,12 @@ from app.adapters.console.pages.principals import (
     format_name,
     search_person,
 )
+from app.db.change import Change
 from app.domain.errors import Invalid
 from app.features.identities import routes as identities
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome
-from app.features.identities.schedule import cancel_scheduled, offboard_when_asked
+from app.features.identities.schedule import cancel_schedule, offboard_or_schedule
 from app.features.identities.schemas import (
     MAX_CALLS,
     IdentityView,
@@ -28,7 +29,7 @@ from app.features.identities.schemas import (
     ReceiptQuery,
     ScheduledOffboardingQuery,
 )
-from app.features.identities.service import find_identity, lock_found_identity
+from app.features.identities.service import find_identity
 from app.http.authorization import Permission
 from app.http.etags import Precondition
 from app.lib.ids import (
@@ -73,10 +74,9 @@ async def offboard(
     async with sent.attempt():
         body = validate(OffboardRequest, _asked(sent.form))
         check_name(sent.form, await find_identity(sent.session, identity_id))
-        outcome = await offboard_when_asked(
-            sent.session, sent.caller, identity_id, body, sent.shown,
-            signer=sent.runtime.signer, dry_run=False, request_id=sent.request_id,
-        )  # fmt: skip
+        outcome = await offboard_or_schedule(
+            sent.change, identity_id, body, sent.shown, signer=sent.runtime.signer
+        )
     if sent.problems:
         return await _show(sent, identity_id)
     if outcome.receipt_id is not None:
@@ -98,10 +98,8 @@ async def erase(
     """Erase the personal data, if the name was typed."""
     it = await identities.get_identity(identity_id, sent.session, Response())
     async with sent.attempt():
-        row = await lock_found_identity(sent.session, identity_id)
-        sent.shown.check(row.revision)
-        check_name(sent.form, row)
-        await erase_identity(sent.session, sent.caller, row, sent.request_id)
+        check_name(sent.form, await find_identity(sent.session, identity_id))
+        await erase_identity(sent.change, identity_id, sent.shown)
     if sent.problems:
         return _show_erase(sent, it)
     return redirect(f"{IDENTITIES}?done=erased")
@@ -138,10 +136,10 @@ async def _show(context: PageContext, id: UUID) -> Response:
 async def _preview(context: PageContext, it: IdentityView, heir: str) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
     body = validate(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
-    return await offboard_when_asked(
-        context.session, context.caller, it.id, body, Precondition(None),
-        signer=context.runtime.signer, dry_run=True, request_id=None,
-    )  # fmt: skip
+    preview = Change(context.session, context.caller, None, context.runtime.clock())
+    return await offboard_or_schedule(
+        preview, it.id, body, Precondition(None), signer=context.runtime.signer, dry_run=True
+    )
 
 
 def _asked(form: Form) -> dict[str, Any]:
@@ -226,7 +224,7 @@ async def cancel(
 ) -> Response:
     """Cancel a scheduled offboarding."""
     async with sent.attempt():
-        await cancel_scheduled(sent.session, sent.caller, scheduled_id, sent.shown, sent.request_id)
+        await cancel_schedule(sent.change, scheduled_id, sent.shown)
     if sent.problems:
         return await _show_cancel(sent, scheduled_id)
     return redirect(f"{SCHEDULED}?done=cancelled")

@@ -33,9 +33,8 @@ from app.domain.security_events import (
     Subject,
 )
 from app.features.audit.record import record
-from app.features.identities import offboard as offboard_queries
 from app.features.identities.offboard import offboard_identity
-from app.features.identities.queries import erased_link, take_turns
+from app.features.identities.queries import agents_of, erased_link, take_turns
 from app.features.identities.schemas import Offboard
 from app.features.identity_providers.signals.streams import (
     STREAM,
@@ -233,15 +232,7 @@ async def effects_of(
 async def _offboard(change: Change, signer: Signer, reason: str, effects: Effects) -> None:
     for id in effects.identities:
         outcome = await offboard_identity(
-            change.session,
-            change.caller,
-            id,
-            Offboard(reason=reason),
-            Precondition(None),
-            signer=signer,
-            via="signal",
-            dry_run=False,
-            request_id=change.request_id,
+            change, id, Offboard(reason=reason), Precondition(None), signer=signer, via="signal"
         )
         if outcome.changed:
             effects.tokens += outcome.things.tokens
@@ -278,7 +269,7 @@ async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_ag
     while True:
         ids = set(people)
         for id in people if with_agents else ():
-            ids |= set(await offboard_queries.agents_of(session, id))
+            ids |= set(await agents_of(session, id, live=True))
         if ids <= locked:
             return sorted(locked)
         await token_queries.lock_identities(session, ids)
