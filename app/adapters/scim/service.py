@@ -37,6 +37,7 @@ from app.adapters.scim.groups import LargeGroups
 from app.adapters.scim.models import DirectoryUser, Group, User, make_provider
 from app.adapters.scim.storage import Storage
 from app.adapters.scim.work import Work, error_of, read_in_thread
+from app.db.change import write
 from app.domain.errors import DomainError, Unavailable
 from app.features.audit.record import record
 from app.http.authorization import Caller, Permission
@@ -194,6 +195,8 @@ async def record_request(
         resource = f"{endpoint}.{target.operation.value}".lstrip(".")
         if kind:
             object_type, object_id = kind, parse_id(prefix, str(made or target.resource_id))
+    # The log lists the effects before their request.
+    await write(session)
     await record(
         session,
         caller,
