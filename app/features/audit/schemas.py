@@ -106,7 +106,20 @@ _MAX_MS = 2**31 - 1
 _INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
 
 
-class AuditFilters(Strict):
+class _Span(Strict):
+    """A span of time, open at either end."""
+
+    since: Time | None = None
+    until: Time | None = None
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
+
+
+class AuditFilters(_Span):
     """Filters of the audit log; each can be repeated, and then any of its values matches.
 
     ``id``, ``token_id``, ``actor_id``, ``actor_name``, ``server_id``, ``server_slug``, ``request_id`` and decisions
@@ -157,12 +170,6 @@ class AuditFilters(Strict):
     q: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
         default=None, description="Text in the names of identities, service accounts and servers."
     )
-
-    @model_validator(mode="after")
-    def _some_time(self) -> Self:
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("since must be before until")
-        return self
 
     def filters(self) -> dict[str, Any]:
         """The active filters, to bind cursors to."""
@@ -367,7 +374,7 @@ class AuditEventView(Strict):
     )
 
 
-class AuditStatsQuery(Strict):
+class AuditStatsQuery(_Span):
     """The span of counted events: whole hours, at most 31 days."""
 
     since: Time | None = Field(
@@ -379,12 +386,6 @@ class AuditStatsQuery(Strict):
     )
     action: list[ShortText] = Field(default_factory=list)
     decision: list[AuditDecision] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _some_time(self) -> Self:
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValueError("since must be before until")
-        return self
 
 
 class AuditCounts(Strict):

@@ -479,20 +479,20 @@ SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND numb
 class Entries:
     """The stored events after a place up to another."""
 
-    def __init__(self, connection: "Connection[Record]", after: Position, until: Position | None) -> None:
+    def __init__(self, connection: "Connection[Record]", after: Position, until: Position) -> None:
         self._connection = connection
         self._after = after
         self._until = until
         self._ahead: deque[Entry] = deque()
         self._is_over = False
 
-    async def up_to(self, place: Position | None, limit: int | None = None) -> list[Entry]:
+    async def up_to(self, place: Position, limit: int | None = None) -> list[Entry]:
         """The next events, at most ``limit``, none later than a place. They are not consumed."""
         while not self._is_over and (limit is None or len(self._ahead) < limit):
-            if place is not None and self._ahead and self._ahead[-1].place > place:
+            if self._ahead and self._ahead[-1].place > place:
                 break
             await self._read()
-        entries = (entry for entry in self._ahead if place is None or entry.place <= place)
+        entries = (entry for entry in self._ahead if entry.place <= place)
         return list(islice(entries, limit))
 
     def consume(self, count: int) -> None:

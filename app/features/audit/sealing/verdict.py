@@ -41,8 +41,6 @@ _WORDS = {
     Kind.UNEXPLAINED: "what is there at {what} does not give the signed root: something of it was changed, "
     "removed or put in",
     Kind.HASHES: "the kept hashes of {what} are not those of what was sealed",
-    Kind.REWRITTEN: "the events up to position {last} are not those of the checkpoint that was kept elsewhere",
-    Kind.CUT_OFF: "{what} were sealed, and are lost",
 }
 
 SIGNATURE = "signature"
@@ -181,9 +179,7 @@ def describe_finding(finding: Finding, after: Mark | None, before: Mark | None) 
     time = None if entry is None else entry.text_field("time")
     event = f"{id or 'one that cannot be read'}{f' of {time}' if time else ''}"
     what = positions(finding.first, finding.end)
-    words = _WORDS[finding.kind].format(
-        at=finding.first, first=finding.first, last=finding.end - 1, event=event, what=what
-    )
+    words = _WORDS[finding.kind].format(at=finding.first, first=finding.first, event=event, what=what)
     return Fault(finding.kind, finding.first, finding.end, words, id, time, after, before)
 
 
