@@ -5,6 +5,7 @@
 """
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ RATCHETS = {
     "modules that one sibling alone imports": Ratchet(45, 25),
     "operations in another folder than their URL's": Ratchet(5, 0),
     "calls of begin_nested outside savepoint": Ratchet(0, 0),
+    "tables that two features write": Ratchet(12, 0),
     "files of a warm tools/call": Ratchet(38, 30),
     "changes of file in a warm tools/call": Ratchet(172, 172),
 }
@@ -164,6 +166,51 @@ def test_one_function_opens_savepoints() -> None:
     ]
     kept("calls of begin_nested outside savepoint", len(found), found)
     assert list(begins_nested(ast.parse("async def f(s):\n    async with s.begin_nested(): ..."))) == ["f"]
+
+
+def tables(modules: dict[str, ast.Module]) -> dict[str, str]:
+    """The tables of ``app/models``, by their dotted class names."""
+    return {
+        f"{module}.{node.name}": str(ast.literal_eval(statement.value))
+        for module, tree in modules.items()
+        if module.startswith("app.models.")
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__tablename__"
+    }
+
+
+def written_tables(tree: ast.Module, by_class: dict[str, str]) -> Iterator[str]:
+    """The tables that a module writes: by ``insert``, ``update`` and ``delete``, by new rows, and by SQL text."""
+    local = {
+        alias.asname or alias.name: by_class[f"{node.module}.{alias.name}"]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}" in by_class
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("insert", "update", "delete") and node.args:
+                yield local.get(ast.unparse(node.args[0]), "")
+            elif node.keywords:
+                yield local.get(node.func.id, "")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)", node.value)
+
+
+def test_one_feature_writes_a_table() -> None:
+    """Others call its services. Admissions and ``Change`` write some tables with SQL of their own."""
+    by_class = tables(trees())
+    writers: dict[str, set[str]] = defaultdict(set)
+    for module, tree in trees().items():
+        if module.startswith((FEATURES, "app.adapters.")):
+            for table in written_tables(tree, by_class):
+                writers[table].add(".".join(module.split(".")[:3]))
+    shared = {name: sorted(writers[name]) for name in by_class.values() if len(writers[name]) > 1}
+    assert writers["grants"] >= {"app.features.grants"}
+    kept("tables that two features write", len(shared), shared)
 
 
 @pytest.fixture
