@@ -49,8 +49,7 @@ from app.lib.clock import boot_time
 from app.lib.event_loop import with_timeout
 from app.lib.ids import POLICY, format_id
 from app.models.servers import Server as ServerRow
-from app.outbound.client_tokens import ClientCredentials, ClientTokens, Header
-from app.outbound.stdio import Launch
+from app.outbound.client_tokens import ClientTokens, Header, UpstreamTarget
 
 
 class DatabaseClock:
@@ -167,30 +166,18 @@ CAPACITY = 200_000
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a server's calls go. ``client`` are the client credentials for its access token; ``launch`` is for a server
-    that runs as a command."""
-
-    url: str
-    headers: tuple[Header, ...]
-    protocol_versions: tuple[str, ...]
-    client: ClientCredentials | None = None
-    launch: Launch | None = None
-
-
 @dataclass(slots=True)
 class _ServerTargets:
     """The targets of one version of a server: one per identity with its own credential, and one for all others."""
 
     version: int
     holders: frozenset[UUID]
-    _found: dict[UUID | None, Target] = field(default_factory=dict, repr=False)
+    _found: dict[UUID | None, UpstreamTarget] = field(default_factory=dict, repr=False)
 
-    def of(self, identity_id: UUID) -> Target | None:
+    def of(self, identity_id: UUID) -> UpstreamTarget | None:
         return self._found.get(identity_id if identity_id in self.holders else None)
 
-    def keep(self, identity_id: UUID, target: Target) -> None:
+    def keep(self, identity_id: UUID, target: UpstreamTarget) -> None:
         self._found[identity_id if identity_id in self.holders else None] = target
 
 
@@ -343,7 +330,15 @@ class AccessSnapshot:
             holders, raw = await self._read(read)
             return holders, *await self._build(raw)
 
-    async def target(self, server: Server, identity_id: UUID) -> Target:
+    def known_target(self, server: Server, identity_id: UUID) -> UpstreamTarget | None:
+        """The cached result of ``target``, unless it needs an access token or a command."""
+        known = self._targets.get(server.id)
+        if known is None or known.version != server.version:
+            return None
+        target = known.of(identity_id)
+        return None if target is None or target.client is not None or target.launch is not None else target
+
+    async def target(self, server: Server, identity_id: UUID) -> UpstreamTarget:
         """Where to send an identity's calls to this version of a server, with its own credential or else the server's.
 
         The contents can be newer than the version, which is safe because an older version is never admitted again.
@@ -360,7 +355,7 @@ class AccessSnapshot:
         for header in headers:
             self._client_tokens.refused(client_id, header)
 
-    async def _stored_target(self, server: Server, identity_id: UUID) -> Target:
+    async def _stored_target(self, server: Server, identity_id: UUID) -> UpstreamTarget:
         known = self._targets.get(server.id)
         if known is not None and known.version == server.version:
             target = known.of(identity_id)
@@ -378,7 +373,7 @@ class AccessSnapshot:
 
     async def _read_target(
         self, server: Server, identity_id: UUID, known: _ServerTargets | None
-    ) -> tuple[_ServerTargets, Target]:
+    ) -> tuple[_ServerTargets, UpstreamTarget]:
         async with self._sessions() as session:
             row = await session.get(ServerRow, server.id)
             if row is None:
@@ -387,7 +382,9 @@ class AccessSnapshot:
                 known = _ServerTargets(server.version, await credential_holders(session, server.id))
             opened = await open_credential(session, self._sealer, row, identity_id)
             versions, launch = tuple(row.protocol_versions), launch_of(row, opened)
-            return known, Target(row.url or "", opened.headers, versions, opened.client, launch)
+            return known, UpstreamTarget(
+                row.url or "", opened.headers, versions, opened.client, launch=launch
+            )
 
     def forget(self, ids: set[UUID] | None) -> None:
         """Drop the objects that a notification named (``None``: everything), so that they are read again."""

@@ -19,7 +19,16 @@ from uuid import UUID
 
 import asyncpg
 
-from app.admission.rows import ClientRow, Row, Values, arguments_of, cells_of, clients_of, statement_for
+from app.admission.rows import (
+    ClientRow,
+    Row,
+    Values,
+    arguments_of,
+    cells_of,
+    clients_of,
+    dependencies_of,
+    statement_for,
+)
 from app.crypto.keys import Sealed
 from app.db.engine import delete_rows
 from app.db.webhook_events import INSERT_DELIVERIES, WebhookEvent, approval_message, delivery_arguments
@@ -496,7 +505,9 @@ def audit_row(settlement: Settlement) -> Row:
     # Kept for each withheld call, even if an earlier call requested the approval: explaining it takes its arguments.
     keeps = demand.keep_always or settlement.consumed or settlement.effect is Effect.REQUIRE_APPROVAL
     arguments = demand.seal() if demand.seal is not None and keeps else None
-    return Row(demand.id, cells_of(values), demand.depends_on, demand.span, demand.client, arguments)
+    return Row(
+        demand.id, cells_of(values), dependencies_of(demand.depends_on), demand.span, demand.client, arguments
+    )
 
 
 def columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -173,7 +173,7 @@ class ConsumingWriter(ConnectionLoop):
         self._ttl = approval_ttl
         self._queue: deque[_QueuedCall] = deque()
         self._releases: deque[Release] = deque(maxlen=WAITING)
-        self._admitted: dict[UUID, Settlement] = {}
+        self.admitted: dict[UUID, Settlement] = {}
 
     async def settle(self, demand: Demand) -> Settlement | None:
         """Settle one call. ``None`` when a dependency changed or its validity ended: nothing was recorded.
@@ -199,12 +199,12 @@ class ConsumingWriter(ConnectionLoop):
     def _abandon(self, answer: asyncio.Future[Settlement | None]) -> None:
         """Release a settlement that arrived as its caller stopped waiting."""
         settlement = None if answer.cancelled() or not answer.done() else answer.result()
-        if settlement is not None and self._admitted.pop(settlement.demand.id, None) is not None:
+        if settlement is not None and self.admitted.pop(settlement.demand.id, None) is not None:
             self._release_later(settlement)
 
     def finish(self, call_id: UUID, outcome: str) -> bool:
         """Note the outcome of a call. Returns whether this writer records it, which it does with a release."""
-        settlement = self._admitted.pop(call_id, None)
+        settlement = self.admitted.pop(call_id, None)
         if settlement is None or outcome != "not_forwarded":
             return False
         self._release_later(settlement)
@@ -318,7 +318,7 @@ class ConsumingWriter(ConnectionLoop):
             self._release_unclaimed(settlement)
             return
         if settlement.admitted:
-            self._admitted[settlement.demand.id] = settlement
+            self.admitted[settlement.demand.id] = settlement
         queued.answer.set_result(settlement)
 
     def _release_unclaimed(self, settlement: Settlement) -> None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Protocol, cast
 from uuid import UUID
 
-from app.access.snapshot import AccessSnapshot, Target, with_read_timeout
+from app.access.snapshot import AccessSnapshot, with_read_timeout
 from app.admission.clients import Clients, Refusal, Refusals, clean
 from app.admission.consuming import ApprovalReport, Demand, Settlement, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.rows import Row, Values, cells_for, cells_of
+from app.admission.rows import Dependency, Row, Values, cells_for, cells_of, dependencies_of
 from app.admission.shared_state import SharedState
 from app.admission.store import (
     Admitted,
@@ -50,7 +50,9 @@ _DECIDED_IN_A_TURN = 8
 class CommandTargets(Protocol):
     """The targets of servers that run as commands."""
 
-    async def target(self, launch: Launch, stored: Target, server: Server, token: Token) -> UpstreamTarget:
+    async def target(
+        self, launch: Launch, stored: UpstreamTarget, server: Server, token: Token
+    ) -> UpstreamTarget:
         """Start the command if needed. Raises ``Refused`` of the gateway, and ``StoreUnavailable``."""
         ...
 
@@ -63,12 +65,15 @@ class SnapshotReads:
         self._commands = commands
         self.now = snapshot.clock.now
 
-    async def resolve(self, credential: Credential) -> View | None:
+    def known_view(self, credential: Credential) -> View | None:
         warm = self._snapshot.warm(credential)
         if warm is None:
-            return await self._view(credential, fresh=False)
+            return None
         token, fleet, context = warm
         return View(token, context, fleet.by_slug, credential, fleet.directory)
+
+    async def resolve(self, credential: Credential) -> View | None:
+        return await self._view(credential, fresh=False)
 
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
         return await self._view(view.credential, fresh=True, about=about)
@@ -96,6 +101,9 @@ class SnapshotReads:
             return None
         return {server.id for server in reached}.union(id for id in about if id in known.servers)
 
+    def known_target(self, server: Server, token: Token) -> UpstreamTarget | None:
+        return self._snapshot.known_target(server, token.identity.id)
+
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:
             target = await self._snapshot.target(server, token.identity.id)
@@ -103,12 +111,11 @@ class SnapshotReads:
             raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
         if target.launch is not None:
             return await self._commands.target(target.launch, target, server, token)
-        client = None if target.client is None else target.client.id
-        return UpstreamTarget(target.url, target.headers, target.protocol_versions, client)
+        return target
 
     def credential_refused(self, target: UpstreamTarget) -> None:
         if target.client is not None:
-            self._snapshot.refused(target.client, target.headers)
+            self._snapshot.refused(target.client.id, target.headers)
 
 
 class CallRecords:
@@ -133,14 +140,16 @@ class CallRecords:
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
-        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str]]] = {}
+        self._known: dict[
+            tuple[int, str], tuple[Decision, str, tuple[Sequence[str], Sequence[Dependency]]]
+        ] = {}
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
         if self._rewinds.reason is not None:
             raise StoreUnavailable(self._rewinds.reason)
         decision = call.decision
-        if decision.attainable and (decision.asks or decision.quotas):
+        if (decision.asks or decision.quotas) and decision.attainable:
             return await self._settle(call)
         client_id, client_row = self._clients.name(*call.client)
         row = self._row(call, client_id)
@@ -151,7 +160,7 @@ class CallRecords:
             return Stale()
         if client_row is not None:
             self._clients.written(client_row)
-        self._uses.note(call, runs=decision.allowed)
+        self._uses.note(call, runs=row.span is not None)
         # mutation: admitted
         return Admitted(sent)
 
@@ -208,30 +217,29 @@ class CallRecords:
 
     def _row(self, call: Call, client_id: UUID) -> Row:
         decision = call.decision
-        like = self._cells(call, client_id)
-        digest = self._digest(call)
-        cells = cells_for(like, call.id, client_id, digest, call.request_id, clean(call.trace_id))
+        shared, depends_on = self._shared_parts(call, client_id)
+        trace_id = None if call.trace_id is None else clean(call.trace_id)
+        cells = cells_for(shared, call.id, client_id, self._digest(call), call.request_id, trace_id)
         span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        row = Row(call.id, cells, decision.depends_on, span)
+        row = Row(call.id, cells, depends_on, span)
         if call.server is not None and call.server.keep_arguments == "all":
             seals = self._argument_sealer(call)
             row.arguments = None if seals is None else seals()
         return row
 
-    def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
-        """The cells that all calls with this decision share, cached for recurring decisions."""
+    def _shared_parts(self, call: Call, client_id: UUID) -> tuple[Sequence[str], Sequence[Dependency]]:
+        """The cells and dependencies of all calls with this decision, cached for recurring decisions."""
         decision = call.decision
-        if not decision.recurs:
-            return cells_of(self._values(call, client_id))
         known = self._known.get((id(decision), call.method))
         # The cached decision stays referenced, so that no other can get its address.
         if known is not None and known[0] is decision and known[1] == call.action:
             return known[2]
-        cells = cells_of(self._values(call, client_id))
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[id(decision), call.method] = (decision, call.action, cells)
-        return cells
+        parts = cells_of(self._values(call, client_id)), dependencies_of(decision.depends_on)
+        if decision.recurs:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[id(decision), call.method] = (decision, call.action, parts)
+        return parts
 
     def _values(self, call: Call, client_id: UUID) -> Values:
         """The columns of a call's row that its decision determines."""
@@ -258,7 +266,7 @@ class CallRecords:
         )
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        if not self._consuming.finish(call_id, outcome):
+        if call_id not in self._consuming.admitted or not self._consuming.finish(call_id, outcome):
             self._writer.write_later(make_outcome(call_id, outcome, duration_ms))
 
     def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
@@ -327,8 +335,9 @@ class PostgresStore:
     ) -> None:
         self._table = table
         self._turns = Turns(_DECIDED_IN_A_TURN)
-        self.resolve, self.refresh, self.now = reads.resolve, reads.refresh, reads.now
-        self.target, self.credential_refused = reads.target, reads.credential_refused
+        self.known_view, self.resolve, self.refresh = reads.known_view, reads.resolve, reads.refresh
+        self.known_target, self.target = reads.known_target, reads.target
+        self.credential_refused, self.now = reads.credential_refused, reads.now
         self.admit, self.finish = records.admit, records.finish
         self.count_refused, self.count_unknown = records.count_refused, records.count_unknown
         self.confirmed_at, self.unwatch = table.confirmed_at, table.leave

@@ -47,17 +47,21 @@ class Values(NamedTuple):
     trace_id: str | None = None
 
 
+Dependency = tuple[str, str]
+"""An object id and a version, encoded for array literals: recurring decisions share them."""
+
+
 @dataclass(slots=True)
 class Row:
     """One audit row to write. ``cells`` are its values encoded for array literals (``cells_of``).
 
-    The row is written only if ``depends_on`` is unchanged; a count has no dependencies. ``span`` is
-    (valid_from, valid_until) of an allow in Unix seconds by the database's clock.
+    The row is written only if ``depends_on`` (``dependencies_of``) is unchanged; a count has no dependencies. ``span``
+    is (valid_from, valid_until) of an allow in Unix seconds by the database's clock.
     """
 
     id: UUID
     cells: Sequence[str]
-    depends_on: Sequence[tuple[UUID, int]] = ()
+    depends_on: Sequence[Dependency] = ()
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
     arguments: Sealed | None = None
@@ -147,10 +151,15 @@ def cells_for(
     cells = list(call)
     cells[_ID] = id.hex
     cells[_CLIENT] = client_id.hex
-    cells[_DIGEST] = _cell(arguments_digest, _bytes)
-    cells[_REQUEST] = _cell(request_id, _text)
-    cells[_TRACE] = _cell(trace_id, _text)
+    cells[_DIGEST] = NULL if arguments_digest is None else _bytes(arguments_digest)
+    cells[_REQUEST] = NULL if request_id is None else _text(request_id)
+    cells[_TRACE] = NULL if trace_id is None else _text(trace_id)
     return cells
+
+
+def dependencies_of(versions: Sequence[tuple[UUID, int]]) -> list[Dependency]:
+    """Encode the dependencies of a decision for array literals."""
+    return [(id.hex, str(version)) for id, version in versions]
 
 
 def _unnest(first: int, kinds: Sequence[str]) -> str:
@@ -244,15 +253,15 @@ def arguments_of(
     digest_key_id: str,
 ) -> list[object]:
     """The arguments of the statement that ``statement_for`` selects for this batch."""
-    places: dict[tuple[UUID, int], int] = {}
+    places: dict[Dependency, int] = {}
     dependencies = [_dependency_places(row, places) for row in rows]
     arguments = [(row.id, row.arguments) for row in rows if row.arguments is not None]
     return [
         worker_id,
         digest_key_id,
         len(rows) + len(outcomes),
-        _array([id.hex for id, _ in places]),
-        _array([str(version) for _, version in places]),
+        _array([id for id, _ in places]),
+        _array([version for _, version in places]),
         *_columns([_outcome_cells(outcome) for outcome in outcomes], 4),
         _array(dependencies),
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
@@ -296,7 +305,7 @@ def _client_cells(client: ClientRow) -> list[str]:
     return [id.hex, *(_cell(text, _text) for text in texts), _bytes(salt)]
 
 
-def _dependency_places(row: Row, places: dict[tuple[UUID, int], int]) -> str:
+def _dependency_places(row: Row, places: dict[Dependency, int]) -> str:
     """The dependencies of a row, as an array of places (from 1) among all dependencies of the batch."""
     if not row.depends_on:
         return NULL

@@ -16,9 +16,9 @@ from app.domain.errors import StoreUnavailable, TooManyLookups
 from app.domain.objects import Server, Token
 from app.domain.policy import ApprovalDemand
 from app.domain.token_format import Credential
-from app.outbound.http import Target
+from app.outbound.client_tokens import UpstreamTarget
 
-__all__ = ["StoreUnavailable", "TooManyLookups"]
+__all__ = ["StoreUnavailable", "TooManyLookups", "UpstreamTarget"]
 
 
 class CredentialUnavailable(Exception):
@@ -27,21 +27,6 @@ class CredentialUnavailable(Exception):
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
         self.passing = passing
-
-
-@dataclass(slots=True)
-class UpstreamTarget:
-    """Where to send a server's calls. ``headers`` holds the decrypted upstream credential; never log it. Immutable.
-
-    For a server that runs as a command, ``url`` is a ``Target`` and ``secrets`` must not appear in responses.
-    """
-
-    url: str | Target
-    headers: tuple[tuple[bytes, bytes], ...]
-    protocol_versions: tuple[str, ...]
-    client: UUID | None = None
-    """The client whose access token the headers hold, if any. The token is renewed while the session continues."""
-    secrets: tuple[bytes, ...] | None = None
 
 
 class Client(NamedTuple):
@@ -197,6 +182,10 @@ class WorkerMessages(Protocol):
 class Store(Protocol):
     """Everything that the gateway reads and writes. All methods that wait raise ``StoreUnavailable``."""
 
+    def known_view(self, credential: Credential) -> View | None:
+        """The view of a token if the snapshot has all of it and the secret is right."""
+        ...
+
     async def resolve(self, credential: Credential) -> View | None:
         """The view of a token, or ``None`` if the secret is wrong. A warm snapshot reads no database.
 
@@ -212,6 +201,10 @@ class Store(Protocol):
         servers stay as known; a decision about one that has changed is not admitted. ``None`` when the secret is no
         longer valid.
         """
+        ...
+
+    def known_target(self, server: Server, token: Token) -> UpstreamTarget | None:
+        """Where to forward calls to this version of the server, if no read and no fetch is needed."""
         ...
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:

@@ -80,7 +80,7 @@ class CallUses:
 
     def note(self, call: Call, *, runs: bool) -> None:
         """Record a recorded call; a call that does not run uses no grant."""
-        self.note_token(call.token.id)
+        self._tokens.add(call.token.id)
         server, action = call.server, call.action
         if not runs or server is None or action not in _PARTS:
             return

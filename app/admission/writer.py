@@ -190,7 +190,8 @@ class AdmissionWriter(ConnectionLoop):
                 self._health.record_failure(error)
                 self._drop_connection(batch)
         else:
-            self._health.record_success()
+            if self._health.failure is not None:
+                self._health.record_success()
             self._is_unproven = False
             self._clock.learn(record["at"], sent, boot_time())
             if self._unconfirmed:
@@ -222,10 +223,13 @@ class AdmissionWriter(ConnectionLoop):
         # failpoint: before_admission
         [record] = await statement.fetch(*values)
         # failpoint: after_admission
-        self._connection.check_replicated()
+        if self._connection.warned:
+            self._connection.check_replicated()
         if record["fell"]:
             self._rewinds.report_older_version()
-        self._rewinds.record_transaction(record["epoch"], record["xact"])
+        transaction = (record["epoch"], record["xact"])
+        if record["xact"] is not None and transaction > self._rewinds.transaction:
+            self._rewinds.transaction = transaction
         return record
 
     async def _handle_error(self, batch: _Batch, error: asyncpg.PostgresError) -> None:

@@ -42,12 +42,13 @@ class GuardedConnection(_Connection):
     The text is localized, but no other warning of that class occurs at a commit.
     """
 
-    _warned = False
+    warned = False
+    """Whether the last statement warned."""
 
     def check_replicated(self) -> None:
         """Raise ``NotReplicated`` when the last statement warned."""
-        if self._warned:
-            self._warned = False
+        if self.warned:
+            self.warned = False
             raise NotReplicated("the wait for the synchronous standby was cancelled")
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
@@ -59,7 +60,7 @@ class GuardedConnection(_Connection):
     def hear(self, _connection: object, message: object) -> None:
         """Handle a notice of the server."""
         if getattr(message, "sqlstate", None) == _WARNING:
-            self._warned = True
+            self.warned = True
 
 
 class Primary:

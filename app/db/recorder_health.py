@@ -52,20 +52,21 @@ def describe_fault(fault: BaseException) -> str:
 class RecorderHealth:
     """The result of the last attempt to write to the audit log."""
 
-    _reason: str | None = None
+    failure: str | None = None
+    """Why the last attempt failed, however long ago; ``None`` when it succeeded."""
     _since: float = 0.0
 
     def record_failure(self, fault: BaseException) -> None:
         """Record a failed attempt."""
-        self._reason, self._since = describe_fault(fault), time.monotonic()
+        self.failure, self._since = describe_fault(fault), time.monotonic()
 
     def record_success(self) -> None:
         """Record a successful attempt."""
-        self._reason = None
+        self.failure = None
 
     def reason(self) -> str | None:
         """Why the last attempt failed; ``None`` when it succeeded or is older than ``FRESH_S``."""
-        return self._reason if time.monotonic() - self._since < FRESH_S else None
+        return self.failure if time.monotonic() - self._since < FRESH_S else None
 
 
 class OutageLog:

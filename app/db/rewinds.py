@@ -96,6 +96,9 @@ class RewindGuard:
         self._saving: asyncio.Future[None] | None = None
         self._log = ""
         self._known = Progress()
+        self.transaction = (0, 0)
+        """The epoch and id of the last transaction whose commit was answered: a part of the known progress. Writers set
+        it themselves, because each call commits one."""
         self._saved = _State()
         self._is_unsaved_logged = False
         self._has_checked = self._is_final = False
@@ -103,27 +106,25 @@ class RewindGuard:
         if file is not None:
             self._load(file)
 
-    def record_transaction(self, epoch: int | None, xact: int | None) -> None:
-        """Record a transaction whose commit was answered."""
-        if epoch is not None and xact is not None and (epoch, xact) > (self._known.epoch, self._known.xact):
-            self._known = self._known._replace(epoch=epoch, xact=xact)
-
     @property
     def known(self) -> Progress:
         """The known progress of the database."""
+        if self.transaction > (self._known.epoch, self._known.xact):
+            epoch, xact = self.transaction
+            self._known = self._known._replace(epoch=epoch, xact=xact)
         return self._known
 
     def record_checkpoint(self, size: int, root: bytes, known: Progress) -> None:
         """Record the newest checkpoint. ``known`` is the progress from before it was read. Raises ``DatabaseRewound``
         if it is older."""
-        if known.accepted != self._known.accepted:
+        if known.accepted != self.known.accepted:
             # A restore was confirmed in between, so the earlier progress no longer counts.
             return
         if size < known.size:
             self._report_rewind(f"{size} events are sealed, and {known.size} were")
         elif size == known.size and root.hex() != known.root:
             self._report_rewind(f"another checkpoint of {size} events is there")
-        elif size > self._known.size:
+        elif size > self.known.size:
             self._known = self._known._replace(size=size, root=root.hex())
 
     def report_older_version(self) -> None:
@@ -141,7 +142,7 @@ class RewindGuard:
 
     async def check(self, connection: "Connection[Record]") -> None:
         """Compare the database behind a new connection with the known progress. Raises ``DatabaseRewound``."""
-        known, is_confirmed = self._known, False
+        known, is_confirmed = self.known, False
         [row] = await connection.fetch(_CHECK, known.size, bytes.fromhex(known.root))
         self._checked_at = time.monotonic()
         present = Progress.of(row)
@@ -170,14 +171,15 @@ class RewindGuard:
         if present.system == known.system and not is_confirmed:
             present = present._replace(xact=known.xact)
         # Other connections can have recorded later progress since.
-        self._known = present if is_confirmed or not known.epoch else max(present, self._known)
+        latest = present if is_confirmed or not known.epoch else max(present, self.known)
+        self._known, self.transaction = latest, (latest.epoch, latest.xact)
 
     def save(self) -> None:
         """Merge the known progress into the file. Blocks.
 
         If the file cannot be written, as on a full disk, the next call tries again.
         """
-        state = _State(self._log, self._saved_reason(), self._known)
+        state = _State(self._log, self._saved_reason(), self.known)
         if self._file is None or state == self._saved or not state.log:
             return
         try:

@@ -52,11 +52,6 @@ class AccessCheck:
     session_id: UUID | None = None
     """A session on the aggregate endpoint. Ending it changes its version from 0."""
 
-    @property
-    def is_listing(self) -> bool:
-        """Whether the request lists what is visible on a server."""
-        return self.slug is not None and (self.lists or self.parts)
-
     async def decide_visible(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         """Decide, and return the visible tools (for a list) or parts.
 

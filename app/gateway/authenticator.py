@@ -35,8 +35,9 @@ class Authenticator:
         """Refuse requests of other sites through a browser (DNS rebinding). Raises ``Refused`` (400, 403)."""
         if b"host" in exchange.duplicated or not self.address.has_host(exchange.headers.get(b"host")):
             raise Refused(400, INVALID_REQUEST, WRONG_HOST)
-        origin = exchange.header(b"origin")
-        if origin is not None and (b"origin" in exchange.duplicated or origin not in self.address.origins):
+        if b"origin" in exchange.headers and (
+            b"origin" in exchange.duplicated or exchange.header(b"origin") not in self.address.origins
+        ):
             raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not accepted.")
 
     async def authenticate(self, exchange: Exchange) -> View:
@@ -45,12 +46,7 @@ class Authenticator:
         raw = exchange.headers.get(b"authorization", b"")
         known = self._parsed.get(raw)
         credential = self._credential(exchange) if known is None or exchange.duplicated else known
-        try:
-            view = await with_db_budget(exchange, self.store.resolve(credential))
-        except TooManyLookups:
-            raise Refused(
-                429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
-            ) from None
+        view = self.store.known_view(credential) or await self._resolve(exchange, credential)
         if view is None:
             self.store.count_unknown(exchange.client, exchange.request_id)
             raise unauthorized(sent=True)
@@ -68,6 +64,14 @@ class Authenticator:
             if stopped is not None:
                 self.refuse_dead(exchange, view, stopped)
         return view
+
+    async def _resolve(self, exchange: Exchange, credential: Credential) -> View | None:
+        try:
+            return await with_db_budget(exchange, self.store.resolve(credential))
+        except TooManyLookups:
+            raise Refused(
+                429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
+            ) from None
 
     async def refresh(self, exchange: Exchange, view: View, slug: str | None = None) -> View:
         """Read the view again, including the server with this slug.

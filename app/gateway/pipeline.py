@@ -138,7 +138,7 @@ class InFlightCall(ClientWork):
 
     def may_start(self) -> bool:
         """Whether to send, checked when the upstream connection is ready and before anything is written."""
-        return not self.was_cut and is_fresh(self.admitted_at)
+        return not self.was_cut and boot_time() - self.admitted_at <= ADMISSION_SECONDS
 
     def may_continue(self) -> bool:
         """Whether to send another request under the same admission, checked like ``may_start``.
@@ -214,7 +214,7 @@ class FreshCall:
 
     def may_start(self) -> bool:
         """Whether to send, checked when the upstream connection is ready and before anything is written."""
-        return is_fresh(self._read_at)
+        return boot_time() - self._read_at <= ADMISSION_SECONDS
 
     async def __aenter__(self) -> Self:
         return self
@@ -227,11 +227,6 @@ class FreshCall:
             raise refuse_upstream_error(error) from None
         self.undelivered = isinstance(error, NotForwarded)
         return self.undelivered
-
-
-def is_fresh(known_at: float) -> bool:
-    """Whether a request may be sent on data that the database returned at this ``boot_time``."""
-    return boot_time() - known_at <= ADMISSION_SECONDS
 
 
 class Denied(Exception):
@@ -394,19 +389,20 @@ class AdmittedCalls:
         """Decide and admit once; ``None`` when the access data has changed."""
         pipeline, request = self._pipeline, self._request
         access, view, at = request.access, request.view, pipeline.store.now()
-        if access.is_listing:
+        if (access.lists or access.parts) and access.slug is not None:
             decision, names = await access.decide_visible(view, at)
         else:
             decision, names = access.decide(view, at, pipeline.decisions), NO_NAMES
         server = None if access.slug is None else view.servers.get(access.slug)
         record = request.record(server, decision)
-        if not decision.attainable:
+        if decision.effect is not Effect.ALLOW and not decision.attainable:
             await self._deny(record, at)
             return None
         target, missing = None, None
         if server is not None:
             try:
-                target = await pipeline.target(server, view.token)
+                known = pipeline.store.known_target(server, view.token)
+                target = known or await pipeline.target(server, view.token)
             except NoCredential as error:
                 missing = error
             else:

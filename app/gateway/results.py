@@ -296,6 +296,18 @@ def may_hold_task(message: Message, result: dict[str, Any]) -> bool:
     )
 
 
+def is_plain(result: dict[str, Any]) -> bool:
+    """Whether the result of a modern ``tools/call`` passes unchanged: no request for input, and no task id."""
+    meta, kind = result.get("_meta"), result.get("resultType")
+    return (
+        # A tuple, because the server may send a value that cannot be in a set.
+        kind not in ("input_required", "task")
+        and "inputRequests" not in result
+        and "task" not in result
+        and not (isinstance(meta, dict) and RELATED in meta)
+    )
+
+
 def _invalid_task_id() -> Refused:
     return bad_upstream("The server behind the gateway sent an invalid task id.")
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 Clock = Callable[[], datetime]
 
@@ -28,9 +29,9 @@ def _clock_of_boot() -> int | None:
 _BOOT = _clock_of_boot()
 
 
-def boot_time() -> float:
-    """Seconds of a monotonic clock that keeps running while the machine is suspended.
+# Not a function of ours, because each call reads it several times.
+boot_time: Callable[[], float] = time.monotonic if _BOOT is None else partial(time.clock_gettime, _BOOT)
+"""Seconds of a monotonic clock that keeps running while the machine is suspended.
 
-    On Linux, ``time.monotonic`` does not: what was checked before a suspension would seem fresh after it.
-    """
-    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
+On Linux, ``time.monotonic`` does not: what was checked before a suspension would seem fresh after it.
+"""

@@ -91,6 +91,8 @@ async def yield_to_others() -> None:
 LARGE_BYTES = 256 * 1024
 LARGE_VALUES = 4_000
 """These take the event loop a few milliseconds."""
+MIN_LARGE_BYTES = 2 * LARGE_VALUES
+"""Smaller JSON is never large, since a value takes at least two bytes."""
 MAX_UNCOUNTED_BYTES = 16 * 1024
 """JSON up to this size takes no longer than that, however many values it has."""
 _WORKER = ThreadPoolExecutor(1, "large-json")
@@ -102,8 +104,7 @@ Done = TypeVar("Done")
 
 def is_large(raw: bytes) -> bool:
     """Whether this JSON should be processed in the thread."""
-    # A value takes at least two bytes.
-    if len(raw) <= 2 * LARGE_VALUES:
+    if len(raw) <= MIN_LARGE_BYTES:
         return False
     return len(raw) > LARGE_BYTES or count_values(raw) > LARGE_VALUES
 

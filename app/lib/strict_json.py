@@ -142,9 +142,10 @@ def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) ->
 
     ``any_text`` allows NUL and lone surrogates in strings, for JSON that is forwarded and not evaluated.
     """
-    if has_too_many_values(data):
+    if len(data) >= 2 * MAX_VALUES and has_too_many_values(data):
         raise StrictJsonError("size", TOO_MANY_VALUES)
-    if is_too_deep(data, max_depth):
+    # A small text has too few brackets to be too deep.
+    if data.count(b"[") + data.count(b"{") > max_depth and is_too_deep(data, max_depth):
         raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.")
     try:
         text = data.decode("utf-8").strip(" \t\r\n")

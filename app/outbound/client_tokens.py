@@ -17,7 +17,15 @@ from urllib.parse import quote_plus, urlencode
 from uuid import UUID
 
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
-from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Timeouts, UpstreamError
+from app.outbound.http import (
+    ForbiddenUrl,
+    OutboundClient,
+    OutboundResponse,
+    Target,
+    Timeouts,
+    UpstreamError,
+)
+from app.outbound.stdio import Launch
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +58,23 @@ class ClientCredentials:
     resource: str | None = None
     audience: str | None = None
     auth_method: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
+
+
+@dataclass(slots=True)
+class UpstreamTarget:
+    """Where to send a server's calls. ``headers`` holds the decrypted upstream credential; never log it. Immutable.
+
+    For a server that runs as a command, ``url`` is a ``Target`` and ``secrets`` must not appear in responses.
+    """
+
+    url: str | Target
+    headers: tuple[Header, ...]
+    protocol_versions: tuple[str, ...]
+    client: ClientCredentials | None = None
+    """The credentials of the access token in the headers, if any. It is renewed while a session continues."""
+    secrets: tuple[bytes, ...] | None = None
+    launch: Launch | None = None
+    """The command of such a server, until ``url`` is known."""
 
 
 class TokenFault(Exception):

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.snapshot import AccessSnapshot, Target
+from app.access.snapshot import AccessSnapshot
 from app.admission.in_flight import InFlightTable
 from app.admission.store import UpstreamTarget
 from app.db.jobs import repeat
@@ -91,7 +91,9 @@ class Commands:
         )
         return (words,) if self._is_away else ()
 
-    async def target(self, launch: Launch, read: Target, server: Server, token: Token) -> UpstreamTarget:
+    async def target(
+        self, launch: Launch, read: UpstreamTarget, server: Server, token: Token
+    ) -> UpstreamTarget:
         """Build the target of a call, and watch its pair from now on. Raises ``Refused``."""
         if self._supervisor is None:
             raise bad_upstream("This server is a command, and this host runs no commands.")
@@ -107,7 +109,7 @@ class Commands:
         supervisor: SupervisorClient,
         pair: Pair,
         launch: Launch,
-        read: Target,
+        read: UpstreamTarget,
         server: Server,
         token: Token,
     ) -> _Held:

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from app.access.reading import TokenEntry
-from app.access.snapshot import AccessSnapshot, DatabaseClock, Target
+from app.access.snapshot import AccessSnapshot, DatabaseClock
 from app.crypto.keys import Peppers, Sealer
+from app.outbound.client_tokens import UpstreamTarget
 from tests.access.test_fleet_reads import Pool
 from tests.admission.world import KEY, make_world
 from tests.features.principals import Sessions
@@ -27,12 +28,12 @@ async def test_what_is_forgotten_is_let_go(database_url: str, sessions: Sessions
     pool: Any = Pool(connection)
     unused: Any = None
     snapshot = AccessSnapshot(pool, sessions, Peppers([KEY]), Sealer([KEY]), unused, DatabaseClock())
-    before = [len(held(kind)) for kind in (TokenEntry, Target)]
+    before = [len(held(kind)) for kind in (TokenEntry, UpstreamTarget)]
     credential = world.credential
     assert await snapshot.token(credential) is not None
     fleet, _ = await snapshot.fleet()
     await snapshot.target(fleet.servers[world.server], world.person)
-    assert [len(held(kind)) for kind in (TokenEntry, Target)] == [had + 1 for had in before]
+    assert [len(held(kind)) for kind in (TokenEntry, UpstreamTarget)] == [had + 1 for had in before]
     snapshot.forget({world.token, world.server} if by_name else None)
-    assert [len(held(kind)) for kind in (TokenEntry, Target)] == before
+    assert [len(held(kind)) for kind in (TokenEntry, UpstreamTarget)] == before
     await connection.close()

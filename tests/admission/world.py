@@ -11,7 +11,7 @@ import asyncpg
 
 from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
-from app.admission.rows import Row, Values, cells_of
+from app.admission.rows import Row, Values, cells_of, dependencies_of
 from app.admission.writer import AdmissionWriter
 from app.crypto.keys import Peppers
 from app.db.connection import GuardedConnection, Primary
@@ -107,7 +107,7 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
         **columns,
     )  # fmt: skip
     span = (decided.valid_from, decided.valid_until) if decided.allowed else None
-    return Row(values.id, cells_of(values), decided.depends_on, span)
+    return Row(values.id, cells_of(values), dependencies_of(decided.depends_on), span)
 
 
 @asynccontextmanager

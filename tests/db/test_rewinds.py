@@ -95,7 +95,7 @@ async def test_a_lost_transaction_is_noticed_although_nothing_was_sealed_since(
     guard = RewindGuard()
     assert await look(database_url, guard) is None
     later = await owner.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000")
-    guard.record_transaction(1, later)
+    guard.transaction = (1, later)
     assert "transactions that were committed" in (await look(database_url, guard) or "")
 
 

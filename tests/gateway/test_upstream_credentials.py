@@ -9,6 +9,7 @@ import pytest
 
 from app.admission.store import CredentialUnavailable, UpstreamTarget
 from app.gateway.aggregate.sessions import UpstreamSessions
+from app.outbound.client_tokens import ClientCredentials
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern
 from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
@@ -75,15 +76,21 @@ async def test_a_401_of_the_upstream_drops_the_token_and_is_not_passed_on(path: 
     assert list(world.store.outcomes.values()) == ["error"]
 
 
+def client_credentials() -> ClientCredentials:
+    return ClientCredentials(uuid4(), "https://idp.example/token", "gateway", "secret")
+
+
 async def test_a_session_continues_with_a_renewed_token_and_ends_with_another_credential() -> None:
     async with (
         reference(modern=False) as (url, seen),
         OutboundClient(AddressPolicy((LOOPBACK,))) as outbound,
     ):
         sessions, key = UpstreamSessions(outbound, Timeouts()), (uuid4(), uuid4())
-        first = UpstreamTarget(url, ((b"authorization", b"Bearer 1"),), (LEGACY,), client=uuid4())
+        first = UpstreamTarget(
+            url, ((b"authorization", b"Bearer 1"),), (LEGACY,), client=client_credentials()
+        )
         renewed = replace(first, headers=((b"authorization", b"Bearer 2"),))
-        other = replace(renewed, client=uuid4())
+        other = replace(renewed, client=client_credentials())
         for target in (first, renewed, other):
             async with sessions.use(
                 key, target, modern=False, before_send=lambda: True, before_next=lambda: True
@@ -111,7 +118,7 @@ async def test_a_stream_that_outlives_its_token_answers_the_server_with_the_rene
 
     async with running() as world, scripted(script) as (url, seen):
         server = world.store.register("calc", url, (LEGACY,), TOOLS)
-        armed = replace(world.store.targets[server.id], client=uuid4())
+        armed = replace(world.store.targets[server.id], client=client_credentials())
         world.store.targets[server.id] = armed
         async with world.client(world.store.issue(world.store.grant())) as client:
             await post(client, "/mcp/calc", call("add"))

@@ -131,13 +131,14 @@ class Store:
         if self.down:
             raise StoreUnavailable
 
+    def known_view(self, credential: Credential) -> View | None:
+        view = None if self.down else self.cached.get(credential.id)
+        return None if view is None or view.credential != credential else view
+
     async def resolve(self, credential: Credential) -> View | None:
         self._check()
-        view = self.cached.get(credential.id)
-        if view is None or view.credential != credential:
-            view = self._view(credential)
-            if view is None:
-                return None
+        view = self.known_view(credential) or self._view(credential)
+        if view is not None:
             self.cached[credential.id] = view
         return view
 
@@ -157,6 +158,9 @@ class Store:
                 fresh.servers = MappingProxyType(servers)
             self.cached[view.token.id] = fresh
         return fresh
+
+    def known_target(self, server: Server, token: Token) -> UpstreamTarget | None:
+        return None if self.no_credential is not None else self.targets.get(server.id)
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         if self.no_credential is not None:

@@ -257,7 +257,7 @@ async def test_an_upstream_that_is_back_is_used_again_at_once(caplog: pytest.Log
             clock.now += FIRST_PAUSE_S
             for _ in range(3):
                 assert await ask(out, up.url, OTHER) == 200
-        assert (bool(out.breaker), out.breaker.warnings()) == (False, [])
+        assert (bool(out.breaker.failures), out.breaker.warnings()) == (False, [])
         assert [record.getMessage().split(" at ")[0] for record in caplog.records] == ["the upstream"] * 2
 
 
@@ -308,7 +308,7 @@ async def test_a_stream_that_is_told_nothing_says_nothing_about_its_upstream() -
             with pytest.raises(UpstreamError) as caught:
                 await out.request("GET", up.url, caller=caller)
             assert caught.value.kind == "closed"
-        assert not out.breaker
+        assert not out.breaker.failures
         for caller in (FLOODER, OTHER, THIRD):
             assert await kind(out, up.url, caller) == "closed"
         clock.now += FIRST_PAUSE_S
@@ -324,7 +324,7 @@ async def test_any_answer_in_between_clears_an_upstream() -> None:
         for _ in range(3):
             for up.status, caller in ((None, FLOODER), (503, OTHER), (404, THIRD)):
                 await asyncio.gather(ask(out, up.url, caller), return_exceptions=True)
-        assert not out.breaker
+        assert not out.breaker.failures
         assert up.seen == 9
 
 
@@ -335,7 +335,7 @@ async def test_the_service_s_own_requests_neither_shut_an_upstream_nor_are_kept_
             with pytest.raises(UpstreamError) as caught:
                 await ask(out, url, None)
             assert caught.value.kind == "connect"
-        assert not out.breaker
+        assert not out.breaker.failures
 
 
 async def test_the_system_notices_when_an_upstream_is_gone_without_a_word() -> None:

@@ -117,8 +117,9 @@ class AggregateCall:
         """Refuse, before admission, headers that differ from the arguments, and a foreign state."""
         if not self._message.modern:
             return
-        if self._route.tool is not None:
-            check_parameter_headers(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
+        tool = server.tools.get(self._route.tool or "")
+        if tool is not None and tool.header_schema is not None:
+            check_parameter_headers(self._exchange, tool.header_schema, self._route.arguments)
         self._before.check()
 
     async def forward(self, call: InFlightCall) -> str:
@@ -180,9 +181,10 @@ class AggregateCall:
         return loops.header(None if call.approved else self._exchange.headers.get(VIA))
 
     def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
-        if self._route.tool is None or not isinstance(connection, ModernConnection):
+        tool = call.server.tools.get(self._route.tool or "")
+        if tool is None or tool.header_schema is None or not isinstance(connection, ModernConnection):
             return ()
-        headers = parameter_headers(call.server.tools.get(self._route.tool), self._route.arguments)
+        headers = parameter_headers(tool.header_schema, self._route.arguments)
         own = {name for name, _ in call.target.headers}
         return tuple((name, value) for name, value in headers if name not in own)
 

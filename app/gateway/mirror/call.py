@@ -33,11 +33,13 @@ from app.gateway.pipeline import (
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.results import (
+    FIRST_ROUND,
     RELATED,
     ScopedTasks,
     Tasks,
     TaskScope,
     handshake_versions,
+    is_plain,
     make_rewrite,
     open_state,
     refuse_input_requests,
@@ -205,22 +207,24 @@ class MirrorCall:
         """Decide, admit, forward, answer."""
         message, exchange, view = self.message, self.exchange, self.view
         if message.method == "tools/call":
+            additional = None
             self.tool, arguments = call_parameters(message, tasks=True)
         else:
-            arguments = named_arguments(method, message)
+            arguments, additional = named_arguments(method, message), prompt_arguments(message)
             self.part = used_part(method, message)
         self._declare()
-        resumed = None
+        resumed, before = None, FIRST_ROUND
         if "requestState" in message.params:
             resumed = await self.services.approvals.resume(exchange, message, view)
-        before = open_state(message, view, self.slug, self.services.sealer)
+            before = open_state(message, view, self.slug, self.services.sealer)
         self._open_related(view.servers.get(self.slug))
 
         def check(server: Server, target: UpstreamTarget) -> None:
             # Only callers with access to a part see what is wrong with its use.
             if arguments is None and method.names is not None:
                 raise invalid_params(f"{method.names} must be a string.", message.modern)
-            before.check()
+            if before is not FIRST_ROUND:
+                before.check()
             self._check(server, target)
 
         client = read_client(exchange, message)
@@ -244,7 +248,7 @@ class MirrorCall:
             message.method,
             check,
             client,
-            additional=prompt_arguments(message),
+            additional=additional,
             reason=message.reason,
             continues=before.continues,
             bound=bound_content(message),
@@ -303,10 +307,9 @@ class MirrorCall:
         if message.modern:
             if message.version not in offered:
                 raise unsupported_version(message.version or "", offered)
-            if self.tool is not None:
-                check_parameter_headers(
-                    self.exchange, server.tools.get(self.tool), message.params.get("arguments")
-                )
+            tool = None if self.tool is None else server.tools.get(self.tool)
+            if tool is not None and tool.header_schema is not None:
+                check_parameter_headers(self.exchange, tool.header_schema, message.params.get("arguments"))
             return
         handshakes = handshake_versions(offered)
         if message.method == "initialize":
@@ -376,15 +379,22 @@ class MirrorCall:
 
     def _rewrite(self, message: Message, call: InFlightCall) -> Rewrite:
         services = self.services
-        return make_rewrite(
-            message,
-            call,
-            services.sealer,
-            services.pipeline.store,
-            self._tasks,
-            services.input_rules,
-            lambda: self.features,
-        )
+
+        def rewrite(result: dict[str, Any]) -> bool:
+            if message.method == "tools/call" and message.modern and is_plain(result):
+                return False
+            change = make_rewrite(
+                message,
+                call,
+                services.sealer,
+                services.pipeline.store,
+                self._tasks,
+                services.input_rules,
+                lambda: self.features,
+            )
+            return change(result)
+
+        return rewrite
 
     def _check_error(self, data: Any) -> None:
         self.services.input_rules.check_error(data, self.features)
@@ -488,7 +498,7 @@ class MirrorCall:
         headers += [
             (name, theirs[name])
             for name in _FORWARDED_HEADERS
-            if name in theirs and _may_pass(name, theirs[name], approved)
+            if name in theirs and not (approved and _is_malformed(name, theirs[name]))
         ]
         headers.append(self.services.outbound.loops.header(None if approved else theirs.get(VIA)))
         if self.session is not None:
@@ -497,7 +507,8 @@ class MirrorCall:
             routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
             if self.tool is not None and call is not None:
                 tool = call.server.tools.get(self.tool)
-                routing += parameter_headers(tool, self.message.params.get("arguments"))
+                if tool is not None and tool.header_schema is not None:
+                    routing += parameter_headers(tool.header_schema, self.message.params.get("arguments"))
             own = [name for name, _ in target.headers]
             headers += [header for header in routing if header[0] not in own]
         headers += target.headers
@@ -561,7 +572,7 @@ class MirrorCall:
         )
 
 
-def _may_pass(name: bytes, value: bytes, approved: bool) -> bool:
-    """Whether to forward a header. In an approved call, tracing headers must be well-formed."""
-    check = _TRACES.get(name) if approved else None
-    return check is None or check(value.decode("latin-1"))
+def _is_malformed(name: bytes, value: bytes) -> bool:
+    """Whether a tracing header is malformed. An approved call does not forward it then."""
+    check = _TRACES.get(name)
+    return check is not None and not check(value.decode("latin-1"))

@@ -25,7 +25,7 @@ from app.gateway.wire.messages import GATEWAY_PREFIX, INPUT_REQUESTS, ClientFeat
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, upstream_loop
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
-from app.lib.event_loop import is_large, is_on_loop, off_loop
+from app.lib.event_loop import MIN_LARGE_BYTES, is_large, is_on_loop, off_loop
 from app.lib.strict_json import fold_name
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED
@@ -91,6 +91,7 @@ BLOCK = Members(
     "content structuredContent isError role"
 )
 """Members of a content block, of an embedded resource, and of a prompt message."""
+_PLAIN_BLOCK = BLOCK.names - {"resource", "content"}
 PROMPT = Members("_meta name title description icons arguments")
 PROMPT_ARGUMENT = Members("name title description required")
 RESOURCE = Members("_meta uri uriTemplate name title description icons mimeType size annotations")
@@ -107,7 +108,8 @@ IMPLEMENTATION = Members("name title version")
 
 def check_answer(message: dict[str, Any]) -> bool:
     """Drop unknown members of an answer; returns whether there were any. Raises ``Refused``."""
-    dropped = ANSWER.keep(message)
+    # Not by ``keep``, because most answers have only known members.
+    dropped = not message.keys() <= ANSWER.names and ANSWER.keep(message)
     error, result = message.get("error"), message.get("result")
     if isinstance(error, dict):
         dropped |= ERROR.keep(error)
@@ -118,7 +120,7 @@ def check_answer(message: dict[str, Any]) -> bool:
 
 def check_result(result: dict[str, Any]) -> bool:
     """Drop unknown members of a result; returns whether there were any. Raises ``Refused``."""
-    dropped = RESULT.keep(result)
+    dropped = not result.keys() <= RESULT.names and RESULT.keep(result)
     _check_blocks(result.get("content"))
     if "messages" in result or "contents" in result:
         _check_blocks(result.get("messages"))
@@ -145,6 +147,9 @@ def check_server_message(message: dict[str, Any]) -> bool:
 def _check_blocks(blocks: Any) -> None:
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, dict):
+            if block.keys() <= _PLAIN_BLOCK:
+                # A plain block holds no other one.
+                continue
             BLOCK.check(block)
             for inner in (block.get("resource"), block.get("content")):
                 if isinstance(inner, dict):
@@ -363,7 +368,8 @@ def dump(message: Any) -> bytes:
 async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
     """Forward a JSON answer; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
     raw = await response.read()
-    body, outcome = await off_loop(answer.read, raw) if is_large(raw) else answer.read(raw)
+    large = len(raw) > MIN_LARGE_BYTES and is_large(raw)
+    body, outcome = await off_loop(answer.read, raw) if large else answer.read(raw)
     await exchange.answer(200, body, answer.headers)
     return outcome
 

@@ -122,7 +122,8 @@ class Exchange:
             hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
-        self._request_id: str | None = accept_request_id(self.headers.get(b"x-request-id"))
+        request_id = self.headers.get(_REQUEST_ID_NAME)
+        self._request_id: str | None = None if request_id is None else accept_request_id(request_id)
         self.id: str | int | None = None
         self.started = False
         self.recorded = False

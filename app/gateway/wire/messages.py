@@ -25,7 +25,7 @@ from mcp_types.version import (
 )
 
 from app.admission.store import Client
-from app.domain.objects import Part, Tool
+from app.domain.objects import Part
 from app.domain.policy import UNNAMED, CallerProgram
 from app.gateway.wire.exchange import Exchange, too_large
 from app.gateway.wire.refusals import (
@@ -38,7 +38,7 @@ from app.gateway.wire.refusals import (
     invalid_params,
 )
 from app.lib import strict_json
-from app.lib.event_loop import is_large, off_loop
+from app.lib.event_loop import MIN_LARGE_BYTES, is_large, off_loop
 from app.lib.strict_json import fold_name
 
 VERSION = b"mcp-protocol-version"
@@ -105,7 +105,8 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     # mutation: body_read
     raw = await exchange.read_body(limit)
     try:
-        body = await off_loop(strict_json.loads, raw) if is_large(raw) else strict_json.loads(raw)
+        large = len(raw) > MIN_LARGE_BYTES and is_large(raw)
+        body = await off_loop(strict_json.loads, raw) if large else strict_json.loads(raw)
     except strict_json.StrictJsonError as error:
         raise Refused(400, PARSE_ERROR, f"Parse error: {error.message}") from None
     if not isinstance(body, dict):
@@ -472,23 +473,19 @@ def _sent(exchange: Exchange) -> Headers:
     return tuple([(name, headers[name].strip(b" \t")) for name in headers if name.startswith(PARAM_PREFIX)])
 
 
-def check_parameter_headers(exchange: Exchange, tool: Tool | None, arguments: dict[str, Any] | None) -> None:
+def check_parameter_headers(
+    exchange: Exchange, header_schema: Mapping[str, object], arguments: dict[str, Any] | None
+) -> None:
     """Raise ``Refused`` (400, -32020) when a header and the argument that it mirrors do not agree."""
-    if tool is None or tool.header_schema is None:
-        return
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _sent(exchange)}
-    rejection = validate_mcp_param_headers(tool.header_schema, arguments or {}, headers)
+    rejection = validate_mcp_param_headers(header_schema, arguments or {}, headers)
     if rejection is not None:
         raise Refused(400, rejection.code, rejection.message)
 
 
-def parameter_headers(tool: Tool | None, arguments: dict[str, Any] | None) -> Headers:
+def parameter_headers(header_schema: Mapping[str, object], arguments: dict[str, Any] | None) -> Headers:
     """Make the parameter headers of a call from the decided arguments. The client's own headers are not forwarded."""
-    if (
-        tool is None
-        or tool.header_schema is None
-        or find_invalid_x_mcp_header(tool.header_schema) is not None
-    ):
+    if find_invalid_x_mcp_header(header_schema) is not None:
         return ()
-    made = mcp_param_headers(x_mcp_header_map(tool.header_schema), arguments or {})
+    made = mcp_param_headers(x_mcp_header_map(header_schema), arguments or {})
     return tuple((name.lower().encode("ascii"), value.encode("ascii")) for name, value in made.items())

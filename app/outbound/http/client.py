@@ -61,16 +61,12 @@ class Breaker:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._failures: dict[Target, _Failures] = {}
-
-    def __bool__(self) -> bool:
-        """Whether any upstream has failures."""
-        return bool(self._failures)
+        self.failures: dict[Target, _Failures] = {}
 
     def count_paused(self) -> int:
         """The number of paused upstreams."""
         recent = self._now() - REMEMBERED_S
-        return sum(1 for failures in self._failures.values() if failures.pause and failures.last >= recent)
+        return sum(1 for failures in self.failures.values() if failures.pause and failures.last >= recent)
 
     def warnings(self) -> list[str]:
         """Warnings for operators. They are public, so only the log names the upstreams."""
@@ -86,7 +82,7 @@ class Breaker:
         ``asks``: the request expects an answer. A listening stream can stay silent for long, so it neither counts as a
         failure nor serves as a probe.
         """
-        failures = self._failures.get(target)
+        failures = self.failures.get(target)
         if failures is None or not failures.pause:
             return
         now, unreachable = self._now(), failures.unreachable >= UNREACHABLE_TIMES
@@ -124,20 +120,20 @@ class Breaker:
                 self._failures_of(target).unanswered.add(caller)
                 self._update_pause(target)
             return
-        failures = self._failures.pop(target, None)
+        failures = self.failures.pop(target, None)
         if failures is not None and failures.pause:
             log.warning("the upstream at %s answers again", _name(target))
 
     def _failures_of(self, target: Target) -> _Failures:
-        failures = self._failures.get(target)
+        failures = self.failures.get(target)
         if failures is None:
-            if len(self._failures) >= _MAX_REMEMBERED:
-                self._failures.clear()
-            failures = self._failures[target] = _Failures()
+            if len(self.failures) >= _MAX_REMEMBERED:
+                self.failures.clear()
+            failures = self.failures[target] = _Failures()
         return failures
 
     def _update_pause(self, target: Target) -> None:
-        failures = self._failures[target]
+        failures = self.failures[target]
         failures.last = now = self._now()
         if failures.pause:
             # Only probes after the pause count, not requests from before it.
@@ -265,7 +261,7 @@ class OutboundClient:
         target = url if isinstance(url, Target) else self._target(url)
         wire = _encode(method, target, headers, body)
         breaker = self.breaker
-        if breaker and caller is not None:
+        if breaker.failures and caller is not None:
             breaker.check(target, caller, method == "POST")
         pool = self._pool(target.origin)
         try:
@@ -291,7 +287,7 @@ class OutboundClient:
             if caller is not None:
                 breaker.failed(target, caller, error, method == "POST")
             raise
-        if caller is not None and (breaker or response.status in NO_ANSWER):
+        if caller is not None and (breaker.failures or response.status in NO_ANSWER):
             breaker.answered(target, caller, response.status, method == "POST")
         return response
 
