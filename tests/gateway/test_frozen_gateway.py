@@ -45,8 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_later_requests_are_sent_only_while_the_call_is_confirmed(clock: Clock) -> None:
     confirmed = boot_time()
-    in_flight = SimpleNamespace(confirmed_at=lambda _id: confirmed)
-    here = cast("Pipeline", SimpleNamespace(in_flight=in_flight))
+    store = SimpleNamespace(confirmed_at=lambda _id: confirmed)
+    here = cast("Pipeline", SimpleNamespace(store=store))
     running_call = InFlightCall(here, uuid4(), cast("View", None), None, None)
     running_call.admitted_at = confirmed
     assert running_call.may_start()

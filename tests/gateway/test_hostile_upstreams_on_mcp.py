@@ -175,6 +175,7 @@ async def test_a_credential_that_does_not_open_ends_the_call_before_it_is_sent(
 
     async with behind(script) as (world, seen, client):
         monkeypatch.setattr(type(world.store), "target", sealed)
+        monkeypatch.setattr(type(world.store), "known_target", lambda *_: None)
         for path, message in (("/mcp", call("calc__add")), ("/mcp/calc", call("add"))):
             answer = await post_modern(client, path, message)
             assert answer.status_code == 502
