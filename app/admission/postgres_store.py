@@ -51,7 +51,7 @@ class CommandTargets(Protocol):
     """The targets of servers that run as commands."""
 
     async def target(
-        self, launch: Launch, stored: UpstreamTarget, server: Server, token: Token
+        self, launch: Launch, read: UpstreamTarget, server: Server, token: Token
     ) -> UpstreamTarget:
         """Start the command if needed. Raises ``Refused`` of the gateway, and ``StoreUnavailable``."""
         ...
