@@ -48,13 +48,25 @@ def key_ring(keys: Sequence[bytes]) -> dict[str, bytes]:
     return {key_id(key): key for key in keys}
 
 
-class Peppers:
-    """HMAC-SHA256 digests of credentials under the server's pepper. ``ids`` are those of its keys, newest first."""
+class KeyRing:
+    """Keys, newest first; ``ids`` are their ids in this order. Raises ``KeyFault`` for none or short ones."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = key_ring(keys)
         self.ids = tuple(self._keys)
         self.current_id = self.ids[0]
+
+    def derive(self, purpose: str) -> bytes:
+        """A key for one purpose derived from the newest key."""
+        return derive_key(self._keys[self.current_id], purpose)
+
+    def derive_all(self, purpose: str) -> list[bytes]:
+        """The keys for one purpose derived from every key, newest first."""
+        return [derive_key(key, purpose) for key in self._keys.values()]
+
+
+class Peppers(KeyRing):
+    """HMAC-SHA256 digests of credentials under the server's pepper."""
 
     def digest(self, data: bytes) -> bytes:
         """The 32-byte digest under the current pepper, whose id is ``current_id``."""
@@ -66,14 +78,6 @@ class Peppers:
         actual = hmac.digest(key or self._keys[self.current_id], data, "sha256")
         return hmac.compare_digest(actual, digest) and key is not None
 
-    def derive(self, purpose: str) -> bytes:
-        """A key for one purpose derived from the current pepper."""
-        return derive_key(self._keys[self.current_id], purpose)
-
-    def derive_all(self, purpose: str) -> list[bytes]:
-        """The keys for one purpose derived from every pepper, the current one first."""
-        return [derive_key(key, purpose) for key in self._keys.values()]
-
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
@@ -83,18 +87,16 @@ class Sealed:
     data: bytes
 
 
-class Sealer:
+class Sealer(KeyRing):
     """AES-256-GCM with a fresh data key for each value, wrapped by the encryption key.
 
-    ``place`` is the associated data: a value can be decrypted only with the place that it was sealed for. ``ids`` are
-    the keys' ids, newest first.
+    ``place`` is the associated data: a value can be decrypted only with the place that it was sealed for.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = key_ring(keys)
-        self.ids = tuple(self._keys)
-        self.current_id = self.ids[0]
-        self._wrappers = {id: AESGCM(derive_key(key, "wrap data keys")) for id, key in self._keys.items()}
+        super().__init__(keys)
+        wrapping = self.derive_all("wrap data keys")
+        self._wrappers = {id: AESGCM(key) for id, key in zip(self.ids, wrapping, strict=True)}
 
     def seal(self, plaintext: bytes, place: bytes) -> Sealed:
         """Encrypt a value for one place."""
@@ -114,7 +116,3 @@ class Sealer:
             return AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], place)
         except (InvalidTag, ValueError) as error:
             raise UnsealingFault("the sealed value does not open here") from error
-
-    def derived_keys(self, purpose: str) -> list[bytes]:
-        """The keys for one purpose derived from every encryption key, newest first."""
-        return [derive_key(key, purpose) for key in self._keys.values()]

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.crypto.keys import derive_key, key_ring
+from app.crypto.keys import KeyRing
 
 MAX_NOTE_BYTES = 128 * 1024
 """Bytes of a note with all of its signatures."""
@@ -144,10 +144,8 @@ class NoteSigner:
         if not _is_name(name):
             raise NoteFault("the name of a log cannot contain spaces or plus signs")
         self.name = name
-        self._keys = [
-            Ed25519PrivateKey.from_private_bytes(derive_key(key, "sign checkpoints with Ed25519"))
-            for key in key_ring(keys).values()
-        ]
+        seeds = KeyRing(keys).derive_all("sign checkpoints with Ed25519")
+        self._keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
 
     def sign(self, text: str) -> str:
         """Sign a text that ends with a newline. Raises ``NoteFault`` for a text that is invalid in a note."""

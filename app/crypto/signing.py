@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.crypto.keys import derive_key, key_ring
+from app.crypto.keys import KeyRing
 from app.lib import strict_json
 
 ALGORITHM = "EdDSA"
@@ -34,24 +34,20 @@ class SignedText:
     text: str
 
 
-class Signer:
-    """Signs as ``issuer`` with the newest of its keys. ``ids`` are the keys' ids, newest first."""
+class Signer(KeyRing):
+    """Signs as ``issuer`` with the newest of its keys."""
 
     def __init__(self, keys: Sequence[bytes], issuer: str) -> None:
-        ring = key_ring(keys)
+        super().__init__(keys)
         self.issuer = issuer
-        self.ids = tuple(ring)
-        self.current_id = self.ids[0]
-        self._keys = {
-            id: Ed25519PrivateKey.from_private_bytes(derive_key(key, "sign with Ed25519"))
-            for id, key in ring.items()
-        }
+        seeds = map(Ed25519PrivateKey.from_private_bytes, self.derive_all("sign with Ed25519"))
+        self._pairs = dict(zip(self.ids, seeds, strict=True))
 
     def sign(self, claims: Mapping[str, Any], *, type: str) -> SignedText:
         """Sign claims with our ``iss``. ``type`` becomes the ``typ`` header, which prevents use for another purpose."""
         header = {"alg": ALGORITHM, "kid": self.current_id, "typ": type}
         signed = f"{_part(header)}.{_part({'iss': self.issuer, **claims})}"
-        signature = self._keys[self.current_id].sign(signed.encode())
+        signature = self._pairs[self.current_id].sign(signed.encode())
         return SignedText(self.current_id, f"{signed}.{_encode(signature)}")
 
     def public_keys(self) -> list[dict[str, str]]:
@@ -65,7 +61,7 @@ class Signer:
                 "use": "sig",
                 "alg": ALGORITHM,
             }
-            for id, key in self._keys.items()
+            for id, key in self._pairs.items()
         ]
 
 

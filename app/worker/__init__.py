@@ -109,7 +109,7 @@ async def _runtime(
     outbound = await stack.enter_async_context(
         OutboundClient(
             AddressPolicy(allowed_networks=settings.upstream_allowed_networks),
-            loops=LoopGuard(sealer.derived_keys("loop guard")),
+            loops=LoopGuard(sealer.derive_all("loop guard")),
             limits=Limits(
                 connections_per_origin=settings.limit_connections,
                 connections_per_caller=settings.limit_connections_per_identity,

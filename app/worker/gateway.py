@@ -95,7 +95,7 @@ def _gateway(settings: Settings, runtime: Runtime, store: Store) -> Gateway:
     return Gateway(
         store,
         runtime.outbound,
-        session_keys=runtime.sealer.derived_keys("mcp sessions"),
+        session_keys=runtime.sealer.derive_all("mcp sessions"),
         public_url=settings.base_url,
         allowed_origins=settings.allowed_origins,
         trusted_proxies=settings.trusted_proxies,

@@ -147,7 +147,7 @@ def pages(
         address=ServiceAddress(url, settings.allowed_origins),
         cookies=cookies,
         flow=CodeFlow(publications, keys, finder(sessions), _secrets(settings)),
-        attempts=Attempts(sealer.derived_keys("browser sign-ins"), url),
+        attempts=Attempts(sealer.derive_all("browser sign-ins"), url),
         authenticate=LimitedAuthenticator(
             SessionReader(peppers, cookies, lifetimes), attempts, requests, cookies.session
         ),

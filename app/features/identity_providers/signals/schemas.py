@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import ConfigDict, Field, SecretStr
 from typing_extensions import TypeAliasType
 
 from app.domain.security_events import REQUESTED
@@ -50,7 +50,6 @@ SignalStreamError = TypeAliasType(
         ),
     ],
 )
-_Header = StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")
 
 
 class SignalStreamView(Strict):

@@ -113,17 +113,17 @@ class Transmitters:
         self._known = {one: known for one, known in self._known.items() if one in all_but}
 
     async def set_stream(
-        self, access: Access, stream_id: str | None, wanted: StreamRequest
+        self, access: Access, stream_id: str | None, stream: StreamRequest
     ) -> TransmitterStream:
         """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
         configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")
-        method = _METHODS[wanted.delivery]
+        method = _METHODS[stream.delivery]
         if configuration.methods and method not in configuration.methods:
-            raise TransmitterFault(f"it does not deliver by {wanted.delivery}", refused=True)
-        body = _stream_body(method, wanted)
+            raise TransmitterFault(f"it does not deliver by {stream.delivery}", refused=True)
+        body = _stream_body(method, stream)
         if stream_id is None:
-            stream_id = await self._find_stream(access, endpoint, method, wanted)
+            stream_id = await self._find_stream(access, endpoint, method, stream)
         if stream_id is not None:
             status, answer = await self._ask(
                 access, "PATCH", endpoint, {"stream_id": stream_id, **body}, {200, 404}
@@ -133,8 +133,8 @@ class Transmitters:
                 stream_id = None
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
-        made = _read_stream(access.transmitter.issuer, method, wanted, answer)
-        return TransmitterStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
+        id, poll_url = _read_stream(access.transmitter.issuer, method, stream, answer)
+        return TransmitterStream(id, poll_url, await self._status(access, configuration, id))
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
         """Delete a stream, unless it is already deleted."""
@@ -203,7 +203,7 @@ class Transmitters:
             raise TransmitterFault(fault.reason) from None
 
     async def _find_stream(
-        self, access: Access, endpoint: str, method: str, wanted: StreamRequest
+        self, access: Access, endpoint: str, method: str, stream: StreamRequest
     ) -> str | None:
         """Find our stream, created by hand or by a request whose response was lost."""
         status, answer = await self._ask(access, "GET", endpoint, None, {200, 403, 404, 405})
@@ -213,9 +213,9 @@ class Transmitters:
             id, delivery = one.get("stream_id"), one.get("delivery")
             if not isinstance(id, str) or not isinstance(delivery, dict) or delivery.get("method") != method:
                 continue
-            if id in wanted.others:
+            if id in stream.others:
                 continue
-            if method == POLL or delivery.get("endpoint_url") == wanted.push_url:
+            if method == POLL or delivery.get("endpoint_url") == stream.push_url:
                 return id
         return None
 
@@ -290,35 +290,38 @@ def _of_stream(endpoint: str, stream_id: str) -> str:
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}stream_id={quote(stream_id, safe='')}"
 
 
-def _stream_body(method: str, wanted: StreamRequest) -> JsonObject:
+def _stream_body(method: str, stream: StreamRequest) -> JsonObject:
     delivery: JsonObject = {"method": method}
     if method == PUSH:
-        delivery["endpoint_url"] = wanted.push_url
-        if wanted.authorization is not None:
-            delivery["authorization_header"] = wanted.authorization
-    return {"delivery": delivery, "events_requested": list(wanted.events), "description": "Scopegate"}
+        delivery["endpoint_url"] = stream.push_url
+        if stream.authorization is not None:
+            delivery["authorization_header"] = stream.authorization
+    return {"delivery": delivery, "events_requested": list(stream.events), "description": "Scopegate"}
 
 
-def _read_stream(issuer: str, method: str, wanted: StreamRequest, answer: JsonValue) -> TransmitterStream:
+def _read_stream(
+    issuer: str, method: str, stream: StreamRequest, answer: JsonValue
+) -> tuple[str, str | None]:
+    """The id of a stream and the URL where its events are polled, if they are."""
     if not isinstance(answer, dict):
         raise TransmitterFault("it does not say what stream it made")
     id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
     if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
         raise TransmitterFault("it does not name the stream that it made")
-    if id in wanted.others:
+    if id in stream.others:
         raise TransmitterFault("it gives the stream that another provider here has", refused=True)
     if answer.get("iss", issuer) != issuer:
         raise TransmitterFault("its stream is of another issuer", refused=True)
-    if said is not None and wanted.audiences.isdisjoint(said if isinstance(said, list) else [said]):
+    if said is not None and stream.audiences.isdisjoint(said if isinstance(said, list) else [said]):
         raise TransmitterFault("its stream is for an audience that the settings do not name", refused=True)
     if not isinstance(delivery, dict) or delivery.get("method") != method:
         raise TransmitterFault("its stream is not delivered as it was asked to be", refused=True)
     url = delivery.get("endpoint_url")
     if method == PUSH:
-        return TransmitterStream(id, None, "unknown")
+        return id, None
     if not isinstance(url, str) or not is_safe(issuer, url):
         raise TransmitterFault("it does not say at which https address its events wait")
-    return TransmitterStream(id, url, "unknown")
+    return id, url
 
 
 def _texts(value: JsonValue) -> frozenset[str]:
