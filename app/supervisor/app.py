@@ -238,7 +238,7 @@ class SupervisorApp:
             if not session.bridge.respond(message):
                 raise Refused(400, "This response matches no request.", code=INVALID_REQUEST)
         elif exchange.id is None:
-            session.bridge.tell(message)
+            session.bridge.notify(message)
         else:
             self._sessions.used(session, holder)
             await self._relay(exchange, session, session.bridge.ask(message), modern=False)

@@ -21,14 +21,14 @@ from app.supervisor.isolation import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, Li
 class Outlet:
     """Messages for one reader, in order. Calls ``full`` at the maximum, and ``free`` below it again."""
 
-    def __init__(self, most: int, full: Callable[[], None], free: Callable[[], None]) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int, full: Callable[[], None], free: Callable[[], None]) -> None:
+        self._max_bytes = max_bytes
         self._full = full
         self._free = free
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._news = asyncio.Event()
-        self._too_much = False
+        self._is_full = False
         self.answered = False
         """Whether the last message is the response."""
         self.closed = False
@@ -44,8 +44,8 @@ class Outlet:
         self.answered = last
         self.closed = last
         self._news.set()
-        if self._size > self._most and not self._too_much:
-            self._too_much = True
+        if self._size > self._max_bytes and not self._is_full:
+            self._is_full = True
             self._full()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Outlet:
                 await self._news.wait()
         message = self._waiting.popleft()
         self._size -= len(message)
-        if self._size <= self._most:
+        if self._size <= self._max_bytes:
             self._drained()
         return message
 
@@ -74,13 +74,13 @@ class Outlet:
         return self.answered and not self._waiting
 
     def _drained(self) -> None:
-        if self._too_much:
-            self._too_much = False
+        if self._is_full:
+            self._is_full = False
             self._free()
 
 
 _MAX_OPEN = 1000
-_MAX_ASKED = 100
+_MAX_PROGRAM_REQUESTS = 100
 _MAX_PARKED = 64
 _PARKED_SECONDS = 20.0
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
@@ -105,25 +105,25 @@ class Flood(Exception):
 
 
 class Bridge:
-    """``write`` sends a line to the program; ``hold`` and ``go_on`` throttle its output."""
+    """``write`` sends a line to the program; ``pause`` and ``resume`` throttle its output."""
 
     def __init__(
         self,
         write: Callable[[bytes], None],
-        hold: Callable[[], None],
-        go_on: Callable[[], None],
+        pause: Callable[[], None],
+        resume: Callable[[], None],
         limits: Limits,
         *,
         modern: bool,
     ) -> None:
         self._write = write
-        self._hold = hold
-        self._go_on = go_on
+        self._pause = pause
+        self._resume = resume
         self._limits = limits
         self._modern = modern
         self._last = 0
         self._open: dict[int, _Open] = {}
-        self._asked: set[tuple[type, str | int]] = set()
+        self._program_requests: set[tuple[type, str | int]] = set()
         self._parked: deque[tuple[float, Message]] = deque()
         self._stream: Outlet | None = None
         self._stray = 0
@@ -160,19 +160,19 @@ class Bridge:
         self._unpark(outlet)
         return outlet
 
-    def tell(self, message: Message) -> None:
+    def notify(self, message: Message) -> None:
         """Send a notification of the client, with the ids that the program knows."""
         if message.get("method") == _CANCELLED:
-            self._cancel_named(message)
+            self._forward_cancelled(message)
             return
         self._write(strict_json.dumps(message))
 
     def respond(self, message: Message) -> bool:
         """Send a response of the client; False if no request matches it."""
         key = (type(message.get("id")), message.get("id"))
-        if key not in self._asked:
+        if key not in self._program_requests:
             return False
-        self._asked.discard(key)
+        self._program_requests.discard(key)
         self._write(strict_json.dumps(message))
         return True
 
@@ -192,7 +192,7 @@ class Bridge:
         for id, opened in list(self._open.items()):
             if opened.outlet is outlet and cancel:
                 del self._open[id]
-                self._say_cancelled(id)
+                self._send_cancelled(id)
 
     def give_up(self, outlet: Outlet) -> None:
         """Stop waiting for the response to a cancelled request."""
@@ -201,7 +201,7 @@ class Bridge:
                 del self._open[id]
         outlet.close()
 
-    def _cancel_named(self, message: Message) -> None:
+    def _forward_cancelled(self, message: Message) -> None:
         params = message.get("params")
         named = params.get("requestId") if isinstance(params, dict) else None
         for id, opened in self._open.items():
@@ -210,7 +210,7 @@ class Bridge:
                 opened.outlet.cancelled_at = opened.outlet.cancelled_at or monotonic()
                 return
 
-    def _say_cancelled(self, id: int) -> None:
+    def _send_cancelled(self, id: int) -> None:
         params: strict_json.JsonObject = {"requestId": id, "reason": "The client left."}
         self._write(strict_json.dumps({"jsonrpc": "2.0", "method": _CANCELLED, "params": params}))
 
@@ -222,7 +222,7 @@ class Bridge:
             message = strict_json.loads(line)
         except strict_json.StrictJsonError:
             message = None
-        if isinstance(message, dict) and message.get("jsonrpc") == "2.0" and self._takes(message):
+        if isinstance(message, dict) and message.get("jsonrpc") == "2.0" and self._handle(message):
             return
         now = monotonic()
         if now - self._stray_since > self._limits.stray_lines_window_s:
@@ -231,17 +231,17 @@ class Bridge:
         if self._stray > self._limits.stray_lines:
             raise Flood
 
-    def _takes(self, message: Message) -> bool:
+    def _handle(self, message: Message) -> bool:
         method = message.get("method")
         if method is None:
-            return self._takes_answer(message)
+            return self._handle_response(message)
         if not isinstance(method, str):
             return False
         if "id" in message:
-            return self._takes_question(message)
-        return self._takes_notification(message)
+            return self._handle_request(message)
+        return self._handle_notification(message)
 
-    def _takes_answer(self, message: Message) -> bool:
+    def _handle_response(self, message: Message) -> bool:
         id = message.get("id")
         opened = self._open.pop(id, None) if type(id) is int else None
         if opened is None:
@@ -252,27 +252,27 @@ class Bridge:
         self._put(opened.outlet, {**message, "id": opened.id}, last=True)
         return True
 
-    def _takes_question(self, message: Message) -> bool:
+    def _handle_request(self, message: Message) -> bool:
         id = message["id"]
         if isinstance(id, bool) or not isinstance(id, str | int):
             return False
         if message["method"] == "ping":
             self._write(strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": {}}))
-        elif self._modern or len(self._asked) >= _MAX_ASKED:
+        elif self._modern or len(self._program_requests) >= _MAX_PROGRAM_REQUESTS:
             self._refuse(id)
         else:
-            self._asked.add((type(id), id))
+            self._program_requests.add((type(id), id))
             self._route(message)
         # Endless requests of an idle program are a flood as well.
         return bool(self._open) and message["method"] != "ping"
 
-    def _takes_notification(self, message: Message) -> bool:
+    def _handle_notification(self, message: Message) -> bool:
         params = message.get("params")
         params = params if isinstance(params, dict) else {}
         if message["method"] == "notifications/progress":
-            return self._takes_progress(message, params)
+            return self._handle_progress(message, params)
         if message["method"] == _CANCELLED:
-            return self._takes_cancelled(message, params)
+            return self._handle_cancelled(message, params)
         meta = params.get("_meta")
         if isinstance(meta, dict) and _SUBSCRIPTION in meta:
             opened = self._find(meta[_SUBSCRIPTION])
@@ -283,18 +283,18 @@ class Bridge:
             return True
         return self._route(message)
 
-    def _takes_progress(self, message: Message, params: Message) -> bool:
+    def _handle_progress(self, message: Message, params: Message) -> bool:
         opened = self._find(params.get("progressToken"))
         if opened is None or opened.token is None:
             return False
         self._put(opened.outlet, {**message, "params": {**params, "progressToken": opened.token}})
         return True
 
-    def _takes_cancelled(self, message: Message, params: Message) -> bool:
+    def _handle_cancelled(self, message: Message, params: Message) -> bool:
         """The program cancels its own request, or ends a subscription."""
         id = params.get("requestId")
-        if isinstance(id, str | int) and (type(id), id) in self._asked:
-            self._asked.discard((type(id), id))
+        if isinstance(id, str | int) and (type(id), id) in self._program_requests:
+            self._program_requests.discard((type(id), id))
             return self._route(message)
         opened = self._find(id)
         if opened is None or not opened.listens:
@@ -339,8 +339,8 @@ class Bridge:
 
     def _drop(self, message: Message) -> None:
         id = message.get("id")
-        if isinstance(id, str | int) and (type(id), id) in self._asked:
-            self._asked.discard((type(id), id))
+        if isinstance(id, str | int) and (type(id), id) in self._program_requests:
+            self._program_requests.discard((type(id), id))
             self._refuse(id)
 
     def _refuse(self, id: str | int) -> None:
@@ -360,18 +360,18 @@ class Bridge:
 
     def _outlet(self) -> Outlet:
         outlet = Outlet(
-            self._limits.unread_output, lambda: self._hold_for(outlet), lambda: self._go_on_for(outlet)
+            self._limits.unread_output, lambda: self._pause_for(outlet), lambda: self._resume_for(outlet)
         )
         return outlet
 
-    def _hold_for(self, outlet: Outlet) -> None:
+    def _pause_for(self, outlet: Outlet) -> None:
         self._full.add(id(outlet))
-        self._hold()
+        self._pause()
 
-    def _go_on_for(self, outlet: Outlet) -> None:
+    def _resume_for(self, outlet: Outlet) -> None:
         self._full.discard(id(outlet))
         if not self._full:
-            self._go_on()
+            self._resume()
 
     def _put(self, outlet: Outlet, message: Message, *, last: bool = False) -> None:
         outlet.put(strict_json.dumps(message), last=last)

@@ -315,7 +315,7 @@ class Isolation:
         """Whether no other process of the user runs, so that all of its processes may be killed."""
         return place.uid is not None and self._running[place.uid] == 1
 
-    def give_back(self, place: Place) -> bool:
+    def release(self, place: Place) -> bool:
         """Release the place of an ended process without a home; return whether its user has no other process."""
         last = self.is_alone(place)
         self._running[place.uid] -= 1

@@ -19,10 +19,10 @@ from app.supervisor.processes import kill_orphans, kill_session, kill_user
 
 _log = logging.getLogger(__name__)
 _PIECE = 64 * 1024
-_LAST_WORDS = 0.5
+_LAST_OUTPUT_S = 0.5
 """Seconds to wait for the last output of a program that ended."""
 _REMOVE_SECONDS = 60.0
-_MUCH, _RESTS = 0.02, 4.0
+_MAX_WORK_S, _PAUSE_FACTOR = 0.02, 4.0
 """Seconds of work that one piece of output may cause, and the factor for the pause of its program afterwards."""
 # If memory runs out, the kernel should kill a command instead of the gateway.
 _OOM_SCORE = b"500"
@@ -58,9 +58,9 @@ class _Output(asyncio.Protocol):
                 self._program.listener.received(line)
             self._add(piece)
         took = perf_counter() - began
-        if took > _MUCH:
+        if took > _MAX_WORK_S:
             # One loop serves all programs: a program that causes much work is paused for a while.
-            self._program.rest(took * _RESTS)
+            self._program.pause_a_while(took * _PAUSE_FACTOR)
 
     def _add(self, piece: bytes) -> None:
         self._parts.append(piece)
@@ -139,7 +139,7 @@ class Program:
                 os.close(fd)
             place.home.joinpath("tmp").rmdir()
             place.home.rmdir()
-            isolation.give_back(place)
+            isolation.release(place)
             raise
         finally:
             for fd in theirs:
@@ -171,25 +171,25 @@ class Program:
         if self._input.get_write_buffer_size() > self._limits.unread_input:
             self.end_soon("it does not read its input", fault=True)
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Pause reading its output."""
-        self._hold_for("full")
+        self._pause_for("full")
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Continue reading its output."""
-        self._let_go("full")
+        self._resume_for("full")
 
-    def rest(self, seconds: float) -> None:
+    def pause_a_while(self, seconds: float) -> None:
         """Pause reading its output for a while."""
-        self._hold_for("it rests")
-        self._loop.call_later(seconds, self._let_go, "it rests")
+        self._pause_for("work")
+        self._loop.call_later(seconds, self._resume_for, "work")
 
-    def _hold_for(self, reason: str) -> None:
+    def _pause_for(self, reason: str) -> None:
         if not self._held and not self.ending:
             self._output.pause_reading()
         self._held.add(reason)
 
-    def _let_go(self, reason: str) -> None:
+    def _resume_for(self, reason: str) -> None:
         self._held.discard(reason)
         if not self._held and not self.ending:
             self._output.resume_reading()
@@ -213,7 +213,7 @@ class Program:
         self._popen.poll()
         self._gone.set()
         # Its last output is still in the pipe, which may stay open if a child process is left.
-        self._loop.call_later(_LAST_WORDS, partial(self.end_soon, "it ended by itself", fault=True))
+        self._loop.call_later(_LAST_OUTPUT_S, partial(self.end_soon, "it ended by itself", fault=True))
 
     async def _end(self) -> None:
         self.listener.over()
@@ -244,7 +244,7 @@ class Program:
     async def _clear(self) -> None:
         """Remove its files, in separate processes since there may be many."""
         await remove(self._isolation.home_removal(self._place), self._leaders)
-        if self._isolation.give_back(self._place) and self._place.uid is not None:
+        if self._isolation.release(self._place) and self._place.uid is not None:
             # Concurrently ended sessions of the server left this to each other.
             kill_user(self._place.uid)
             await remove(self._isolation.shared_removal(self._place.uid), self._leaders)

@@ -48,7 +48,7 @@ class Session:
         self.started = asyncio.Event()
         self.workers: set[UUID] = set()
         self.used_at = monotonic()
-        self.bridge = Bridge(self._write, self._hold, self._go_on, limits, modern=modern)
+        self.bridge = Bridge(self._write, self._pause, self._resume, limits, modern=modern)
         self.program: Program | None = None
         self.asked_to_end = False
         self.on_over: Callable[[Session], None] = lambda _: None
@@ -75,13 +75,13 @@ class Session:
         if self.program is not None:
             self.program.write(line)
 
-    def _hold(self) -> None:
+    def _pause(self) -> None:
         if self.program is not None:
-            self.program.hold()
+            self.program.pause()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self.program is not None:
-            self.program.go_on()
+            self.program.resume()
 
 
 @dataclass(slots=True)

@@ -248,16 +248,16 @@ async def test_what_a_server_left_for_all_users_to_see_goes_with_its_last_sessio
 async def test_a_program_that_makes_hard_work_waits_for_a_while(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.supervisor.program._MUCH", 0.0)
-    monkeypatch.setattr("app.supervisor.program._RESTS", 1.0)
+    monkeypatch.setattr("app.supervisor.program._MAX_WORK_S", 0.0)
+    monkeypatch.setattr("app.supervisor.program._PAUSE_FACTOR", 1.0)
     rested: list[float] = []
-    rest = Program.rest
+    rest = Program.pause_a_while
 
     def resting(program: Program, seconds: float) -> None:
         rested.append(seconds)
         rest(program, seconds)
 
-    monkeypatch.setattr(Program, "rest", resting)
+    monkeypatch.setattr(Program, "pause_a_while", resting)
     session = await world.worker().legacy()
     assert await call(session, "count") == "1"
     assert await call(session, "count") == "2"
