@@ -68,7 +68,7 @@ class _Story:
             self._run_with(person, server)
         finally:
             self._api.post(f"/identities/{person['id']}/offboard", {"reason": "the demo is over"})
-        self._say(f"{name} is offboarded. The audit trail stays.")
+        self._say(f"{name} is offboarded. The audit log stays.")
 
     def _run_with(self, person: Json, server: Json) -> None:
         name = person["user_name"]

@@ -38,7 +38,7 @@ def _database(settings: Settings) -> bool:
         with usable_database(settings) as usable:
             _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
             _session_limits(usable)
-            return all([_keys(usable), _trail(usable)])
+            return all([_keys(usable), _audit_log(usable)])
     except (DatabaseFault, EmbeddedPostgresError) as fault:
         return _say(False, "database", str(fault))
     except (Unavailable, SQLAlchemyError, *DRIVER_FAULTS) as error:
@@ -111,17 +111,17 @@ def _keys(settings: Settings) -> bool:
     return _say(True, "keys", "all stored credentials can be opened")
 
 
-def _trail(settings: Settings) -> bool:
+def _audit_log(settings: Settings) -> bool:
     try:
         size, behind = asyncio.run(_sealed(settings))
     except LogNameMismatch as fault:
-        return _say(False, "trail", str(fault))
+        return _say(False, "audit log", str(fault))
     except LogFault as fault:
         return _say(
-            False, "trail", f"it cannot be sealed any more: {fault}; scopegate audit verify says where"
+            False, "audit log", f"it cannot be sealed any more: {fault}; scopegate audit verify says where"
         )
     late = f"; the next has waited for {behind:.0f} s, and is sealed while a service runs"
-    return _say(True, "trail", f"{size} events are sealed{late if behind > BEHIND_S else ''}")
+    return _say(True, "audit log", f"{size} events are sealed{late if behind > BEHIND_S else ''}")
 
 
 async def _sealed(settings: Settings) -> tuple[int, float]:

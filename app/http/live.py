@@ -69,7 +69,7 @@ _TAKE_SNAPSHOT = text("SELECT 1")
 
 
 @dataclass(slots=True)
-class _Trail:
+class _LogState:
     """The state of the audit log at the last look."""
 
     # The number of events that were begun, committed or not.
@@ -100,7 +100,7 @@ class Pulse:
     def __init__(self, sessions: Sessions) -> None:
         self.beats = 0
         self._sessions = sessions
-        self._trail = _Trail()
+        self._log_state = _LogState()
         self._watching = 0
         self._wanted = asyncio.Event()
         self._beat = asyncio.Event()
@@ -136,7 +136,7 @@ class Pulse:
     async def look(self) -> None:
         """Look once, and beat if there is anything new. Raises database errors."""
         async with self._sessions() as session:
-            is_new = await self._trail.is_new(session)
+            is_new = await self._log_state.is_new(session)
         if is_new:
             self.beats += 1
             self._beat.set()

@@ -34,7 +34,7 @@ class Runtime:
     sealer: Sealer
     signer: Signer
     """Signs receipts, which people keep as proof."""
-    trail_signer: NoteSigner
+    log_signer: NoteSigner
     """Signs checkpoints of the audit log."""
     outbound: OutboundClient
     client_tokens: ClientTokens

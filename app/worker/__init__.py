@@ -80,7 +80,7 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
 
 def _start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> None:
     connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
-    sealing = Sealing(connect, runtime.sessions, runtime.trail_signer, runtime.rewinds)
+    sealing = Sealing(connect, runtime.sessions, runtime.log_signer, runtime.rewinds)
     run_until_closed(stack, sealing)
     runtime.warnings.append(sealing.warnings)
 
@@ -135,7 +135,7 @@ async def _runtime(
         peppers=peppers,
         sealer=sealer,
         signer=Signer(settings.keys("signing_key"), settings.base_url),
-        trail_signer=NoteSigner(settings.keys("signing_key"), log_name(settings.base_url)),
+        log_signer=NoteSigner(settings.keys("signing_key"), log_name(settings.base_url)),
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(people, attempts, requests),

@@ -38,7 +38,7 @@ async def beats_at(pulse: Pulse) -> int:
     """Beats after all recorded events were reported; open transactions of other tests come and go."""
     before = -1
     async with asyncio.timeout(50):
-        while pulse.beats != before or pulse._trail.waiting:
+        while pulse.beats != before or pulse._log_state.waiting:
             before = pulse.beats
             await pulse.look()
     return pulse.beats
@@ -84,7 +84,7 @@ async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessi
         assert pulse.beats == before
         await slow.rollback()
     async with asyncio.timeout(50):
-        while pulse._trail.waiting:
+        while pulse._log_state.waiting:
             await pulse.look()
     assert pulse.beats == before + 1
 

@@ -68,8 +68,8 @@ async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> Au
     There is one for each name that the log has had.
     """
     await session.connection()
-    names = await read_log_names(await connection_of(session)) or [runtime.trail_signer.name]
-    keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]
+    names = await read_log_names(await connection_of(session)) or [runtime.log_signer.name]
+    keys = [key for name in dict.fromkeys(names) for key in runtime.log_signer.verifier_keys(name)]
     items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
     return AuditLogKeys(origin=names[0], items=items)
 

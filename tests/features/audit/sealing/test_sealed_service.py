@@ -79,11 +79,11 @@ async def test_the_doctor_says_how_much_is_sealed_and_finds_what_cannot_be(
     )
     await write(connection, 3)
     await seal(connection, 3, SIGNER)
-    assert await asyncio.to_thread(doctor._trail, settings)
-    assert "ok    trail     3 events are sealed" in capsys.readouterr().out
+    assert await asyncio.to_thread(doctor._audit_log, settings)
+    assert "ok    audit log 3 events are sealed" in capsys.readouterr().out
     await connection.execute(BREAK)
-    assert not await asyncio.to_thread(doctor._trail, settings)
+    assert not await asyncio.to_thread(doctor._audit_log, settings)
     assert (
-        "FAIL  trail     it cannot be sealed any more: events or tiles are not those"
+        "FAIL  audit log it cannot be sealed any more: events or tiles are not those"
         in capsys.readouterr().out
     )
