@@ -28,9 +28,8 @@ from app.admission.consuming import (
     settle,
 )
 from app.admission.rows import STATEMENT, Outcome, arguments_of
-from app.admission.writer import DEADLINE_S
+from app.admission.writer import DEADLINE_S, ConnectionLoop
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
-from app.db.jobs import ConnectionLoop
 from app.db.recorder_health import RecorderHealth
 from app.domain.errors import StoreUnavailable
 from app.lib.clock import boot_time

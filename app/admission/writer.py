@@ -6,6 +6,7 @@ share a commit.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -27,7 +28,6 @@ from app.admission.rows import (
     statement_for,
 )
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
-from app.db.jobs import ConnectionLoop
 from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
 from app.domain.errors import StoreUnavailable
@@ -35,6 +35,7 @@ from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
 DEADLINE_S = 1.5
+_RETRY_EVERY_S = 0.1
 BATCH = 512
 WAITING = 20_000
 # How long an outcome waits for a call whose commit it can share.
@@ -67,6 +68,104 @@ class _Batch(NamedTuple):
             return _Batch(self.calls, ()), _Batch((), self.later)
         calls, later = len(self.calls) // 2, len(self.later) // 2
         return _Batch(self.calls[:calls], self.later[:later]), _Batch(self.calls[calls:], self.later[later:])
+
+
+class ConnectionLoop(ABC):
+    """Work that arrives while the worker runs, done on a database connection of its own.
+
+    The connection is opened again whenever it is lost. Without it, work waits for at most its own deadline.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[GuardedConnection]], health: RecorderHealth | None = None
+    ) -> None:
+        self._connect = connect
+        self._health = RecorderHealth() if health is None else health
+        self._connection: GuardedConnection | None = None
+        self._is_unproven = False
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    @abstractmethod
+    def has_work(self) -> bool:
+        """Whether any work is queued."""
+
+    @abstractmethod
+    async def work(self) -> None:
+        """Do some of the queued work. Set ``_is_unproven`` to ``False`` when the connection has committed."""
+
+    async def opened(self, connection: GuardedConnection) -> None:  # noqa: B027
+        """Prepare a new connection. Raises ``DRIVER_FAULTS``, and then it is not used."""
+
+    def expire(self) -> None:  # noqa: B027
+        """Give up on queued work that is overdue, while the connection opens."""
+
+    async def run(self) -> None:
+        """Work until ``close``, and then until nothing is queued, or the database is unavailable."""
+        while self.has_work() or not self._closing:
+            if not await self.wait():
+                continue
+            if await self._ensure_connected():
+                await self.work()
+            elif self._closing:
+                break
+        if self._connection is not None:
+            await self._connection.close(timeout=1)
+
+    def close(self) -> None:
+        """Finish the queued work, then end ``run``."""
+        self._closing = True
+        self._wake.set()
+
+    async def wait(self) -> bool:
+        """Whether to work now; otherwise wait for ``_wake``."""
+        if self.has_work():
+            return True
+        self._wake.clear()
+        await self._wake.wait()
+        return False
+
+    def drop_connection(self) -> None:
+        """Terminate the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+
+    async def _ensure_connected(self) -> bool:
+        if self._connection is not None and not self._connection.is_closed():
+            return True
+        if self._is_unproven:
+            # The last connection committed nothing, as on a full disk: do not reopen in a tight loop.
+            await asyncio.sleep(_RETRY_EVERY_S)
+            self.expire()
+        opening = asyncio.create_task(self._open())
+        try:
+            while not opening.done():
+                # Opening can hang, and work that arrives during it has deadlines too.
+                await asyncio.wait([opening], timeout=_RETRY_EVERY_S)
+                self.expire()
+        finally:
+            opening.cancel()
+        if not opening.result():
+            # A database that is down refuses at once; do not spin on it.
+            await asyncio.sleep(_RETRY_EVERY_S)
+        return opening.result()
+
+    async def _open(self) -> bool:
+        connection: GuardedConnection | None = None
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                connection = await self._connect()
+                await self.opened(connection)
+        except DRIVER_FAULTS as error:
+            self._health.record_failure(error)
+            return False
+        else:
+            self._connection, self._is_unproven = connection, True
+            return True
+        finally:
+            if connection is not None and connection is not self._connection:
+                connection.terminate()
 
 
 class AdmissionWriter(ConnectionLoop):

@@ -1,4 +1,6 @@
-"""Background jobs of a worker: ``Periodic``, ``LeasedQueue`` and ``ConnectionLoop``; ``repeat`` without a database.
+"""Background jobs of a worker: ``Periodic`` and ``LeasedQueue``; ``repeat`` without a database.
+
+The third kind, ``ConnectionLoop``, is in ``admission.writer``.
 
 Every worker runs every job. The database decides which worker does what, by row locks and leases, so a lost worker
 leaves its work to the others.
@@ -15,9 +17,7 @@ from typing import ClassVar, Generic, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db import change
-from app.db.connection import DRIVER_FAULTS, GuardedConnection
 from app.db.engine import CONNECTION_ERRORS
-from app.db.recorder_health import RecorderHealth
 from app.domain.errors import Unavailable
 from app.lib.logs import log_fault
 
@@ -27,8 +27,6 @@ OUTAGES = (Unavailable, *CONNECTION_ERRORS)
 """Errors that end by themselves. Another database error, such as a missing permission, does not."""
 # A queue must not take the database connections of requests.
 _CONNECTIONS = 2
-_OPENING_S = 1.5
-_RETRY_EVERY_S = 0.1
 _log = logging.getLogger(__name__)
 # An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
@@ -194,101 +192,3 @@ class LeasedQueue(Periodic, Generic[Item]):
         except Exception as error:  # noqa: BLE001
             # The item stays unchanged, and is claimed again when its lease expires.
             log_fault(_log, f"recording the fault of {self.label(item)}", error)
-
-
-class ConnectionLoop(ABC):
-    """Work that arrives while the worker runs, done on a database connection of its own.
-
-    The connection is opened again whenever it is lost. Without it, work waits for at most its own deadline.
-    """
-
-    def __init__(
-        self, connect: Callable[[], Awaitable[GuardedConnection]], health: RecorderHealth | None = None
-    ) -> None:
-        self._connect = connect
-        self._health = RecorderHealth() if health is None else health
-        self._connection: GuardedConnection | None = None
-        self._is_unproven = False
-        self._wake = asyncio.Event()
-        self._closing = False
-
-    @abstractmethod
-    def has_work(self) -> bool:
-        """Whether any work is queued."""
-
-    @abstractmethod
-    async def work(self) -> None:
-        """Do some of the queued work. Set ``_is_unproven`` to ``False`` when the connection has committed."""
-
-    async def opened(self, connection: GuardedConnection) -> None:  # noqa: B027
-        """Prepare a new connection. Raises ``DRIVER_FAULTS``, and then it is not used."""
-
-    def expire(self) -> None:  # noqa: B027
-        """Give up on queued work that is overdue, while the connection opens."""
-
-    async def run(self) -> None:
-        """Work until ``close``, and then until nothing is queued, or the database is unavailable."""
-        while self.has_work() or not self._closing:
-            if not await self.wait():
-                continue
-            if await self._ensure_connected():
-                await self.work()
-            elif self._closing:
-                break
-        if self._connection is not None:
-            await self._connection.close(timeout=1)
-
-    def close(self) -> None:
-        """Finish the queued work, then end ``run``."""
-        self._closing = True
-        self._wake.set()
-
-    async def wait(self) -> bool:
-        """Whether to work now; otherwise wait for ``_wake``."""
-        if self.has_work():
-            return True
-        self._wake.clear()
-        await self._wake.wait()
-        return False
-
-    def drop_connection(self) -> None:
-        """Terminate the connection."""
-        if self._connection is not None:
-            self._connection.terminate()
-        self._connection = None
-
-    async def _ensure_connected(self) -> bool:
-        if self._connection is not None and not self._connection.is_closed():
-            return True
-        if self._is_unproven:
-            # The last connection committed nothing, as on a full disk: do not reopen in a tight loop.
-            await asyncio.sleep(_RETRY_EVERY_S)
-            self.expire()
-        opening = asyncio.create_task(self._open())
-        try:
-            while not opening.done():
-                # Opening can hang, and work that arrives during it has deadlines too.
-                await asyncio.wait([opening], timeout=_RETRY_EVERY_S)
-                self.expire()
-        finally:
-            opening.cancel()
-        if not opening.result():
-            # A database that is down refuses at once; do not spin on it.
-            await asyncio.sleep(_RETRY_EVERY_S)
-        return opening.result()
-
-    async def _open(self) -> bool:
-        connection: GuardedConnection | None = None
-        try:
-            async with asyncio.timeout(_OPENING_S):
-                connection = await self._connect()
-                await self.opened(connection)
-        except DRIVER_FAULTS as error:
-            self._health.record_failure(error)
-            return False
-        else:
-            self._connection, self._is_unproven = connection, True
-            return True
-        finally:
-            if connection is not None and connection is not self._connection:
-                connection.terminate()
