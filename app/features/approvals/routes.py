@@ -51,7 +51,6 @@ async def list_approvals(
     "",
     status_code=201,
     operation_id="create_approval",
-    responses=problem_responses(409),
     summary="Ask for access to a server",
 )
 @once
@@ -98,7 +97,7 @@ async def get_approval_arguments(
 @router.post(
     "/{approval_id}/deny",
     operation_id="deny_approval",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Deny an approval",
 )
 async def deny_approval(
@@ -117,7 +116,7 @@ async def deny_approval(
 @router.post(
     "/{approval_id}/withdraw",
     operation_id="withdraw_approval",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Withdraw a request for access",
 )
 async def withdraw_approval(
@@ -131,7 +130,7 @@ async def withdraw_approval(
 @router.post(
     "/{approval_id}/approve",
     operation_id="approve_approval",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Approve a call, once, or a request for access",
 )
 async def approve_approval(

@@ -32,6 +32,7 @@ from app.features.approvals.queries import (
     lock_approval,
     lock_membership,
     member_of,
+    requestable_views,
     requiring_policies,
     risks_of,
     select_approvals,
@@ -45,6 +46,8 @@ from app.features.approvals.schemas import (
     ApprovalDecision,
     ApprovalQuery,
     ApprovalView,
+    RequestableQuery,
+    RequestableServer,
 )
 from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
@@ -104,6 +107,15 @@ async def list_approvals(
     approvals, next_cursor = await read_page(session, statement, Approval, cursors, query)
     views = await show_approvals(session, caller, approvals, runtime.public_url)
     return Page(items=views, next_cursor=next_cursor)
+
+
+async def list_requestable(
+    session: AsyncSession, query: RequestableQuery, runtime: Runtime
+) -> Page[RequestableServer]:
+    """Read a page of the servers that can be requested, with their active tools."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_requestable_servers", query.filters())
+    servers, next_cursor = await read_page(session, select_requestable(query.q), Server, cursors, query)
+    return Page(items=await requestable_views(session, servers), next_cursor=next_cursor)
 
 
 async def get_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval:

@@ -10,7 +10,7 @@ from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.features.access import reach
 from app.features.access.reach import AccessQuery, IdentityAccessView
-from app.features.approvals.queries import requestable_views, select_requestable
+from app.features.approvals import service as approvals
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
 from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
@@ -35,13 +35,12 @@ from app.features.tokens.schemas import (
 )
 from app.http.authorization import CanReadSelf, Permission, Role, changes, requires
 from app.http.etags import IfMatch, set_etag
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import Strict, example
 from app.http.transaction import Session, api_router
 from app.lib.ids import IdentityId, PickupId, TokenId
-from app.models.servers import Server
 
 router = api_router("me")
 
@@ -71,7 +70,7 @@ async def list_own_tokens(
 @router.post(
     "/tokens/{token_id}/rotate",
     operation_id="rotate_own_token",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Rotate a token of your own",
 )
 async def rotate_own_token(
@@ -93,7 +92,6 @@ async def rotate_own_token(
 @router.post(
     "/tokens/{token_id}/revoke",
     operation_id="revoke_own_token",
-    responses=problem_responses(412),
     summary="Revoke a token of your own",
 )
 async def revoke_own_token(
@@ -113,7 +111,6 @@ async def revoke_own_token(
 @router.post(
     "/tokens/{token_id}/check",
     operation_id="check_own_token",
-    responses=problem_responses(404),
     summary="Check whether a token of your own works",
 )
 async def check_own_token(
@@ -156,7 +153,7 @@ async def get_own_pickup(
 @router.post(
     "/pickups/{pickup_id}/take",
     operation_id="take_own_pickup",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Pick up the secret of a token",
 )
 async def take_own_pickup(
@@ -182,9 +179,7 @@ async def list_requestable_servers(
     query: Annotated[RequestableQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[RequestableServer]:
     """Servers with `requestable`, each with its active tools. Request access by `POST /api/v1/approvals`."""
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_requestable_servers", query.filters())
-    rows, next_cursor = await read_page(session, select_requestable(query.q), Server, cursors, query)
-    return Page(items=await requestable_views(session, rows), next_cursor=next_cursor)
+    return await approvals.list_requestable(session, query, runtime)
 
 
 CallerType = TypeAliasType(

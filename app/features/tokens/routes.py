@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
@@ -38,9 +38,7 @@ from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, api_router
 from app.lib.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
 
-router = APIRouter()
-_tokens = api_router("tokens")
-_of_token = api_router("tokens/{token_id}", tag="tokens")
+router = api_router("tokens")
 
 CanRead = Annotated[Caller, requires(Permission.TOKENS_READ)]
 CanIssue = Annotated[Change, changes(Permission.TOKENS_ISSUE)]
@@ -74,7 +72,7 @@ async def _show(session: AsyncSession, caller: Caller, token_id: UUID, response:
     return view
 
 
-@_tokens.get(
+@router.get(
     "",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="list_tokens",
@@ -86,11 +84,10 @@ async def list_tokens(
     return await service.list_tokens(session, query, runtime)
 
 
-@_tokens.post(
+@router.post(
     "",
     status_code=201,
     operation_id="create_token",
-    responses=problem_responses(409),
     summary="Issue or attenuate a token",
 )
 @once
@@ -105,7 +102,7 @@ async def create_token(
     return reveal(runtime, response, shown, issued.secret, issued.pickup)
 
 
-@_tokens.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
+@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
 async def bulk_revoke_tokens(
     body: TokensRevoke, change: CanRevoke, dry_run: DryRun = False
 ) -> BulkRevocationView:
@@ -115,12 +112,12 @@ async def bulk_revoke_tokens(
     return BulkRevocationView(changed=bool(revoked.tokens), revoked=revoked)
 
 
-@_tokens.get("/{token_id}", operation_id="get_token", summary="Read one token")
+@router.get("/{token_id}", operation_id="get_token", summary="Read one token")
 async def get_token(token_id: TokenId, caller: CanRead, session: Session, response: Response) -> TokenView:
     return await _show(session, caller, token_id, response)
 
 
-@_tokens.patch(
+@router.patch(
     "/{token_id}",
     operation_id="narrow_token",
     responses=problem_responses(409),
@@ -134,7 +131,7 @@ async def narrow_token(
     return await _show(change.session, change.caller, token_id, response)
 
 
-@_tokens.post(
+@router.post(
     "/{token_id}/rotate",
     operation_id="rotate_token",
     responses=problem_responses(409),
@@ -153,7 +150,7 @@ async def rotate_token(
     return reveal(runtime, response, await service.show_token(change.session, token_id), secret)
 
 
-@_tokens.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
+@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
 async def revoke_token(
     token_id: TokenId,
     body: TokenRevoke,
@@ -168,8 +165,8 @@ async def revoke_token(
     return ended
 
 
-@_of_token.get(
-    "/pickups",
+@router.get(
+    "/{token_id}/pickups",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="list_token_pickups",
     summary="List a token's pickup links, newest first",
@@ -181,11 +178,10 @@ async def list_token_pickups(
     return await pickups.list_pickups(session, token_id, query, runtime)
 
 
-@_of_token.post(
-    "/pickups",
+@router.post(
+    "/{token_id}/pickups",
     status_code=201,
     operation_id="create_token_pickup",
-    responses=problem_responses(409),
     summary="Create a pickup link for a token",
 )
 @once
@@ -205,8 +201,8 @@ def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) ->
     return PickupView.from_reading(pickup, runtime.public_url)
 
 
-@_of_token.get(
-    "/pickups/{pickup_id}",
+@router.get(
+    "/{token_id}/pickups/{pickup_id}",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="get_token_pickup",
     summary="Read a pickup link",
@@ -218,10 +214,10 @@ async def get_token_pickup(
     return _show_pickup(await pickups.get_pickup(session, token_id, pickup_id), runtime, response)
 
 
-@_of_token.delete(
-    "/pickups/{pickup_id}",
+@router.delete(
+    "/{token_id}/pickups/{pickup_id}",
     operation_id="cancel_token_pickup",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Cancel a pickup link",
 )
 async def cancel_token_pickup(
@@ -237,9 +233,8 @@ async def cancel_token_pickup(
     return _show_pickup(pickup, runtime, response)
 
 
-@_of_token.post(
-    "/check",
-    responses=problem_responses(404),
+@router.post(
+    "/{token_id}/check",
     operation_id="check_token",
     summary="Check whether a token works",
 )
@@ -255,7 +250,3 @@ async def check_token(
     """The same for any token. Callers who may explain access also see why the last request was refused, and callers who
     may read servers see why one does not answer."""
     return await checks.run(change, token_id, body, runtime, snapshot, request)
-
-
-router.include_router(_tokens)
-router.include_router(_of_token)

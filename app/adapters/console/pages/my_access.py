@@ -22,9 +22,14 @@ from app.domain.errors import Conflict, Invalid, PreconditionFailed
 from app.features.access.reach import AccessQuery, list_identity_access
 from app.features.approvals.queries import has_requestable, require_requestable
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
-from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals
+from app.features.approvals.service import (
+    MAX_DURATION,
+    ask_for_access,
+    list_approvals,
+    list_requestable,
+)
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
-from app.features.me.routes import list_own_agents, list_requestable_servers
+from app.features.me.routes import list_own_agents
 from app.features.tokens import service
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.pickups import list_own_pickups, open_pickup, take_pickup
@@ -183,7 +188,7 @@ async def _waiting(context: PageContext) -> dict[UUID, PickupView]:
 async def show_requestable(context: Reader) -> Response:
     """List the servers that can be requested, and earlier requests."""
     query = context.query(RequestableQuery, limit=_REQUESTABLE)
-    found = await list_requestable_servers(query, context.session, context.runtime)
+    found = await list_requestable(context.session, query, context.runtime)
     servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
     return context.page(
         "my_access/request.html",
