@@ -197,12 +197,6 @@ FROM unnest($1::text[], $2::text[]) AS m (type, data)
 JOIN webhooks w ON m.type = ANY (w.events) AND w.status = 'active' AND w.ended_at IS NULL
 """  # noqa: S608 - the one value is a constant of ours
 """For asyncpg, with ``delivery_arguments``. Takes no lock."""
-INSERT_DELIVERY = f"""
-INSERT INTO webhook_deliveries (id, webhook_id, type, data)
-SELECT {NEW_ID}, w.id, CAST(:message_type AS text), CAST(:message_data AS jsonb) FROM webhooks w
-WHERE CAST(:message_type AS text) = ANY (w.events) AND w.status = 'active' AND w.ended_at IS NULL
-"""  # noqa: S608 - the one value is a constant of ours
-"""The same for one message with ``delivery_values``, to be part of a larger statement."""
 _TELL = text(INSERT_DELIVERIES.replace("::", "\\:\\:").replace("$1", ":types").replace("$2", ":contents"))
 _WANTED = text(
     "SELECT EXISTS (SELECT 1 FROM webhooks WHERE :type = ANY (events) AND status = 'active' AND ended_at IS NULL)"
@@ -212,11 +206,6 @@ _WANTED = text(
 def delivery_arguments(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
     """The arguments of ``INSERT_DELIVERIES``."""
     return [message.type for message in messages], [message.data for message in messages]
-
-
-def delivery_values(message: Message) -> dict[str, str]:
-    """The values of ``INSERT_DELIVERY``."""
-    return {"message_type": message.type, "message_data": message.data}
 
 
 async def has_subscribers(session: AsyncSession, type: WebhookEvent) -> bool:

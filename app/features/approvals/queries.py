@@ -74,7 +74,7 @@ def select_approvals(caller: Caller, query: ApprovalQuery) -> Select[Approval]:
         # Named, since SQLAlchemy would otherwise derive an invalid name from the expression.
         statement = statement.where(_STATE.in_(bindparam("states", list(query.state), expanding=True)))
         stored = {"expired": (*OPEN, "expired")}
-        states = {one for state in query.state for one in stored.get(state, (state,))}
+        states = {name for state in query.state for name in stored.get(state, (state,))}
         # The stored states that it follows from, for the index.
         statement = statement.where(col(Approval.state).in_(sorted(states)))
     return statement

@@ -286,12 +286,12 @@ class GrantPreview(Strict):
     @classmethod
     def of(cls, reached: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
         """Build the preview."""
-        risks = Counter(tool.risk for one in reached for tool in one.tools)
+        risks = Counter(tool.risk for server in reached for tool in server.tools)
         return cls(
             reaches=Reaches(servers=len(reached), tools=risks.total()),
             warnings=warnings,
             risks={risk: risks[risk] for risk in Risk},
-            servers=[PreviewedServer.of(one) for one in reached[:_MAX_SHOWN]],
+            servers=[PreviewedServer.of(server) for server in reached[:_MAX_SHOWN]],
         )
 
 

@@ -265,4 +265,4 @@ def _select_servers(
         ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
         for id, names in reach.items()
     ]
-    return sorted(selected, key=lambda one: one.server.slug)
+    return sorted(selected, key=lambda reached: reached.server.slug)

@@ -147,7 +147,10 @@ class ConnectionChecks:
             tells_all = caller.may(Permission.SERVERS_READ)
             deadline = asyncio.get_running_loop().time() + WITHIN_S
             steps = await asyncio.gather(
-                *(self._ask(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
+                *(
+                    self._ask(runtime, snapshot, check, server, deadline, tells_all)
+                    for server in check.reached
+                )
             )
         last = [] if check.refusal is None else [check.refusal]
         return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)

@@ -204,11 +204,11 @@ class DraftContent(Strict):
 
     def of_server(self, server_id: UUID) -> DraftServer | None:
         """The selection for a server."""
-        return next((one for one in self.servers if one.server_id == server_id), None)
+        return next((server for server in self.servers if server.server_id == server_id), None)
 
     def with_server(self, chosen: DraftServer) -> "DraftContent":
         """Replace the selection for a server. Raises ``Invalid`` when there are too many."""
-        others = [one for one in self.servers if one.server_id != chosen.server_id]
+        others = [server for server in self.servers if server.server_id != chosen.server_id]
         if len(others) >= MAX_SERVERS:
             raise Invalid.field(
                 "/servers", "too_many", f"A token draft can have at most {MAX_SERVERS} servers."
@@ -217,7 +217,7 @@ class DraftContent(Strict):
 
     def without_server(self, server_id: UUID) -> "DraftContent":
         """Remove the selection for a server."""
-        others = [one for one in self.servers if one.server_id != server_id]
+        others = [server for server in self.servers if server.server_id != server_id]
         return self.model_copy(update={"servers": others})
 
     def scope(self) -> ListedScopeModel:
@@ -245,9 +245,9 @@ class DraftContent(Strict):
 def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
     """Group servers with all tools or all reading tools selected; each of the others is a group of its own."""
     groups: dict[Any, list[DraftServer]] = {}
-    for one in servers:
-        groups.setdefault(one.server_id if one.mode == "names" else one.mode, []).append(one)
-    return [([one.server_id for one in group], group[0].tools()) for group in groups.values()]
+    for server in servers:
+        groups.setdefault(server.server_id if server.mode == "names" else server.mode, []).append(server)
+    return [([server.server_id for server in group], group[0].tools()) for group in groups.values()]
 
 
 async def begin_draft(session: AsyncSession, caller: Caller, content: DraftContent) -> TokenDraft:
@@ -320,12 +320,12 @@ class Prospect:
     @property
     def needing(self) -> list[DraftServer]:
         """The servers that need a new grant."""
-        return [one.chosen for one in self.servers if one.needs_grant]
+        return [server.chosen for server in self.servers if server.needs_grant]
 
     @property
     def mark(self) -> str:
         """A digest of the token and of the grants that it needs, so that a confirmation covers no others."""
-        needing = [one.model_dump(mode="json") for one in self.needing]
+        needing = [server.model_dump(mode="json") for server in self.needing]
         content = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -334,13 +334,13 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
     """Compute the result of issuing a draft now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
-    server_ids = [one.server_id for one in content.servers]
+    server_ids = [server.server_id for server in content.servers]
     offers = await offers_to(
         session, reader, content.identity_id, grantable=True, server_ids=server_ids, limit=None
     )
-    by_server = {one.id: one for one in offers.servers}
-    chosen = tuple(_choose(one, by_server.get(one.server_id)) for one in content.servers)
-    return Prospect(content, offers.stop_reason, chosen)
+    by_server = {server.id: server for server in offers.servers}
+    servers = tuple(_choose(chosen, by_server.get(chosen.server_id)) for chosen in content.servers)
+    return Prospect(content, offers.stop_reason, servers)
 
 
 def _choose(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:

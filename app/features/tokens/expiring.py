@@ -101,14 +101,14 @@ class ExpiryNotices(Periodic):
 
     async def round(self) -> int:
         """Send the due notices; return their number."""
-        sent = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS)
-        sent += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS)
+        sent = await self._send(WebhookEvent.TOKEN_EXPIRING, _TOKENS)
+        sent += await self._send(WebhookEvent.GRANT_EXPIRING, _GRANTS)
         async with self._sessions() as session:
             await session.execute(_FORGET, {"most": _AT_ONCE})
             await session.commit()
         return sent
 
-    async def _give(self, type: WebhookEvent, near: TextClause) -> int:
+    async def _send(self, type: WebhookEvent, near: TextClause) -> int:
         sent, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:

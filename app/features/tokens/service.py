@@ -163,7 +163,7 @@ async def _find_reach(session: AsyncSession, scope: dict[str, Any], granted: lis
             return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
         entries = enumerate(scope["entries"])
         selected = [
-            Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries
+            Selected(entry["servers"], entry["tools"], f"/scope/entries/{index}") for index, entry in entries
         ]
         return await find_reach(session, selected, granted)
     finding = await find_reach(session, granted)
@@ -332,10 +332,10 @@ async def lock_active_identity(
         # The agent may have been transferred while we waited; then its new owner must be locked as well.
         if identity.owner_id is None or identity.owner_id in locked:
             break
-    for one, word in ((identity, "identity"), (locked.get(identity.owner_id), "identity's owner")):
-        if one is not None and one.status != "active":
+    for holder, word in ((identity, "identity"), (locked.get(identity.owner_id), "identity's owner")):
+        if holder is not None and holder.status != "active":
             raise Conflict(
-                f"This {word} is {one.status}: only active ones can get tokens. Reinstate it first.",
+                f"This {word} is {holder.status}: only active ones can get tokens. Reinstate it first.",
                 code="identity_not_active",
             )
     return identity
