@@ -3,15 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
+from app.features.servers.schemas import BearerCredential, BearerToken, HeaderCredential, NoCredential
 from app.features.webhooks.schemas import FailingSince, FailureCount, HeldUntil, Url
 from app.http.pagination import ListQuery
 from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.lib.ids import AuditSinkId
 from app.models.audit import AuditSink
-from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
+from app.outbound.credential_headers import HEADER_NAME, check_free
 
 MAX_LAG_COUNT = 10_000
 AuditSinkFormat = TypeAliasType(
@@ -73,19 +74,13 @@ AuditSinkError = TypeAliasType(
 )  # fmt: skip
 
 
-class NoSinkCredential(Strict):
+class NoSinkCredential(NoCredential):
     """Batches carry no credential."""
 
     model_config = ConfigDict(extra="forbid", title="NoAuditSinkCredential")
 
-    kind: Literal["none"]
 
-    def contents(self) -> list[str] | None:
-        """The encrypted content: none."""
-        return None
-
-
-class BearerSinkCredential(Strict):
+class BearerSinkCredential(BearerCredential):
     """``Authorization: Bearer <token>``."""
 
     model_config = ConfigDict(
@@ -93,17 +88,12 @@ class BearerSinkCredential(Strict):
         title="BearerAuditSinkCredential",
         json_schema_extra={"examples": [{"kind": "bearer", "token": "the-receiver's-own-token"}]},
     )
-    kind: Literal["bearer"]
-    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(visible_ascii)] = Field(
+    token: BearerToken = Field(
         description="The receiver's own token. It is stored encrypted and never shown."
     )
 
-    def contents(self) -> list[str] | None:
-        """The encrypted content: the header to send."""
-        return ["authorization", f"Bearer {self.token.get_secret_value()}"]
 
-
-class HeaderSinkCredential(Strict):
+class HeaderSinkCredential(HeaderCredential):
     """A header of the receiver's choice, as ``Authorization: Splunk <token>``."""
 
     model_config = ConfigDict(
@@ -111,19 +101,11 @@ class HeaderSinkCredential(Strict):
         title="HeaderAuditSinkCredential",
         json_schema_extra={"examples": [{"kind": "header", "name": "Authorization", "value": "Splunk ..."}]},
     )
-    kind: Literal["header"]
     name: Annotated[
         str,
         StringConstraints(pattern=HEADER_NAME),
         AfterValidator(lambda name: check_free(name, "scopegate-", "user-agent")),
     ] = Field(description="The header's name.")
-    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(header_value)] = Field(
-        description="The header's value. It is stored encrypted and never shown."
-    )
-
-    def contents(self) -> list[str] | None:
-        """The encrypted content: the header to send, with its name in lower case."""
-        return [self.name.lower(), self.value.get_secret_value()]
 
 
 AuditSinkCredential = TypeAliasType(

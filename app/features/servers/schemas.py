@@ -106,6 +106,9 @@ def _free_header(name: str) -> str:
     return check_free(name, "mcp-")
 
 
+BearerToken = Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(visible_ascii)]
+
+
 class NoCredential(Strict):
     """No credential; for an identity, this overrides the server's own."""
 
@@ -124,7 +127,7 @@ class BearerCredential(Strict):
         json_schema_extra={"examples": [{"kind": "bearer", "token": "the-upstream's-own-token"}]},
     )
     kind: Literal["bearer"]
-    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(visible_ascii)] = Field(
+    token: BearerToken = Field(
         description="The upstream's own token. It is stored encrypted and never shown."
     )
 
