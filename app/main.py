@@ -27,8 +27,6 @@ from app.features.identity_providers import routes as identity_providers
 from app.features.invitations import routes as invitations
 from app.features.me import routes as me
 from app.features.policies import routes as policies
-from app.features.policies import simulate_routes as simulating
-from app.features.policies import template_routes as policy_templates
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import routes as tokens
@@ -98,10 +96,8 @@ def _routes() -> tuple[BaseRoute, ...]:
         grants,
         tokens,
         approvals,
-        policy_templates,
         policies,
         access,
-        simulating,
         service_accounts,
         identity_providers,
         administrators,

@@ -16,6 +16,7 @@ from app.features.approvals.service import APPROVAL
 from app.features.grants.service import GRANT
 from app.features.groups.queries import MEMBERSHIP
 from app.features.identities.service import IDENTITY
+from app.features.policies.service import POLICY
 from app.features.servers.service import SERVER
 from app.features.service_accounts.service import ACCOUNT
 from app.features.tokens.service import TOKEN
@@ -84,6 +85,8 @@ RECORDED = (
     Recorded("signal_streams", also=("identity_provider",)),
     Recorded("token_pickups", also=("token", "identity")),
     Recorded.by(TOKEN, "tokens", also=("token", "identity")),
+    # Drafts have no history, and decisions read only published versions.
+    Recorded.by(POLICY, "policies"),
     Recorded("webhooks"),
 )
 _DEMAND = """

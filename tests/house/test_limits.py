@@ -29,7 +29,6 @@ from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MAX_PEOPLE
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, testing
-from app.features.policies import simulate as simulate_schemas
 from app.features.tokens import connection_check as check_routes
 from app.features.tokens import connection_check as check_servers
 from app.features.tokens import drafts
@@ -92,9 +91,9 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Tests per policy": (policies.MAX_TESTS, policies.MAX_BYTES // KIB),
     "Tests run per publish": (testing.MAX_RUN,),
     "Tools examined when a policy": (references.MAX_TOOLS,),
-    "Simulation window": (simulate_schemas.MAX_WINDOW.days, simulate_schemas.MAX_CHANGES),
+    "Simulation window": (simulate.MAX_WINDOW.days, simulate.MAX_CHANGES),
     "Simulated calls": (simulate.MAX_CALLS, int(simulate.MAX_DURATION_S)),
-    "Calls listed in the response": (simulate_schemas.MAX_SHOWN,),
+    "Calls listed in the response": (simulate.MAX_SHOWN,),
     "Checks per caller per minute": (check_routes.CHECKS_A_MINUTE,),
     "Concurrent checks": (check_routes.CHECKS_AT_ONCE,),
     "Servers per check": (check_schemas.MAX_SERVERS,),

@@ -1,6 +1,6 @@
 """Queries of policies, of their published versions, and of the tools that a policy reaches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -37,11 +37,6 @@ def select_policies(query: PolicyQuery) -> Select[Policy]:
         columns = (col(Policy.name), col(Policy.description), col(Policy.text))
         statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
-
-
-async def lock_policy(session: AsyncSession, policy_id: UUID) -> Policy | None:
-    """Lock and read a policy."""
-    return await session.get(Policy, policy_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def lock_policy_set(session: AsyncSession) -> None:
@@ -115,13 +110,11 @@ async def find_version(session: AsyncSession, policy_id: UUID, version: int) -> 
     return row
 
 
-async def list_versions(
-    session: AsyncSession, policy_id: UUID, limit: int, below: int | None
-) -> Iterable[ObjectVersion]:
-    """Select the published versions of a policy, newest first."""
+def select_versions(policy_id: UUID, below: int | None) -> Select[ObjectVersion]:
+    """Select the published versions of a policy, newest first, before the number ``below``."""
     statement = select(ObjectVersion).where(
         col(ObjectVersion.object_id) == policy_id, col(ObjectVersion.kind) == KIND
     )
     if below is not None:
         statement = statement.where(col(ObjectVersion.version) < below)
-    return await session.scalars(statement.order_by(col(ObjectVersion.version).desc()).limit(limit))
+    return statement.order_by(col(ObjectVersion.version).desc())

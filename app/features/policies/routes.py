@@ -1,19 +1,16 @@
-"""``/policies``: drafts, versions, publishing and tests."""
+"""``/policies``: drafts, versions, publishing, tests, templates and simulations."""
 
 from typing import Annotated, Literal
-from uuid import UUID
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Path, Query, Response
 from pydantic import StringConstraints
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.policy import vocabulary
-from app.access.policy.compiled import Mode, PublishedPolicy
-from app.access.policy.evaluator import Rules
+from app.access.snapshot import CurrentSnapshot
+from app.db.change import Change
 from app.db.engine import undo
 from app.domain.arguments import argument_types
-from app.features.policies import service
-from app.features.policies.queries import list_versions, lock_policy, select_policies
+from app.features.policies import service, simulate, templates
 from app.features.policies.schemas import (
     PolicyChange,
     PolicyCreate,
@@ -27,34 +24,29 @@ from app.features.policies.schemas import (
     PolicyView,
     VocabularyView,
 )
-from app.features.policies.service import (
-    DRAFT,
-    Outcome,
-    Trial,
-    check_text,
-    compare,
-    require_version,
-    warnings_about,
-)
-from app.features.policies.testing import run_own
+from app.features.policies.service import DRAFT
+from app.features.policies.simulate import PolicySimulation, SimulateRequest
+from app.features.policies.templates import PolicyTemplateRender, PolicyTemplates, RenderedPolicy
 from app.features.servers.service import get_server
 from app.features.tools.service import get_tool
-from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import RequiredIfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import problem_responses
-from app.http.runtime import CurrentRuntime, Runtime
+from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
 from app.lib.ids import POLICY, PolicyId, ToolId, format_id
-from app.models.access import Policy
 
 router = api_router("policies")
 CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
-CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
+CanWrite = Annotated[Change, changes(Permission.POLICIES_WRITE)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 IncludeEnded = Annotated[
     Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
+]
+IgnoreFailedTests = Annotated[
+    bool, Query(description="Publish even if tests fail, in an emergency; their number is audited.")
 ]
 VersionNumber = Annotated[
     str,
@@ -64,33 +56,25 @@ VersionNumber = Annotated[
 CHANGES = problem_responses(412, 428)
 
 
-async def answer(session: AsyncSession, runtime: Runtime, response: Response, policy: Policy) -> PolicyView:
-    """Build the view of a policy, with warnings about its draft."""
-    set_etag(response, policy.revision)
-    default = runtime.permits_by_default
-    return PolicyView.from_row(policy, await warnings_about(session, policy.text, permits_by_default=default))
+async def _answer(session: Session, view: PolicyView, response: Response, *, dry_run: bool) -> PolicyView:
+    set_etag(response, view.revision)
+    if dry_run:
+        await undo(session)
+    return view
 
 
-async def read_policy(
-    session: AsyncSession, caller: Caller, policy_id: UUID, include: Literal["ended"] | None
-) -> Policy:
-    """Read a policy; with `audit.read` also an ended one. Raises ``NotFound`` and ``Forbidden``."""
-    policy = await session.get(Policy, policy_id)
-    if include is None or policy is None:
-        return service.require_live(policy)
-    authorize(caller, Permission.AUDIT_READ)
-    return policy
+async def _answer_change(
+    session: Session, shown: PolicyChange, response: Response, *, dry_run: bool
+) -> PolicyChange:
+    await _answer(session, shown.policy, response, dry_run=dry_run)
+    return shown
 
 
 @router.get("", operation_id="list_policies", summary="List policies, newest first")
 async def list_policies(
     query: Annotated[PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[PolicyView]:
-    if query.includes_ended():
-        authorize(caller, Permission.AUDIT_READ)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policies", query.filters())
-    rows, next_cursor = await read_page(session, select_policies(query), Policy, cursors, query)
-    return Page(items=[PolicyView.from_row(row, None) for row in rows], next_cursor=next_cursor)
+    return await service.list_policies(session, caller, query, runtime)
 
 
 @router.post(
@@ -103,22 +87,60 @@ async def list_policies(
 @once
 async def create_policy(
     body: PolicyCreate,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     response: Response,
     dry_run: DryRun = False,
 ) -> PolicyView:
     """A draft decides nothing until it is published. With `dry_run` the response is the policy that would be
     created."""
-    await check_text(session, body.text)
-    policy = await service.create_policy(session, caller, body, request.state.request_id)
-    response.headers["Location"] = f"/api/v1/policies/{format_id(POLICY, policy.id)}"
-    shown = await answer(session, runtime, response, policy)
-    if dry_run:
-        await undo(session)
-    return shown
+    policy = await service.create_policy(change, body)
+    response.headers["Location"] = f"{router.prefix}/{format_id(POLICY, policy.id)}"
+    shown = await service.show(change.session, runtime, policy)
+    return await _answer(change.session, shown, response, dry_run=dry_run)
+
+
+@router.get(
+    "/templates",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="list_policy_templates",
+    summary="List policy templates",
+)
+async def list_policy_templates() -> PolicyTemplates:
+    return PolicyTemplates(items=templates.list_templates())
+
+
+@router.post(
+    "/templates/{name}/render",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="render_policy_template",
+    summary="Render a policy template",
+)
+async def render_policy_template(
+    name: Annotated[str, Path(max_length=100, description="The name of the template.")],
+    body: PolicyTemplateRender,
+    session: Session,
+) -> RenderedPolicy:
+    """Returns the text of a policy, for `POST /policies`, and stores nothing. Parameters are escaped. A missing type of
+    an argument is taken from the tool's input schema."""
+    return RenderedPolicy(text=await templates.render(session, name, body.parameters))
+
+
+@router.post(
+    "/simulate",
+    operation_id="simulate_policies",
+    summary="Simulate policy changes on recorded calls",
+)
+async def simulate_policies(
+    body: SimulateRequest, change: CanWrite, runtime: CurrentRuntime, snapshot: CurrentSnapshot
+) -> PolicySimulation:
+    """Decides the newest calls of the span twice: with the published policies, and with the changes. Nothing is
+    published or called.
+
+    Identities, servers and tools are as they are now; time, client, address and arguments as recorded. A call is not
+    replayable if a policy reads arguments that were not kept (`keep_arguments` of its server).
+    """
+    return await simulate.simulate(change, runtime, snapshot, body)
 
 
 @router.get(
@@ -152,7 +174,8 @@ async def get_policy(
     response: Response,
     include: IncludeEnded = None,
 ) -> PolicyView:
-    return await answer(session, runtime, response, await read_policy(session, caller, policy_id, include))
+    policy = await service.get_policy(session, caller, policy_id, ended=include is not None)
+    return await _answer(session, await service.show(session, runtime, policy), response, dry_run=False)
 
 
 @router.patch(
@@ -164,47 +187,32 @@ async def get_policy(
 async def update_policy(
     policy_id: PolicyId,
     body: PolicyUpdate,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: RequiredIfMatch,
     response: Response,
     *,
     dry_run: DryRun = False,
 ) -> PolicyView:
     """The published version keeps deciding until the draft is published."""
-    policy = service.require_live(await lock_policy(session, policy_id))
-    if_match.check(policy.revision)
-    if "text" in body.model_fields_set:
-        await check_text(session, body.text)
-    policy = await service.update_policy(session, caller, policy, body, request.state.request_id)
-    shown = await answer(session, runtime, response, policy)
-    if dry_run:
-        await undo(session)
-    return shown
+    policy = await service.update_policy(change, policy_id, body, if_match)
+    shown = await service.show(change.session, runtime, policy)
+    return await _answer(change.session, shown, response, dry_run=dry_run)
 
 
 @router.delete("/{policy_id}", operation_id="delete_policy", responses=CHANGES, summary="End a policy")
 async def delete_policy(
     policy_id: PolicyId,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: RequiredIfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> PolicyView:
     """After the response, it decides nothing any more. Its history stays."""
-    policy = service.require_live(await lock_policy(session, policy_id))
-    if_match.check(policy.revision)
-    await service.end_policy(session, caller, policy, runtime.clock(), request.state.request_id)
-    await session.refresh(policy)
-    shown = await answer(session, runtime, response, policy)
-    if dry_run:
-        await undo(session)
-    return shown
+    policy = await service.end_policy(change, policy_id, if_match)
+    shown = await service.show(change.session, runtime, policy)
+    return await _answer(change.session, shown, response, dry_run=dry_run)
 
 
 @router.get(
@@ -219,13 +227,7 @@ async def list_policy_versions(
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[PolicyVersionView]:
-    policy = await read_policy(session, caller, policy_id, query.include)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
-    position = cursors.read(query.cursor)
-    rows = list(await list_versions(session, policy.id, query.limit + 1, position[0] if position else None))
-    page = rows[: query.limit]
-    next_cursor = cursors.write([page[-1].version]) if len(rows) > query.limit else None
-    return Page(items=[PolicyVersionView.from_row(row) for row in page], next_cursor=next_cursor)
+    return await service.list_versions(session, caller, policy_id, query, runtime)
 
 
 @router.get(
@@ -240,54 +242,20 @@ async def get_policy_version(
     session: Session,
     include: IncludeEnded = None,
 ) -> PolicyVersionView:
-    policy = await read_policy(session, caller, policy_id, include)
-    return PolicyVersionView.from_row(await require_version(session, policy.id, int(version)))
+    policy = await service.get_policy(session, caller, policy_id, ended=include is not None)
+    return PolicyVersionView.from_row(await service.get_version(session, policy, int(version)))
 
 
-@router.get(
-    "/{policy_id}/diff",
-    dependencies=[requires(Permission.POLICIES_READ)],
-    operation_id="diff_policy",
-    summary="Compare two versions of a policy",
-)
+@router.get("/{policy_id}/diff", operation_id="diff_policy", summary="Compare two versions of a policy")
 async def diff_policy(
     policy_id: PolicyId,
+    caller: CanRead,
     session: Session,
     from_: Annotated[VersionNumber | None, Query(alias="from")] = None,
     to: VersionNumber = DRAFT,
 ) -> PolicyDiff:
     """By default the last published version, and the draft."""
-    policy = service.require_live(await session.get(Policy, policy_id))
-    first = from_ or (DRAFT if policy.version is None else str(policy.version))
-    return await compare(session, policy, first, to)
-
-
-IgnoreFailedTests = Annotated[
-    bool, Query(description="Publish even if tests fail, in an emergency; their number is audited.")
-]
-
-
-def _rules(runtime: Runtime) -> Rules:
-    return Rules(runtime.time_zone, runtime.permits_by_default)
-
-
-async def _respond(
-    session: AsyncSession,
-    runtime: Runtime,
-    response: Response,
-    policy: Policy,
-    outcome: Outcome,
-    *,
-    dry_run: bool,
-) -> PolicyChange:
-    shown = PolicyChange(
-        changed=outcome.changed,
-        failed_tests=outcome.failed_tests,
-        policy=await answer(session, runtime, response, policy),
-    )
-    if dry_run:
-        await undo(session)
-    return shown
+    return await service.compare(session, caller, policy_id, from_, to)
 
 
 @router.post(
@@ -295,10 +263,8 @@ async def _respond(
 )
 async def publish_policy(
     policy_id: PolicyId,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: RequiredIfMatch,
     response: Response,
     *,
@@ -307,26 +273,16 @@ async def publish_policy(
 ) -> PolicyChange:
     """After the response, it decides every new call. Its tests run first, with those of all other published policies;
     if one fails, the response is 422 `policy_tests_failed`, and nothing changes."""
-    policy = service.require_live(await lock_policy(session, policy_id))
-    if_match.check(policy.revision)
-    trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
-    outcome = await service.publish(session, caller, policy, trial, request.state.request_id)
-    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
+    shown = await service.publish(change, runtime, policy_id, if_match, ignore_failures=ignore_failed_tests)
+    return await _answer_change(change.session, shown, response, dry_run=dry_run)
 
 
-@router.post(
-    "/{policy_id}/test",
-    dependencies=[requires(Permission.POLICIES_READ)],
-    operation_id="test_policy",
-    summary="Run the tests of a draft",
-)
-async def test_policy(policy_id: PolicyId, session: Session, runtime: CurrentRuntime) -> PolicyTestReport:
+@router.post("/{policy_id}/test", operation_id="test_policy", summary="Run the tests of a draft")
+async def test_policy(
+    policy_id: PolicyId, caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> PolicyTestReport:
     """Runs with all published policies, and the draft as if it were published. A draft on trial counts as enforced."""
-    policy = service.require_live(await session.get(Policy, policy_id))
-    draft = PublishedPolicy(policy.id, (policy.version or 0) + 1, policy.text, Mode(policy.mode))
-    ran = await run_own(session, _rules(runtime), runtime.clock(), draft, policy.tests)
-    results = [one.result for one in ran]
-    return PolicyTestReport(passed=all(result.passed for result in results), results=results)
+    return await service.report_tests(session, caller, policy_id, runtime)
 
 
 @router.post(
@@ -338,10 +294,8 @@ async def test_policy(policy_id: PolicyId, session: Session, runtime: CurrentRun
 async def roll_back_policy(
     policy_id: PolicyId,
     body: PolicyRollback,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: RequiredIfMatch,
     response: Response,
     *,
@@ -350,11 +304,10 @@ async def roll_back_policy(
 ) -> PolicyChange:
     """Publishes its text, mode and tests under a new number, with the usual checks. A draft without changes of its own
     follows."""
-    policy = service.require_live(await lock_policy(session, policy_id))
-    if_match.check(policy.revision)
-    trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
-    outcome = await service.roll_back(session, caller, policy, body.version, trial, request.state.request_id)
-    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
+    shown = await service.roll_back(
+        change, runtime, policy_id, body.version, if_match, ignore_failures=ignore_failed_tests
+    )
+    return await _answer_change(change.session, shown, response, dry_run=dry_run)
 
 
 @router.post(
@@ -365,16 +318,12 @@ async def roll_back_policy(
 )
 async def unpublish_policy(
     policy_id: PolicyId,
-    caller: CanWrite,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: RequiredIfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> PolicyChange:
     """Its draft and its versions stay, so that it can be published again."""
-    policy = service.require_live(await lock_policy(session, policy_id))
-    if_match.check(policy.revision)
-    changed = await service.unpublish(session, caller, policy, request.state.request_id)
-    return await _respond(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)
+    shown = await service.unpublish(change, runtime, policy_id, if_match)
+    return await _answer_change(change.session, shown, response, dry_run=dry_run)

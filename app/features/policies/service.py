@@ -1,10 +1,9 @@
-"""Changes to policies: drafts, validation, publishing, and versions."""
+"""Policies: drafts, validation, publishing, and versions."""
 
 import asyncio
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -16,94 +15,140 @@ from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
 from app.access.policy.references import MAX_TOOLS, StoredTool, reached_tools, unknown_names
 from app.access.policy.text import Finding, InvalidPolicy, Statement, read_statement, text_warnings
-from app.db.versions import move_versions
+from app.db import rows
+from app.db.change import Change, Subject
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
-from app.features.audit.record import keep_version, record
-from app.features.policies.queries import KIND, current_content, find_version, lock_policy_set
-from app.features.policies.schemas import PolicyCreate, PolicyDiff, PolicyUpdate, PolicyWarning
-from app.features.policies.testing import refuse_failures, run_all
-from app.http.authorization import Caller
+from app.features.policies.queries import (
+    KIND,
+    current_content,
+    find_version,
+    lock_policy_set,
+    select_policies,
+    select_versions,
+)
+from app.features.policies.schemas import (
+    PolicyChange,
+    PolicyCreate,
+    PolicyDiff,
+    PolicyQuery,
+    PolicyTestReport,
+    PolicyUpdate,
+    PolicyVersionQuery,
+    PolicyVersionView,
+    PolicyView,
+    PolicyWarning,
+)
+from app.features.policies.testing import refuse_failures, run_all, run_own
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
+from app.http.runtime import Runtime
 from app.models.access import Policy
 from app.models.audit import ObjectVersion
 
+DRAFT = "draft"
+POLICY = Subject(
+    "policy",
+    audited=tuple(PolicyUpdate.model_fields),
+    # Tests may contain arguments of calls, so only their number is audited.
+    shown={"tests": len},
+)
+"""Drafts have no history; ``_store_published`` keeps the published versions."""
+Content = dict[str, Any]
 
-def require_live(policy: Policy | None) -> Policy:
-    """Return the policy. Raises ``NotFound`` for None and an ended one."""
-    if policy is None or policy.ended_at is not None:
-        raise NotFound("There is no such policy.")
-    return policy
+
+async def list_policies(
+    session: AsyncSession, caller: Caller, query: PolicyQuery, runtime: Runtime
+) -> Page[PolicyView]:
+    """Read a page of policies. Raises ``Forbidden`` when ended ones are requested."""
+    if query.includes_ended():
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policies", query.filters())
+    policies, next_cursor = await read_page(session, select_policies(query), Policy, cursors, query)
+    return Page(items=[PolicyView.from_row(row, None) for row in policies], next_cursor=next_cursor)
 
 
-async def create_policy(
-    session: AsyncSession, caller: Caller, body: PolicyCreate, request_id: str | None
-) -> Policy:
-    """Create a draft from a checked text. Raises ``Conflict``."""
+async def get_policy(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Policy:
+    """Read a policy; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    policy = await session.get(Policy, id)
+    if ended and policy is not None:
+        authorize(caller, Permission.AUDIT_READ)
+        return policy
+    return _require_live(policy)
+
+
+async def show(session: AsyncSession, runtime: Runtime, policy: Policy) -> PolicyView:
+    """Build the view of a policy, with warnings about its draft."""
+    default = runtime.permits_by_default
+    return PolicyView.from_row(policy, await warnings_about(session, policy.text, permits_by_default=default))
+
+
+async def create_policy(change: Change, body: PolicyCreate) -> Policy:
+    """Create a draft. Raises ``Invalid`` and ``Conflict``."""
+    await check_text(change.session, body.text)
     policy = Policy(**_columns(dict(body)))
-    session.add(policy)
-    await _flush_unique(session, policy)
-    changes = {
-        name: {"from": None, "to": audit_value(name, value)} for name, value in body if value is not None
-    }
-    await record(
-        session, caller, "policy.create", "policy", policy.id, changes=changes, request_id=request_id
-    )
+    change.session.add(policy)
+    await _flush_unique(change.session, policy)
+    change.record("policy.create", POLICY, POLICY.blank(policy), policy)
     return policy
 
 
-async def update_policy(
-    session: AsyncSession, caller: Caller, policy: Policy, body: PolicyUpdate, request_id: str | None
-) -> Policy:
-    """Apply a merge patch to the draft of a locked policy, with a checked text. Raises ``Conflict``.
+async def update_policy(change: Change, id: UUID, body: PolicyUpdate, if_match: Precondition) -> Policy:
+    """Apply a merge patch to the draft of a policy. Raises ``NotFound``, ``PreconditionFailed``, ``Invalid`` and
+    ``Conflict``.
 
     The published version stays, so no version that decisions depend on moves.
     """
+    policy = await _lock_live(change.session, id, if_match)
     fields = _columns(body.given())
+    if "text" in fields:
+        await check_text(change.session, fields["text"])
     changed = {name: value for name, value in fields.items() if getattr(policy, name) != value}
     if not changed:
         return policy
-    changes = {
-        name: {"from": audit_value(name, getattr(policy, name)), "to": audit_value(name, value)}
-        for name, value in changed.items()
-    }
+    before = POLICY.values(policy)
     for name, value in changed.items():
         setattr(policy, name, value)
     policy.revision += 1
-    await _flush_unique(session, policy)
-    await record(
-        session, caller, "policy.update", "policy", policy.id, changes=changes, request_id=request_id
-    )
+    await _flush_unique(change.session, policy)
+    change.record("policy.update", POLICY, before, policy)
     return policy
 
 
-async def end_policy(
-    session: AsyncSession, caller: Caller, policy: Policy, now: datetime, request_id: str | None
-) -> None:
-    """End a locked policy: after the commit it decides nothing."""
-    decided = policy.status == "published"
-    changes = {"name": policy.name, "version": policy.version if decided else None}
-    policy.status, policy.ended_at = "ended", now
+async def end_policy(change: Change, id: UUID, if_match: Precondition) -> Policy:
+    """End a policy: after the commit it decides nothing. Raises ``NotFound`` and ``PreconditionFailed``."""
+    policy = await _lock_live(change.session, id, if_match)
+    was_published = policy.status == "published"
+    policy.status, policy.ended_at = "ended", change.now
     policy.revision += 1
-    if decided:
-        await withdraw(session, policy)
-    await session.flush()
-    await record(session, caller, "policy.end", "policy", policy.id, changes=changes, request_id=request_id)
+    details = {"name": policy.name, "version": policy.version if was_published else None}
+    event_id = change.record("policy.end", POLICY, policy, policy, details=details)
+    if was_published:
+        _withdraw(change, policy, event_id)
+    await _flush(change.session, policy)
+    return policy
 
 
-async def withdraw(session: AsyncSession, policy: Policy) -> None:
+def _withdraw(change: Change, policy: Policy, event_id: UUID) -> None:
     """Remove a locked policy from the published set.
 
     Without a ``forbid`` more is allowed, without a ``permit`` less; so workers are notified in either case.
     """
     policy.published_text = policy.published_mode = policy.published_at = None
-    await session.flush()
-    await keep_version(session, KIND, policy.id, None)
-    await move_versions(session, [POLICY_SET_ID], narrows=True)
+    change.record_with(event_id, replace(POLICY, history=KIND), policy, None, narrows=[POLICY_SET_ID])
 
 
-def audit_value(name: str, value: Any) -> Any:
-    """A field for the audit log. Tests may contain arguments of calls, so only their number is shown."""
-    return len(value) if name == "tests" else value
+async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Policy:
+    policy = _require_live(await rows.lock(session, Policy, id))
+    if_match.check(policy.revision)
+    return policy
+
+
+def _require_live(policy: Policy | None) -> Policy:
+    if policy is None or policy.ended_at is not None:
+        raise NotFound("There is no such policy.")
+    return policy
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -114,11 +159,15 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
 
 async def _flush_unique(session: AsyncSession, policy: Policy) -> None:
     try:
-        await session.flush()
+        await _flush(session, policy)
     except IntegrityError as error:
         if "uq_policies_name" in str(error.orig):
             raise Conflict("Another policy has this name; choose another one.", code="name_taken") from None
         raise
+
+
+async def _flush(session: AsyncSession, policy: Policy) -> None:
+    await session.flush()
     await session.refresh(policy)
 
 
@@ -188,53 +237,35 @@ def _shown(text: str, findings: Sequence[Finding]) -> list[PolicyWarning]:
     return warnings
 
 
-Content = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Options for the tests before a publish: the time, and whether failures are ignored."""
-
-    rules: Rules
-    now: datetime
-    ignore_failures: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Whether the published policies changed, and how many failed tests were ignored."""
-
-    changed: bool
-    failed_tests: int = 0
-
-
 async def publish(
-    session: AsyncSession, caller: Caller, policy: Policy, trial: Trial, request_id: str | None
-) -> Outcome:
-    """Publish the draft of a locked policy if it is valid and all tests pass. Raises ``Invalid``."""
+    change: Change, runtime: Runtime, id: UUID, if_match: Precondition, *, ignore_failures: bool = False
+) -> PolicyChange:
+    """Publish the draft of a policy if it is valid and all tests pass. Raises ``NotFound``, ``PreconditionFailed`` and
+    ``Invalid``."""
+    session, policy = change.session, await _lock_live(change.session, id, if_match)
     await lock_policy_set(session)
-    content = {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
-    before = await current_content(session, policy.id)
+    content, before = _draft(policy), await current_content(session, policy.id)
     if before == content:
-        return Outcome(changed=False)
-    failed = await _run_tests(session, policy, content, trial)
-    await _store_published(session, policy, content, trial.now)
-    await _record(session, caller, "policy.publish", policy, before, content, request_id, **failed)
-    return Outcome(changed=True, **failed)
+        return await _unchanged(session, runtime, policy)
+    failed = await _run_tests(change, runtime, policy, content, ignore_failures=ignore_failures)
+    return await _store_published(change, runtime, policy, "policy.publish", before, content, failed)
 
 
 async def roll_back(
-    session: AsyncSession,
-    caller: Caller,
-    policy: Policy,
+    change: Change,
+    runtime: Runtime,
+    id: UUID,
     version: int,
-    trial: Trial,
-    request_id: str | None,
-) -> Outcome:
-    """Publish an earlier version of a locked policy under a new number. Raises ``NotFound`` and ``Invalid``.
+    if_match: Precondition,
+    *,
+    ignore_failures: bool = False,
+) -> PolicyChange:
+    """Publish an earlier version of a policy under a new number. Raises ``NotFound``, ``PreconditionFailed`` and
+    ``Invalid``.
 
     A draft without changes of its own follows, so that the next publish does not undo the rollback.
     """
+    session, policy = change.session, await _lock_live(change.session, id, if_match)
     await lock_policy_set(session)
     row = await find_version(session, policy.id, version)
     if row is None:
@@ -242,94 +273,128 @@ async def roll_back(
     before = await current_content(session, policy.id)
     content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
-        return Outcome(changed=False)
-    failed = await _run_tests(session, policy, content, trial)
+        return await _unchanged(session, runtime, policy)
+    failed = await _run_tests(change, runtime, policy, content, ignore_failures=ignore_failures)
     if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
         policy.text, policy.mode, policy.tests = _decisive(content)
-    await _store_published(session, policy, content, trial.now)
-    more = {"to_version": version, **failed}
-    await _record(session, caller, "policy.rollback", policy, before, content, request_id, **more)
-    return Outcome(changed=True, **failed)
+    return await _store_published(
+        change, runtime, policy, "policy.rollback", before, content, failed, to_version=version
+    )
 
 
-async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, request_id: str | None) -> bool:
-    """Unpublish a locked policy; return whether it was published. Its draft and its versions stay."""
+async def unpublish(change: Change, runtime: Runtime, id: UUID, if_match: Precondition) -> PolicyChange:
+    """Unpublish a policy. Its draft and its versions stay. Raises ``NotFound`` and ``PreconditionFailed``."""
+    session, policy = change.session, await _lock_live(change.session, id, if_match)
     if policy.status != "published":
-        return False
+        return await _unchanged(session, runtime, policy)
     await lock_policy_set(session)
     policy.status = "draft"
     policy.revision += 1
-    await withdraw(session, policy)
-    await session.refresh(policy)
-    changes = {"version": {"from": policy.version, "to": None}}
-    await record(
-        session, caller, "policy.unpublish", "policy", policy.id, changes=changes, request_id=request_id
-    )
-    return True
+    details = {"version": {"from": policy.version, "to": None}}
+    _withdraw(change, policy, change.record("policy.unpublish", POLICY, policy, policy, details=details))
+    await _flush(session, policy)
+    return PolicyChange(changed=True, failed_tests=0, policy=await show(session, runtime, policy))
 
 
-async def _run_tests(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
+async def _unchanged(session: AsyncSession, runtime: Runtime, policy: Policy) -> PolicyChange:
+    return PolicyChange(changed=False, failed_tests=0, policy=await show(session, runtime, policy))
+
+
+async def _run_tests(
+    change: Change, runtime: Runtime, policy: Policy, content: Content, *, ignore_failures: bool
+) -> int:
     """Check the new content, and run its tests with those of all policies; return the number of ignored failures."""
-    await check_text(session, content["text"])
+    await check_text(change.session, content["text"])
     candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
-    ran = await run_all(session, trial.rules, trial.now, candidate, content["tests"])
-    if not trial.ignore_failures:
+    ran = await run_all(change.session, rules_of(runtime), change.now, candidate, content["tests"])
+    if not ignore_failures:
         refuse_failures(ran, policy.id)
-    failed = sum(not one.result.passed for one in ran)
-    return {"failed_tests": failed} if failed else {}
+    return sum(not one.result.passed for one in ran)
+
+
+def rules_of(runtime: Runtime) -> Rules:
+    """The rules by which policies are evaluated."""
+    return Rules(runtime.time_zone, runtime.permits_by_default)
+
+
+def _draft(policy: Policy) -> Content:
+    return {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
 
 
 def _decisive(content: Content) -> tuple[str, str, list[Any]]:
     return content["text"], content["mode"], content["tests"]
 
 
-async def _store_published(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
+async def _store_published(
+    change: Change,
+    runtime: Runtime,
+    policy: Policy,
+    action: str,
+    before: Content | None,
+    content: Content,
+    failed: int,
+    **more: Any,
+) -> PolicyChange:
     policy.status = "published"
     policy.version = (policy.version or 0) + 1
     policy.published_text, policy.published_mode = content["text"], content["mode"]
-    policy.published_at = now
+    policy.published_at = change.now
     policy.revision += 1
-    await session.flush()
-    await keep_version(session, KIND, policy.id, content)
-    await move_versions(session, [POLICY_SET_ID], narrows=True)
-    await session.refresh(policy)
-
-
-async def _record(
-    session: AsyncSession,
-    caller: Caller,
-    action: str,
-    policy: Policy,
-    before: Content | None,
-    after: Content,
-    request_id: str | None,
-    **more: Any,
-) -> None:
-    changes: dict[str, Any] = {
-        name: {
-            "from": None if before is None else audit_value(name, before[name]),
-            "to": audit_value(name, after[name]),
-        }
+    details: dict[str, Any] = {
+        name: {"from": None if before is None else _audited(name, before), "to": _audited(name, content)}
         for name in ("text", "mode", "tests")
-        if before is None or before[name] != after[name]
+        if before is None or before[name] != content[name]
     }
-    changes |= {"version": policy.version, **more}
-    await record(session, caller, action, "policy", policy.id, changes=changes, request_id=request_id)
+    details |= {"version": policy.version, **more} | ({"failed_tests": failed} if failed else {})
+    event_id = change.record(action, POLICY, policy, policy, details=details)
+    published = replace(POLICY, history=KIND, content=lambda _: content)
+    change.record_with(event_id, published, None, policy, narrows=[POLICY_SET_ID])
+    await _flush(change.session, policy)
+    return PolicyChange(changed=True, failed_tests=failed, policy=await show(change.session, runtime, policy))
 
 
-DRAFT = "draft"
+def _audited(name: str, content: Content) -> Any:
+    return len(content[name]) if name == "tests" else content[name]
 
 
-async def require_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion:
-    """Find a published version by number. Raises ``NotFound``."""
-    row = await find_version(session, policy_id, version)
+async def report_tests(session: AsyncSession, caller: Caller, id: UUID, runtime: Runtime) -> PolicyTestReport:
+    """Run the tests of a draft as if it were published. Raises ``NotFound``."""
+    policy = await get_policy(session, caller, id)
+    draft = PublishedPolicy(policy.id, (policy.version or 0) + 1, policy.text, Mode(policy.mode))
+    ran = await run_own(session, rules_of(runtime), runtime.clock(), draft, policy.tests)
+    results = [one.result for one in ran]
+    return PolicyTestReport(passed=all(result.passed for result in results), results=results)
+
+
+async def list_versions(
+    session: AsyncSession, caller: Caller, id: UUID, query: PolicyVersionQuery, runtime: Runtime
+) -> Page[PolicyVersionView]:
+    """Read a page of the published versions of a policy, newest first. Raises ``NotFound`` and ``Forbidden``."""
+    policy = await get_policy(session, caller, id, ended=query.include is not None)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
+    position = cursors.read(query.cursor)
+    statement = select_versions(policy.id, below=position[0] if position else None)
+    versions = list(await session.scalars(statement.limit(query.limit + 1)))
+    page = versions[: query.limit]
+    next_cursor = cursors.write([page[-1].version]) if len(versions) > query.limit else None
+    return Page(items=[PolicyVersionView.from_row(row) for row in page], next_cursor=next_cursor)
+
+
+async def get_version(session: AsyncSession, policy: Policy, version: int) -> ObjectVersion:
+    """Read a published version by number. Raises ``NotFound``."""
+    row = await find_version(session, policy.id, version)
     if row is None:
         raise NotFound(f"This policy has no published version {version}.")
     return row
 
 
-async def compare(session: AsyncSession, policy: Policy, first: str, second: str) -> PolicyDiff:
-    """Compare a version of a policy, or its draft, with another. Raises ``NotFound``."""
+async def compare(
+    session: AsyncSession, caller: Caller, id: UUID, first: str | None = None, second: str = DRAFT
+) -> PolicyDiff:
+    """Compare two versions of a policy, each a number or ``draft``; by default the published one with the draft.
+    Raises ``NotFound``."""
+    policy = await get_policy(session, caller, id)
+    first = first or (DRAFT if policy.version is None else str(policy.version))
     before, after = await _content(session, policy, first), await _content(session, policy, second)
     lines = difflib.unified_diff(
         before["text"].splitlines(keepends=True), after["text"].splitlines(keepends=True), first, second
@@ -339,8 +404,7 @@ async def compare(session: AsyncSession, policy: Policy, first: str, second: str
     return PolicyDiff.model_validate({"from": first, "to": second, "text": text, "changed": changed})
 
 
-async def _content(session: AsyncSession, policy: Policy, version: str) -> dict[str, Any]:
+async def _content(session: AsyncSession, policy: Policy, version: str) -> Content:
     if version == DRAFT:
-        return {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
-    row = await require_version(session, policy.id, int(version))
-    return {"tests": [], **row.content}
+        return _draft(policy)
+    return {"tests": [], **(await get_version(session, policy, int(version))).content}

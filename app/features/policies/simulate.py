@@ -3,13 +3,12 @@
 Each call is decided twice, with the published policies and with the changed ones. Identities, servers and tools are as
 they are now; time, client, address and arguments are as recorded. Other conditions of a call (grants, scopes, states)
 are assumed to hold. The oldest call comes first, so that daily quotas run out as they would have.
-
-Request and response models of simulations.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Self
@@ -22,28 +21,35 @@ from sqlmodel import col
 
 from app.access.explain import address_of
 from app.access.point_in_time import AccessReader
-from app.access.policy.evaluator import Evaluator
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import Evaluator, compile_with, evaluator_of
+from app.access.snapshot import AccessSnapshot
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
+from app.db.change import Change
 from app.domain.access import AccessRequest, Decision, PolicyContext, decide
+from app.domain.errors import Invalid, TooManyRequests
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
 from app.domain.policy_replay import unlimited_token, unrestricted_server, with_full_access
+from app.features.audit.record import record
 from app.features.audit.schemas import AuditDecision
-from app.features.policies.schemas import PolicyMode, PolicyText
+from app.features.policies.queries import published_policies
+from app.features.policies.schemas import POLICY_EXAMPLE, PolicyMode, PolicyText
+from app.features.policies.service import check_text
+from app.http.authorization import Permission
+from app.http.runtime import Runtime
 from app.http.schemas import Strict, Time, rule
 from app.lib.event_loop import in_slices
-from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId
+from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId, new_id
+from app.models.access import Policy
 from app.models.audit import AuditArguments
 
 AT_ONCE = 1_000
-
 _NEAR = timedelta(days=1)
-
 # Calls that were denied before policies were evaluated are of no use here.
 _BY_POLICY = ["policy_denied", "policy_error", "policy_not_permitted", "quota_exceeded"]
-
 _CALLS = text("""
 SELECT e.id, e.time, e.epoch, e.xact, e.seq, e.actor_id, e.token_id, e.server_id, e.tool,
        e.arguments_digest IS NULL AS bare, c.ip, c.name, c.version
@@ -54,7 +60,6 @@ WHERE e.time >= :since AND e.time < :until AND e.action = 'tool.call'
     AND (CAST(:epoch AS int) IS NULL OR e.epoch < :epoch OR (e.epoch = :epoch AND (e.xact, e.seq) < (:xact, :seq)))
 ORDER BY e.epoch DESC, e.xact DESC, e.seq DESC LIMIT :most
 """)
-
 _CHAINS = text("""
 WITH RECURSIVE family AS (
     SELECT id, parent_id, identity_id FROM tokens WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -80,12 +85,6 @@ async def newest_calls(
     return calls[:limit][::-1], len(calls) <= limit
 
 
-async def chains_of(session: AsyncSession, tokens: Collection[UUID]) -> dict[UUID, tuple[UUID | None, UUID]]:
-    """(parent, identity) of these tokens and of all that they were attenuated from."""
-    rows = await session.execute(_CHAINS, {"ids": sorted(tokens)})
-    return {row.id: (row.parent_id, row.identity_id) for row in rows}
-
-
 async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[Any]) -> Mapping[UUID, Any]:
     """The arguments of those calls for which they are kept and a configured key decrypts them."""
     if not calls:
@@ -105,21 +104,9 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
 
 
 MAX_CALLS = 20_000
-
 MAX_DURATION_S = 15.0
-
 _AT_ONCE = 500
-
 _READ_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class CallDecision:
-    """One decision on a call."""
-
-    effect: Effect
-    reason_code: str
-    policy_ids: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +114,8 @@ class ChangedCall:
     """A call that the two sets decide differently."""
 
     call: Any
-    before: CallDecision
-    after: CallDecision
+    before: Decision
+    after: Decision
 
 
 @dataclass(slots=True)
@@ -143,14 +130,13 @@ class Tally:
     gone: int = 0
     changed: list[ChangedCall] = field(default_factory=list)
 
-    def newly(self, effect: Effect) -> tuple[int, int]:
-        """The number of calls with this new effect, and of their identities."""
+    def newly(self, effect: Effect) -> "CallsAndPeople":
+        """Count the calls with this new effect, and their identities."""
         calls = [each.call.actor_id for each in self.changed if each.after.effect is effect]
-        return len(calls), len(set(calls))
+        return CallsAndPeople(calls=len(calls), identities=len(set(calls)))
 
 
 _Key = tuple[UUID, UUID, str]
-
 """Token, server and tool."""
 
 
@@ -177,12 +163,13 @@ class _Judge:
             )
         return self._reads[key]
 
-    def judge(self, question: AccessRequest, at: float) -> CallDecision:
+    def judge(self, question: AccessRequest, at: float) -> Decision:
         decision = self._decision(question, at)
-        spent = None if decision.effect is not Effect.ALLOW else self._spent(decision)
-        if spent is not None:
-            return CallDecision(Effect.DENY, "quota_exceeded", (spent.policy_id,))
-        return CallDecision(decision.effect, decision.reason_code, decision.policy_ids)
+        spent = self._spent(decision) if decision.effect is Effect.ALLOW else None
+        if spent is None:
+            return decision
+        policy_ids = (spent.policy_id,)
+        return replace(decision, effect=Effect.DENY, reason_code="quota_exceeded", policy_ids=policy_ids)
 
     def _decision(self, question: AccessRequest, at: float) -> Decision:
         key = _key(question)
@@ -245,7 +232,9 @@ class Simulation:
     async def _meet(self, calls: Sequence[Any]) -> None:
         """Read the current identities, servers and tools of these calls."""
         new = {call.token_id for call in calls} - self._tokens.keys()
-        chains = await chains_of(self._session, new)
+        rows = await self._session.execute(_CHAINS, {"ids": sorted(new)})
+        # The parent and the identity of these tokens and of all that they were attenuated from.
+        chains = {row.id: (row.parent_id, row.identity_id) for row in rows}
         strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
         for first in range(0, len(strangers), _READ_AT_ONCE):
             state = await self._reader.of(strangers[first : first + _READ_AT_ONCE])
@@ -324,12 +313,9 @@ def _requests(question: AccessRequest, at: float) -> list[PolicyInput]:
 
 
 MAX_WINDOW = timedelta(days=31)
-
 MAX_CHANGES = 50
-
 MAX_SHOWN = 1_000
 
-_POLICY = "pol_01jdpnwz00e008000000000000"
 
 _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 
@@ -340,7 +326,7 @@ class SimulatedChange(Strict):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"policy_id": _POLICY}],
+            "examples": [{"policy_id": POLICY_EXAMPLE}],
             "allOf": [
                 {"anyOf": [rule(given=["policy_id"]), rule(given=["text"])]},
                 {
@@ -411,12 +397,6 @@ class CallsAndPeople(Strict):
     calls: int = Field(description="Calls.", examples=[14])
     identities: int = Field(description="People and agents who made them.", examples=[3])
 
-    @classmethod
-    def of(cls, tally: Tally, effect: Effect) -> Self:
-        """Count the calls with this new effect."""
-        calls, identities = tally.newly(effect)
-        return cls(calls=calls, identities=identities)
-
 
 class NotReplayable(Strict):
     """Calls that could not be decided again."""
@@ -438,13 +418,13 @@ class SimulatedDecision(Strict):
     changes: list[int] = Field(description="The `changes` that decided, by index from 0.", examples=[[0]])
 
     @classmethod
-    def of(cls, judged: CallDecision, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
+    def of(cls, decision: Decision, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
         """Build the view, given the indexes of the changes."""
         return cls(
-            decision=judged.effect.value,
-            reason_code=judged.reason_code,
-            policy_ids=[id for id in judged.policy_ids if id not in made_up],
-            changes=[places[id] for id in judged.policy_ids if id in places],
+            decision=decision.effect.value,
+            reason_code=decision.reason_code,
+            policy_ids=[id for id in decision.policy_ids if id not in made_up],
+            changes=[places[id] for id in decision.policy_ids if id in places],
         )
 
 
@@ -507,8 +487,7 @@ class PolicySimulation(Strict):
         """Build the view. ``made_up`` are the ids of new policies."""
         missed = tally.arguments_not_kept + tally.gone
         denied, allowed, asking = (
-            CallsAndPeople.of(tally, effect)
-            for effect in (Effect.DENY, Effect.ALLOW, Effect.REQUIRE_APPROVAL)
+            tally.newly(effect) for effect in (Effect.DENY, Effect.ALLOW, Effect.REQUIRE_APPROVAL)
         )
         shown = tally.changed[::-1][:limit]
         return cls(
@@ -528,3 +507,89 @@ class PolicySimulation(Strict):
             calls=[SimulatedCall.of(changed, places, made_up) for changed in shown],
             omitted=len(tally.changed) - len(shown),
         )
+
+
+# A replay uses much of a worker's time, which calls need too.
+_ONE_AT_A_TIME = asyncio.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """The changed policies by id, the place of each in the request, and the ids of new ones."""
+
+    published: Mapping[UUID, PublishedPolicy | None]
+    places: Mapping[UUID, int]
+    made_up: frozenset[UUID]
+
+
+async def simulate(
+    change: Change, runtime: Runtime, snapshot: AccessSnapshot, body: SimulateRequest
+) -> PolicySimulation:
+    """Replay recorded calls with changed policies. Raises ``Invalid``, and ``TooManyRequests`` while another simulation
+    runs in this worker."""
+    if _ONE_AT_A_TIME.locked():
+        raise TooManyRequests(
+            "A simulation is already running; repeat the request when it is done.", retry_after_s=5
+        )
+    session, caller = change.session, change.caller
+    async with _ONE_AT_A_TIME:
+        reader = AccessReader(session, snapshot)
+        until = reader.time
+        since = _since(body, until)
+        changes = await _changes(session, body.changes)
+        published = await published_policies(session)
+        rules = snapshot.policies.rules
+        before = await asyncio.to_thread(evaluator_of, published, rules)
+        after = await asyncio.to_thread(compile_with, published, changes.published, rules)
+        sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
+        tally = await Simulation(session, reader, sealer, before, after).run(since, until)
+    details = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
+    await record(
+        session, caller, "policy.simulate", "policy", None, changes=details, request_id=change.request_id
+    )
+    return PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
+
+
+def _since(body: SimulateRequest, until: datetime) -> datetime:
+    if body.since is None:
+        return until - timedelta(days=body.days or 0)
+    if body.since >= until:
+        raise Invalid.field("/since", "in_the_future", "The time must not be in the future.")
+    if until - body.since > MAX_WINDOW:
+        raise Invalid.field("/since", "too_early", f"At most {MAX_WINDOW.days} days can be replayed.")
+    return body.since
+
+
+async def _changes(session: AsyncSession, requested: Sequence[SimulatedChange]) -> _Changes:
+    """Raises ``Invalid`` for a policy that is missing or named twice, and for a text that cannot be published."""
+    published: dict[UUID, PublishedPolicy | None] = {}
+    places: dict[UUID, int] = {}
+    made_up = set()
+    for place, change in enumerate(requested):
+        policy = None
+        if change.policy_id is not None:
+            policy = await session.get(Policy, change.policy_id)
+            if policy is None or policy.ended_at is not None:
+                raise Invalid.field(f"/changes/{place}/policy_id", "not_found", "There is no such policy.")
+            if policy.id in published:
+                raise Invalid.field(f"/changes/{place}/policy_id", "twice", "Change each policy once.")
+        id = new_id() if policy is None else policy.id
+        if policy is None:
+            made_up.add(id)
+        published[id] = None if change.remove else await _published(session, id, policy, change, place)
+        places[id] = place
+    return _Changes(published, places, frozenset(made_up))
+
+
+async def _published(
+    session: AsyncSession, id: UUID, policy: Policy | None, change: SimulatedChange, place: int
+) -> PublishedPolicy:
+    text = change.text or (policy.text if policy is not None else "")
+    mode = change.mode or (policy.mode if policy is not None else "enforce")
+    try:
+        await check_text(session, text)
+    except Invalid as error:
+        errors = [replace(each, pointer=f"/changes/{place}{each.pointer}") for each in error.errors]
+        raise Invalid(error.detail, errors=errors) from None
+    version = 1 if policy is None else (policy.version or 0) + 1
+    return PublishedPolicy(id, version, text, Mode(mode))

@@ -1,19 +1,25 @@
-"""Templates of common policies.
+"""Policy templates: policies with parameters.
 
 Parameters are data: each is inserted as a literal of its type, never as Cedar code.
 """
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypeAliasType
 
+from app.access.policy.references import number_type
 from app.access.policy.scope import MAX_GROUP_NAME_LENGTH, MAX_REASON_LENGTH
+from app.access.policy.text import InvalidPolicy, read_statement
 from app.access.policy.vocabulary import quoted
+from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.servers.schemas import Slug
+from app.features.tools.schemas import JsonSchema
 from app.http.schemas import CleanText, Strict
 from app.http.selectors import ToolName
 from app.lib.ids import GROUP, GroupId, format_id
@@ -63,8 +69,11 @@ Host = Annotated[str, StringConstraints(max_length=253, pattern=_HOST)]
 Limit = Annotated[Decimal, AfterValidator(_exact)]
 
 
-class Anywhere(Strict):
-    """The subject of a policy: by default every identity, and every tool of every server."""
+class Template(Strict):
+    """A policy with parameters. Its subject is by default every identity, and every tool of every server."""
+
+    NAME: ClassVar[str]
+    TITLE: ClassVar[str]
 
     group_id: GroupId | None = Field(default=None, description="Only those in this group.")
     server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
@@ -82,17 +91,54 @@ class Anywhere(Strict):
             raise ValueError("a tool is named together with its server")
         return self
 
+    def write(self) -> str:
+        """Write the text of the policy."""
+        raise NotImplementedError
 
-class OneTool(Anywhere):
+    def _statement(self, reason: str, clauses: Sequence[str], *annotations: str) -> str:
+        """Build a forbid statement, formatted as a person would write it."""
+        principal = "principal"
+        if self.group_id is not None:
+            principal += f" in Group::{quoted(format_id(GROUP, self.group_id))}"
+        resource = "resource"
+        if self.tool is not None:
+            resource += f" == Tool::{quoted(f'{self.server}/{self.tool}')}"
+        elif self.server is not None:
+            resource += f" in Server::{quoted(self.server)}"
+        lines = [f"@reason({quoted(self.reason or reason)})", *annotations]
+        lines += ["forbid (", f"  {principal},", '  action == Action::"call_tool",', f"  {resource}", ")"]
+        return "\n".join([*lines, *clauses]) + ";\n"
+
+
+class ArgumentTemplate(Template):
     """A policy about the arguments of one tool."""
 
     server: Slug = Field(description="The slug of the server.")
     tool: ToolName = Field(description="The tool.")
     argument: ArgumentName = Field(description="The name of the argument.")
 
+    def _argument(self) -> tuple[str, str]:
+        """The expressions that test for the argument, and that read it."""
+        if _WORD.fullmatch(self.argument) and self.argument not in _RESERVED:
+            return f"context.arguments has {self.argument}", f"context.arguments.{self.argument}"
+        key = quoted(self.argument)
+        return f"context.arguments has {key}", f"context.arguments[{key}]"
 
-class ReadOnlyHours(Anywhere):
+    def _only(self, reason: str, accepted: Mapping[str, str], *more: str) -> str:
+        """Forbid a missing argument and all values except these texts, and texts that begin with their prefixes."""
+        there, read = self._argument()
+        alternatives = " ||\n    ".join(
+            f"{read} == {quoted(text)} ||\n    {read} like {_like(prefix)}"
+            for text, prefix in accepted.items()
+        )
+        conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
+        return self._statement(reason, [f"unless {{\n  {conditions}\n}}"])
+
+
+class ReadOnlyHours(Template):
     """Hours, in the time zone of the deployment, in which tools may only read."""
+
+    NAME, TITLE = "read-only-hours", "Only read at certain hours"
 
     days: Annotated[list[Weekday], Field(min_length=1, max_length=7)] = Field(
         default_factory=lambda: list(_DAYS), description="The days of the week; by default all."
@@ -102,9 +148,20 @@ class ReadOnlyHours(Anywhere):
         ge=1, le=24, description="Until this hour begins; at or before `from_hour`, over midnight."
     )
 
+    def write(self) -> str:
+        joined = "&&" if self.from_hour < self.to_hour else "||"
+        when = f"(context.time.hour >= {self.from_hour} {joined} context.time.hour < {self.to_hour})"
+        days = [day for day in _DAYS if day in self.days]
+        if len(days) < len(_DAYS):
+            when = f"[{', '.join(map(quoted, days))}].contains(context.time.weekday) && {when}"
+        clauses = [f"when {{ {when} }}", 'unless { resource.risk == "read" }']
+        return self._statement("At this time, tools may only read.", clauses)
 
-class ArgumentLimit(OneTool):
+
+class ArgumentLimit(ArgumentTemplate):
     """The largest value of a number argument. A call without the argument is denied too."""
+
+    NAME, TITLE = "argument-limit", "Limit a number"
 
     limit: Limit = Field(description="The largest allowed value.")
     type: Literal["integer", "number"] | None = Field(
@@ -118,167 +175,190 @@ class ArgumentLimit(OneTool):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.type == "integer" and self.limit != self.limit.to_integral_value():
+        if self.type == "integer" and not self._is_whole():
             raise ValueError("the limit of an integer is an integer")
         return self
 
+    def _is_whole(self) -> bool:
+        return self.limit == self.limit.to_integral_value()
 
-class AllowedPaths(OneTool):
+    def write(self) -> str:
+        there, read = self._argument()
+        if self.type == "integer" or (self.type is None and self._is_whole()):
+            within = f"{read} <= {int(self.limit)}"
+        else:
+            within = f"{read}.lessThanOrEqual(decimal({quoted(f'{self.limit:.4f}')}))"
+        clauses = [f"unless {{ {there} && {within} }}"]
+        if self.approvers is None:
+            return self._statement("This is above the limit.", clauses)
+        return self._statement("Above the limit, an approval is needed.", clauses, _approval(self.approvers))
+
+
+class AllowedPaths(ArgumentTemplate):
     """Directories that a path must be in. A path with `..` is denied, and so is a call without the argument."""
+
+    NAME, TITLE = "allowed-paths", "Only paths in certain directories"
 
     directories: Annotated[list[Directory], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="The directories, with all their contents."
     )
 
+    def write(self) -> str:
+        _, read = self._argument()
+        accepted = {directory or "/": directory + "/" for directory in self.directories}
+        return self._only("This path is outside the allowed directories.", accepted, f'!({read} like "*..*")')
 
-class AllowedHosts(OneTool):
+
+class AllowedHosts(ArgumentTemplate):
     """Hosts that a URL may have, with https. Any other URL is denied, and so is a call without the argument."""
+
+    NAME, TITLE = "allowed-hosts", "Only URLs of certain hosts"
 
     hosts: Annotated[list[Host], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="Each host in full, in lower case, with a port if it is not 443."
     )
 
+    def write(self) -> str:
+        _, read = self._argument()
+        accepted = {f"https://{host}": f"https://{host}/" for host in self.hosts}
+        # Programs disagree on the meaning of a backslash in a URL.
+        return self._only("This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
 
-class DailyQuota(Anywhere):
+
+class DailyQuota(Template):
     """How often each identity may call each tool per day, in the time zone of the deployment."""
+
+    NAME, TITLE = "daily-quota", "A daily quota of calls"
 
     uses: int = Field(ge=1, le=999_999_999, description="Number of calls of each tool by each identity.")
 
+    def write(self) -> str:
+        return self._statement("The daily quota is used up.", [], f'@quota("{self.uses} per day")')
 
-class ApproveDestructive(Anywhere):
+
+class ApproveDestructive(Template):
     """The approvers of destructive tools."""
+
+    NAME, TITLE = "approve-destructive", "Require approval for destructive tools"
 
     approvers: GroupName = Field(description="The name of the group whose members may approve.")
     also_unknown: bool = Field(default=False, description="Also require approval for tools of unknown risk.")
 
+    def write(self) -> str:
+        risks = (
+            '["destructive", "unknown"].contains(resource.risk)'
+            if self.also_unknown
+            else 'resource.risk == "destructive"'
+        )
+        reason = "Destructive tools need an approval."
+        return self._statement(reason, [f"when {{ {risks} }}"], _approval(self.approvers))
 
-@dataclass(frozen=True, slots=True)
-class Template:
+
+def _approval(approvers: str) -> str:
+    return f"@require_approval({quoted(approvers)})"
+
+
+def _like(prefix: str) -> str:
+    """A pattern for texts with this prefix."""
+    return quoted(prefix)[:-1].replace("*", "\\*") + '*"'
+
+
+TEMPLATES: dict[str, type[Template]] = {
+    template.NAME: template
+    for template in (ReadOnlyHours, ArgumentLimit, AllowedPaths, AllowedHosts, DailyQuota, ApproveDestructive)
+}
+
+
+PolicyTemplateParameters = TypeAliasType(
+    "PolicyTemplateParameters",
+    Annotated[
+        dict[str, Any],
+        Field(
+            description="Values by parameter name: see the `parameters` of the template.",
+            examples=[{"approvers": "finance-leads"}],
+        ),
+    ],
+)
+
+
+class PolicyTemplateView(Strict):
     """A policy with parameters."""
 
-    name: str
-    title: str
-    parameters: type[Anywhere]
-    write: Callable[[Any], str]
-
-
-def _statement(parameters: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
-    """Build a forbid statement, formatted as a person would write it."""
-    principal = "principal"
-    if parameters.group_id is not None:
-        principal += f" in Group::{quoted(format_id(GROUP, parameters.group_id))}"
-    resource = "resource"
-    if parameters.tool is not None:
-        resource += f" == Tool::{quoted(f'{parameters.server}/{parameters.tool}')}"
-    elif parameters.server is not None:
-        resource += f" in Server::{quoted(parameters.server)}"
-    lines = [f"@reason({quoted(parameters.reason or reason)})", *annotations]
-    lines += ["forbid (", f"  {principal},", '  action == Action::"call_tool",', f"  {resource}", ")"]
-    return "\n".join([*lines, *clauses]) + ";\n"
-
-
-def _argument(name: str) -> tuple[str, str]:
-    """The expressions that test for an argument, and that read it."""
-    if _WORD.fullmatch(name) and name not in _RESERVED:
-        return f"context.arguments has {name}", f"context.arguments.{name}"
-    return f"context.arguments has {quoted(name)}", f"context.arguments[{quoted(name)}]"
-
-
-def _like(text: str) -> str:
-    """A pattern for texts with this prefix."""
-    return quoted(text)[:-1].replace("*", "\\*") + '*"'
-
-
-def _only(parameters: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
-    """Forbid all values that are not accepted, and a missing one."""
-    there, _ = _argument(parameters.argument)
-    alternatives = " ||\n    ".join(accepted)
-    conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
-    return _statement(parameters, reason, [f"unless {{\n  {conditions}\n}}"])
-
-
-def _read_only_hours(parameters: ReadOnlyHours) -> str:
-    joined = "&&" if parameters.from_hour < parameters.to_hour else "||"
-    hours = f"(context.time.hour >= {parameters.from_hour} {joined} context.time.hour < {parameters.to_hour})"
-    days = [day for day in _DAYS if day in parameters.days]
-    listed = ", ".join(map(quoted, days))
-    when = hours if len(days) == len(_DAYS) else f"[{listed}].contains(context.time.weekday) && {hours}"
-    clauses = [f"when {{ {when} }}", 'unless { resource.risk == "read" }']
-    return _statement(parameters, "At this time, tools may only read.", clauses)
-
-
-def _type_of_limit(parameters: ArgumentLimit) -> Literal["integer", "number"]:
-    return "integer" if parameters.limit == parameters.limit.to_integral_value() else "number"
-
-
-def _argument_limit(parameters: ArgumentLimit) -> str:
-    there, read = _argument(parameters.argument)
-    if (parameters.type or _type_of_limit(parameters)) == "integer":
-        within = f"{read} <= {int(parameters.limit)}"
-    else:
-        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{parameters.limit:.4f}')}))"
-    asking = () if parameters.approvers is None else (f"@require_approval({quoted(parameters.approvers)})",)
-    reason = (
-        "This is above the limit."
-        if parameters.approvers is None
-        else "Above the limit, an approval is needed."
+    name: str = Field(description="Its name in paths.", examples=["approve-destructive"])
+    title: str = Field(
+        description="What it does, in a few words.", examples=["Require approval for destructive tools"]
     )
-    return _statement(parameters, reason, [f"unless {{ {there} && {within} }}"], *asking)
+    description: str = Field(
+        description="The parameters in words.", examples=["The approvers of destructive tools."]
+    )
+    parameters: JsonSchema = Field(description="A JSON Schema of the parameters.")
 
 
-def _allowed_paths(parameters: AllowedPaths) -> str:
-    _, read = _argument(parameters.argument)
-    accepted = [
-        alternative
-        for directory in dict.fromkeys(parameters.directories)
-        for alternative in (f"{read} == {quoted(directory or '/')}", f"{read} like {_like(directory + '/')}")
-    ]
-    return _only(
-        parameters, "This path is outside the allowed directories.", accepted, f'!({read} like "*..*")'
+class PolicyTemplates(Strict):
+    """All templates."""
+
+    items: list[PolicyTemplateView]
+
+
+class PolicyTemplateRender(Strict):
+    """The parameters of a template."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"parameters": {"approvers": "finance-leads"}}]}
+    )
+    parameters: PolicyTemplateParameters
+
+
+class RenderedPolicy(Strict):
+    """The text of a policy, to review and store."""
+
+    text: str = Field(
+        description="Exactly one Cedar statement.", examples=["forbid (principal, action, resource);"]
     )
 
 
-def _allowed_hosts(parameters: AllowedHosts) -> str:
-    _, read = _argument(parameters.argument)
-    accepted = [
-        alternative
-        for host in dict.fromkeys(parameters.hosts)
-        for alternative in (
-            f"{read} == {quoted(f'https://{host}')}",
-            f"{read} like {_like(f'https://{host}/')}",
+def list_templates() -> list[PolicyTemplateView]:
+    """Describe all templates and their parameters."""
+    return [_view(template) for template in TEMPLATES.values()]
+
+
+def _view(template: type[Template]) -> PolicyTemplateView:
+    schema = template.model_json_schema()
+    description = str(schema.pop("description"))
+    return PolicyTemplateView(
+        name=template.NAME, title=template.TITLE, description=description, parameters=schema
+    )
+
+
+async def render(session: AsyncSession, name: str, parameters: dict[str, Any]) -> str:
+    """Write the policy of a template. Raises ``NotFound`` and ``Invalid``."""
+    template = TEMPLATES.get(name)
+    if template is None:
+        raise NotFound(f"There is no such template; choose one of {', '.join(TEMPLATES)}.")
+    try:
+        filled = template.model_validate(parameters)
+        if isinstance(filled, ArgumentLimit) and filled.type is None:
+            type = await number_type(session, filled.server, filled.tool, filled.argument)
+            filled = template.model_validate({**parameters, "type": type})
+    except ValidationError as error:
+        raise _invalid(error) from None
+    text = filled.write()
+    try:
+        await asyncio.to_thread(read_statement, text)
+    except InvalidPolicy as refused:
+        raise Invalid.field("/parameters", "too_complex", refused.findings[0].detail) from None
+    return text
+
+
+def _invalid(error: ValidationError) -> Invalid:
+    errors = [
+        FieldError(
+            "".join(
+                f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in ("parameters", *line["loc"])
+            ),
+            {"extra_forbidden": "unknown_field", "missing": "required"}.get(line["type"], line["type"]),
+            line["msg"].removeprefix("Value error, "),
         )
+        for line in error.errors(include_url=False, include_input=False)
     ]
-    # Programs disagree on the meaning of a backslash in a URL.
-    return _only(parameters, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
-
-
-def _daily_quota(parameters: DailyQuota) -> str:
-    return _statement(parameters, "The daily quota is used up.", [], f'@quota("{parameters.uses} per day")')
-
-
-def _approve_destructive(parameters: ApproveDestructive) -> str:
-    risks = (
-        '["destructive", "unknown"].contains(resource.risk)'
-        if parameters.also_unknown
-        else 'resource.risk == "destructive"'
-    )
-    asking = f"@require_approval({quoted(parameters.approvers)})"
-    return _statement(parameters, "Destructive tools need an approval.", [f"when {{ {risks} }}"], asking)
-
-
-TEMPLATES = {
-    template.name: template
-    for template in (
-        Template("read-only-hours", "Only read at certain hours", ReadOnlyHours, _read_only_hours),
-        Template("argument-limit", "Limit a number", ArgumentLimit, _argument_limit),
-        Template("allowed-paths", "Only paths in certain directories", AllowedPaths, _allowed_paths),
-        Template("allowed-hosts", "Only URLs of certain hosts", AllowedHosts, _allowed_hosts),
-        Template("daily-quota", "A daily quota of calls", DailyQuota, _daily_quota),
-        Template(
-            "approve-destructive",
-            "Require approval for destructive tools",
-            ApproveDestructive,
-            _approve_destructive,
-        ),
-    )
-}
+    return Invalid("The parameters of the template are not valid; see errors.", errors=errors[:100])

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.features.policies import simulate_routes
+from app.features.policies import simulate
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.adapters.console.test_grant_pages import EVIL, filled, put, said
@@ -230,7 +230,7 @@ async def test_recorded_calls_are_replayed_before_anything_is_kept_and_lead_to_t
     assert dict(filled(page, new))["text"] == NO_REFUNDS
     assert (await api.get("/api/v1/policies")).json()["items"] == []
     # A busy worker is no reason to lose what was typed.
-    async with simulate_routes._ONE_AT_A_TIME:
+    async with simulate._ONE_AT_A_TIME:
         busy = await admin.post(new, data=typed)
     assert busy.status_code == 429
     assert dict(filled(busy, new))["text"] == NO_REFUNDS

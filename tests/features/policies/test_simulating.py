@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.features.policies import simulate, simulate_routes
+from app.features.policies import simulate
 from app.http.authorization import Role
 from app.lib.ids import POLICY, format_id, new_id
 from tests.api import ApiAs
@@ -198,7 +198,7 @@ async def test_one_simulation_runs_at_a_time_for_those_who_may_write_policies(
     api: httpx2.AsyncClient, api_as: ApiAs
 ) -> None:
     body = {"changes": [{"text": NOT_FROM_BOTS}], "days": 1}
-    async with simulate_routes._ONE_AT_A_TIME:
+    async with simulate._ONE_AT_A_TIME:
         busy = await api.post(f"{V1}/policies/simulate", json=body)
     assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
     denied = await (await api_as(Role.AUDITOR)).post(f"{V1}/policies/simulate", json=body)

@@ -31,7 +31,7 @@ FILLED_IN: dict[str, dict[str, Any]] = {
 
 def written(name: str, **parameters: Any) -> str:
     template = TEMPLATES[name]
-    return template.write(template.parameters.model_validate({**FILLED_IN[name], **parameters}))
+    return template.model_validate({**FILLED_IN[name], **parameters}).write()
 
 
 def allowed(name: str, argument: object, tool: KnownTool, **parameters: Any) -> bool:

@@ -17,21 +17,18 @@ from app.adapters.console.pages.policy_draft import (
     locate_warnings,
     review_draft,
     show_template_form,
-    templates,
 )
 from app.domain.errors import TooManyRequests
-from app.features.policies import routes as policies
 from app.features.policies import service
 from app.features.policies.schemas import (
     PolicyChange,
     PolicyQuery,
-    PolicyRollback,
     PolicyVersionQuery,
+    PolicyVersionView,
     PolicyView,
 )
-from app.features.policies.service import check_text
-from app.features.policies.simulate import MAX_WINDOW, PolicySimulation, SimulateRequest
-from app.features.policies.simulate_routes import simulate_policies
+from app.features.policies.simulate import MAX_WINDOW, PolicySimulation, SimulateRequest, simulate
+from app.features.policies.templates import list_templates
 from app.http.authorization import Permission
 from app.http.requests import BODY_LIMIT
 from app.lib.ids import PolicyId
@@ -69,7 +66,7 @@ async def new_page(context: Annotated[PageContext, may_open(Permission.POLICIES_
         return await show_editor(context, Draft(), None)
     if chosen:
         return await show_template_form(context, chosen)
-    return context.page("policies/new.html", templates=await templates())
+    return context.page("policies/new.html", templates=list_templates())
 
 
 @router.post(NEW, operation_id="page_create_policy")
@@ -86,9 +83,7 @@ async def create(sent: CanWrite) -> Response:
     if form.text("do") != "save":
         return await _review(sent, draft, None)
     async with sent.attempt():
-        body = draft.create()
-        await check_text(sent.session, body.text)
-        made = await service.create_policy(sent.session, sent.caller, body, sent.request_id)
+        made = await service.create_policy(sent.change, draft.create())
     if sent.problems:
         return await show_editor(sent, draft, None)
     return redirect(f"{link('policy', made.id)}?done=created")
@@ -97,36 +92,31 @@ async def create(sent: CanWrite) -> Response:
 @router.post(f"{HOME}/{{policy_id}}", operation_id="page_update_policy")
 async def update(sent: CanWrite, policy_id: PolicyId) -> Response:
     """Check a draft, or save it."""
-    policy = await policies.get_policy(policy_id, sent.caller, sent.session, sent.runtime, Response())
+    policy = await _read_live(sent, policy_id)
     draft = Draft.typed(sent.form)
     if sent.form.text("do") != "save":
         return await _review(sent, draft, policy)
     async with sent.attempt():
-        await policies.update_policy(
-            policy_id, draft.update(), sent.caller, sent.session, sent.runtime, sent.request, sent.shown,
-            Response(), dry_run=False,
-        )  # fmt: skip
+        await service.update_policy(sent.change, policy_id, draft.update(), sent.shown)
     if sent.problems:
         return await show_editor(sent, draft, policy)
     return redirect(f"{link('policy', policy_id)}?done=saved")
 
 
-async def _review(context: PageContext, draft: Draft, policy: PolicyView | None) -> Response:
+async def _review(sent: Submission, draft: Draft, policy: PolicyView | None) -> Response:
     """Show the editor with the check's results; nothing is saved."""
-    report, replayed, step = DraftReport(), None, context.form.text("do")
+    report, replayed, step = DraftReport(), None, sent.form.text("do")
     try:
-        async with context.attempt():
+        async with sent.attempt():
             if step == "add_test":
-                draft.add_test(context.form)
-            report = await review_draft(context, draft, policy)
+                draft.add_test(sent.form)
+            report = await review_draft(sent, draft, policy)
             if step == "replay":
-                asked = _replay(draft, policy, context.form)
-                replayed = await simulate_policies(
-                    asked, context.caller, context.session, context.runtime, context.snapshot, context.request
-                )
+                request = _replay(draft, policy, sent.form)
+                replayed = await simulate(sent.change, sent.runtime, sent.snapshot, request)
     except TooManyRequests as busy:
-        context.problems = Problems(busy)
-    return await show_editor(context, draft, policy, report=report, replayed=replayed)
+        sent.problems = Problems(busy)
+    return await show_editor(sent, draft, policy, report=report, replayed=replayed)
 
 
 def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
@@ -191,7 +181,7 @@ def audit_start(context: PageContext) -> str:
 async def list_page(context: CanRead) -> Response:
     """List policies, newest first."""
     wanted = context.query(PolicyQuery, limit=_PAGE)
-    found = await policies.list_policies(wanted, context.caller, context.session, context.runtime)
+    found = await service.list_policies(context.session, context.caller, wanted, context.runtime)
     asked = {name: context.param(name) for name in ("q", "status", "mode")}
     return context.page(
         "policies/list.html",
@@ -227,10 +217,14 @@ async def show_page(context: CanRead, policy_id: PolicyId) -> Response:
 
 async def read_policy(context: PageContext, policy_id: Any) -> PolicyView:
     """Read a policy, including an ended one for auditors. Raises ``NotFound``."""
-    include: Any = "ended" if context.may("audit.read") else None
-    return await policies.get_policy(
-        policy_id, context.caller, context.session, context.runtime, Response(), include
-    )
+    ended = context.may("audit.read")
+    policy = await service.get_policy(context.session, context.caller, policy_id, ended=ended)
+    return await service.show(context.session, context.runtime, policy)
+
+
+async def _read_live(context: PageContext, policy_id: Any) -> PolicyView:
+    policy = await service.get_policy(context.session, context.caller, policy_id)
+    return await service.show(context.session, context.runtime, policy)
 
 
 @router.get(f"{HOME}/{{policy_id}}/published", operation_id="page_show_published_policy")
@@ -239,7 +233,7 @@ async def published_page(context: CanRead, policy_id: PolicyId) -> Response:
     policy = await read_policy(context, policy_id)
     diff = None
     if policy.published_text is not None and policy.unpublished_changes:
-        diff = await policies.diff_policy(policy_id, context.session, None, "draft")
+        diff = await service.compare(context.session, context.caller, policy_id)
     return context.page(
         "policies/published.html",
         it=policy,
@@ -255,9 +249,7 @@ async def versions_page(context: CanRead, policy_id: PolicyId) -> Response:
     policy = await read_policy(context, policy_id)
     include: Any = "ended" if context.may("audit.read") else None
     wanted = context.query(PolicyVersionQuery, limit=_PAGE, include=include)
-    found = await policies.list_policy_versions(
-        policy_id, wanted, context.caller, context.session, context.runtime
-    )
+    found = await service.list_versions(context.session, context.caller, policy_id, wanted, context.runtime)
     return context.page(
         "policies/versions.html",
         it=policy,
@@ -278,24 +270,22 @@ async def ask_publish(context: Writer, policy_id: PolicyId) -> Response:
 async def publish(sent: Sent, policy_id: PolicyId) -> Response:
     """Publish the draft at the revision that was shown."""
     async with sent.attempt():
-        change = await policies.publish_policy(
-            policy_id, sent.caller, sent.session, sent.runtime, sent.request, sent.shown, Response(),
-            ignore_failed_tests=sent.form.flag("ignore_failed_tests"), dry_run=False,
-        )  # fmt: skip
+        ignore = sent.form.flag("ignore_failed_tests")
+        change = await service.publish(
+            sent.change, sent.runtime, policy_id, sent.shown, ignore_failures=ignore
+        )
     if sent.problems:
         return await _show_publish(sent, policy_id)
     return _after(change, "published")
 
 
 async def _show_publish(context: PageContext, policy_id: Any) -> Response:
-    policy = await policies.get_policy(
-        policy_id, context.caller, context.session, context.runtime, Response()
-    )
+    policy = await _read_live(context, policy_id)
     return context.page(
         "policies/publish.html",
         it=policy,
-        diff=await policies.diff_policy(policy_id, context.session, None, "draft"),
-        test_report=await policies.test_policy(policy_id, context.session, context.runtime),
+        diff=await service.compare(context.session, context.caller, policy_id),
+        test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
         warnings=locate_warnings(policy.text, policy.warnings or []),
         may_ignore=context.problems.code == "policy_tests_failed",
         link=link,
@@ -316,26 +306,24 @@ async def version_page(context: CanRead, policy_id: PolicyId, number: Number) ->
 async def roll_back(sent: Sent, policy_id: PolicyId, number: Number) -> Response:
     """Put an earlier version in force again."""
     async with sent.attempt():
-        change = await policies.roll_back_policy(
-            policy_id, PolicyRollback(version=number), sent.caller, sent.session, sent.runtime, sent.request,
-            sent.shown, Response(),
-            ignore_failed_tests=sent.form.flag("ignore_failed_tests"), dry_run=False,
-        )  # fmt: skip
+        ignore = sent.form.flag("ignore_failed_tests")
+        change = await service.roll_back(
+            sent.change, sent.runtime, policy_id, number, sent.shown, ignore_failures=ignore
+        )
     if sent.problems:
         return await _show_version(sent, policy_id, number)
     return _after(change, "rolled-back")
 
 
 async def _show_version(context: PageContext, policy_id: Any, number: int) -> Response:
-    policy = await read_policy(context, policy_id)
-    include: Any = "ended" if context.may("audit.read") else None
-    version = await policies.get_policy_version(
-        policy_id, str(number), context.caller, context.session, include
-    )
+    ended = context.may("audit.read")
+    row = await service.get_policy(context.session, context.caller, policy_id, ended=ended)
+    policy = await service.show(context.session, context.runtime, row)
+    version = PolicyVersionView.from_row(await service.get_version(context.session, row, number))
     diff = None
     if policy.status != "ended":
         now = "draft" if policy.published_text is None else str(policy.version)
-        diff = await policies.diff_policy(policy_id, context.session, now, str(number))
+        diff = await service.compare(context.session, context.caller, policy_id, now, str(number))
     return context.page(
         "policies/version.html",
         it=policy,
@@ -357,9 +345,7 @@ async def ask_unpublish(context: Writer, policy_id: PolicyId) -> Response:
 async def unpublish(sent: Sent, policy_id: PolicyId) -> Response:
     """Unpublish a policy; its draft remains."""
     async with sent.attempt():
-        changed = await policies.unpublish_policy(
-            policy_id, sent.caller, sent.session, sent.runtime, sent.request, sent.shown, Response()
-        )
+        changed = await service.unpublish(sent.change, sent.runtime, policy_id, sent.shown)
     if sent.problems:
         return await _ask(sent, policy_id, "unpublish")
     return _after(changed, "unpublished")
@@ -375,18 +361,14 @@ async def ask_end(context: Writer, policy_id: PolicyId) -> Response:
 async def end(sent: Sent, policy_id: PolicyId) -> Response:
     """End a policy; its history remains."""
     async with sent.attempt():
-        await policies.delete_policy(
-            policy_id, sent.caller, sent.session, sent.runtime, sent.request, sent.shown, Response()
-        )
+        await service.end_policy(sent.change, policy_id, sent.shown)
     if sent.problems:
         return await _ask(sent, policy_id, "end")
     return redirect(f"{HOME}?done=ended")
 
 
 async def _ask(context: PageContext, policy_id: Any, what: str) -> Response:
-    policy = await policies.get_policy(
-        policy_id, context.caller, context.session, context.runtime, Response()
-    )
+    policy = await _read_live(context, policy_id)
     return context.page(
         "policies/ending.html",
         it=policy,

@@ -24,12 +24,7 @@ from app.features.policies.schemas import (
     PolicyWarning,
 )
 from app.features.policies.service import check_text, warnings_about
-from app.features.policies.template_routes import (
-    PolicyTemplateRender,
-    PolicyTemplateView,
-    list_policy_templates,
-    render_policy_template,
-)
+from app.features.policies.templates import PolicyTemplateView, list_templates, render
 from app.features.policies.testing import run_own
 from app.lib import strict_json
 from app.lib.ids import GROUP, format_id, new_id
@@ -248,13 +243,8 @@ class TemplateField:
         )  # fmt: skip
 
 
-async def templates() -> list[PolicyTemplateView]:
-    """All policy templates."""
-    return (await list_policy_templates()).items
-
-
-async def _template(name: str) -> PolicyTemplateView:
-    for one in await templates():
+def _template(name: str) -> PolicyTemplateView:
+    for one in list_templates():
         if one.name == name:
             return one
     raise NotFound("There is no such template.")
@@ -273,7 +263,7 @@ def _template_fields(template: PolicyTemplateView) -> list[TemplateField]:
 
 async def show_template_form(context: PageContext, name: str) -> Response:
     """Show the form of a template with what was typed."""
-    template = await _template(name)
+    template = _template(name)
     _, known = await find_principals(context, "", limit=_OFFERED)
     servers = await find_servers(context, "", limit=_OFFERED)
     fields = _template_fields(template)
@@ -290,7 +280,7 @@ async def show_template_form(context: PageContext, name: str) -> Response:
 
 async def fill_template(context: PageContext) -> Draft:
     """Render a template into a draft. Raises ``Invalid``."""
-    template = await _template(context.form.text("template"))
+    template = _template(context.form.text("template"))
     given = {}
     for blank in _template_fields(template):
         value = _value(blank, context.form)
@@ -298,10 +288,7 @@ async def fill_template(context: PageContext) -> Draft:
             given[blank.name] = value
     if "group_id" in given:
         given["group_id"] = await _group(context, str(given["group_id"]))
-    made = await render_policy_template(
-        template.name, PolicyTemplateRender(parameters=given), context.session
-    )
-    return Draft(name=template.title, text=made.text)
+    return Draft(name=template.title, text=await render(context.session, template.name, given))
 
 
 def _value(blank: TemplateField, form: Form) -> Any:
