@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from pydantic import ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from app.crypto.passwords import MAX_LENGTH
 from app.db.change import Change
@@ -17,7 +17,7 @@ from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.schemas import CleanSecret, CleanText, Strict
+from app.http.schemas import CleanSecret, CleanText, Strict, example
 from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import AdministratorId
 from app.models.identities import Administrator
@@ -116,11 +116,7 @@ async def _get_break_glass(request: Request) -> BreakGlass:
 class BreakGlassSignIn(Strict):
     """The break-glass password, and the reason for its use."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
-        }
-    )
+    model_config = example({"password": "correct horse battery staple", "reason": "The provider is down."})
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_LENGTH), CleanSecret] = Field(
         description="The password whose hash is configured."
     )
@@ -132,11 +128,7 @@ class BreakGlassSignIn(Strict):
 class BreakGlassToken(Strict):
     """A bearer token with the role owner. Each of its requests is recorded."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"access_token": "sge_...", "token_type": "Bearer", "expires_in": 900}]
-        }
-    )
+    model_config = example({"access_token": "sge_...", "token_type": "Bearer", "expires_in": 900})
     access_token: str = Field(
         description="`sge_...`, shown once. A new password in the settings ends it.",
         json_schema_extra={"format": "password"},

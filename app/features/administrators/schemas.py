@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.http.authorization import Role
 from app.http.pagination import ListQuery
-from app.http.schemas import ShortText, Strict
+from app.http.schemas import ShortText, Strict, example
 from app.lib.ids import AdministratorId, IdentityId
 from app.models.identities import Administrator, RoleAssignment
 
@@ -22,7 +22,7 @@ AdministratorStatusName = TypeAliasType(
 class RoleAssignmentView(Strict):
     """A role of an administrator, and its scope."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "admin", "within": "all"}]})
+    model_config = example({"role": "admin", "within": "all"})
     role: Role
     within: Literal["all"]
 
@@ -30,20 +30,16 @@ class RoleAssignmentView(Strict):
 class AdministratorView(Strict):
     """A person who has signed in with a role."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "adm_01jdpnwz00e008000000000000",
-                    "identity_id": "idn_01jdpnwz00e008000000000000",
-                    "status": "active",
-                    "role_assignments": [{"role": "admin", "within": "all"}],
-                    "last_sign_in_at": "2026-01-05T09:00:00Z",
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "revision": 1,
-                }
-            ]
+    model_config = example(
+        {
+            "id": "adm_01jdpnwz00e008000000000000",
+            "identity_id": "idn_01jdpnwz00e008000000000000",
+            "status": "active",
+            "role_assignments": [{"role": "admin", "within": "all"}],
+            "last_sign_in_at": "2026-01-05T09:00:00Z",
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "revision": 1,
         }
     )
     id: AdministratorId

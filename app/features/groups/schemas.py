@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.http.pagination import ListQuery, Page
-from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent, example
 from app.lib.ids import GroupId, IdentityId, IdentityProviderId
 from app.models.identities import Group, GroupMember
 
@@ -20,10 +20,7 @@ ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), Cle
 class GroupCreate(Strict):
     """A set of identities that can hold grants."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"name": "platform", "description": "Platform engineering"}]},
-    )
+    model_config = example({"name": "platform", "description": "Platform engineering"})
     name: Name = Field(description="Unique among groups that have not ended, ignoring case.")
     description: LongText | None = None
     external_id: ExternalId | None = None
@@ -33,9 +30,7 @@ class GroupCreate(Strict):
 class GroupUpdate(Patch):
     """The fields of a group that can change."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"description": "Platform engineering"}]}
-    )
+    model_config = example({"description": "Platform engineering"})
     name: Name = absent()
     description: LongText | None = None
     external_id: ExternalId | None = None
@@ -71,28 +66,23 @@ class MemberQuery(ListQuery):
     """Filters of the list of a group's members."""
 
 
-class GroupView(BaseModel):
+class GroupView(Strict):
     """A set of identities that can hold grants."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": GROUP_EXAMPLE,
-                    "name": "platform",
-                    "description": "Platform engineering",
-                    "external_id": None,
-                    "source": "manual",
-                    "provider_id": None,
-                    "owner_group_id": None,
-                    "ended_at": None,
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "revision": 1,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "id": GROUP_EXAMPLE,
+            "name": "platform",
+            "description": "Platform engineering",
+            "external_id": None,
+            "source": "manual",
+            "provider_id": None,
+            "owner_group_id": None,
+            "ended_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "revision": 1,
+        }
     )
     id: GroupId
     name: str
@@ -117,21 +107,16 @@ class GroupView(BaseModel):
         return Page[GroupView](items=[cls.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-class MemberView(BaseModel):
+class MemberView(Strict):
     """A current membership."""
 
-    model_config = ConfigDict(
-        title="GroupMember",
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "group_id": GROUP_EXAMPLE,
-                    "identity_id": IDENTITY_EXAMPLE,
-                    "created_at": "2026-01-05T09:00:00Z",
-                }
-            ]
+    model_config = example(
+        {
+            "group_id": GROUP_EXAMPLE,
+            "identity_id": IDENTITY_EXAMPLE,
+            "created_at": "2026-01-05T09:00:00Z",
         },
+        "GroupMember",
     )
     group_id: GroupId
     identity_id: IdentityId

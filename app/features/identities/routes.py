@@ -353,7 +353,7 @@ async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> Rece
 class PublicKey(Strict):
     """The public half of a signing key (RFC 7517, RFC 8037)."""
 
-    model_config = ConfigDict(extra="forbid", title="JsonWebKey")
+    model_config = ConfigDict(title="JsonWebKey")
 
     kty: Literal["OKP"]
     crv: Literal["Ed25519"]
@@ -366,7 +366,7 @@ class PublicKey(Strict):
 class PublicKeys(Strict):
     """The keys that verify signed texts of this service, newest first."""
 
-    model_config = ConfigDict(extra="forbid", title="JsonWebKeySet")
+    model_config = ConfigDict(title="JsonWebKeySet")
 
     keys: list[PublicKey] = Field(description="One per configured signing key.")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypeAliasType
 
 from app.features.audit.schemas import show_id
@@ -20,6 +20,7 @@ from app.http.schemas import (
     UserName,
     WantedUserName,
     absent,
+    example,
 )
 from app.http.selectors import MAX_LABELS, LabelKey, LabelValue
 from app.lib.ids import (
@@ -90,13 +91,8 @@ MAX_LINKS = 20
 class IdentityLinkInput(Strict):
     """A provider's link to a person. With a link of the kind `oidc` the person can sign in."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"provider_id": "idp_01jdpnwz00e008000000000000", "kind": "oidc", "value": "8f0c2a7e"}
-            ]
-        },
+    model_config = example(
+        {"provider_id": "idp_01jdpnwz00e008000000000000", "kind": "oidc", "value": "8f0c2a7e"}
     )
     provider_id: IdentityProviderId
     kind: IdentityLinkKind = Field(
@@ -115,7 +111,6 @@ class IdentityCreate(Strict):
     """A person, or an agent with its owner."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"kind": "person", "user_name": "ada", "display_name": "Ada", "email": "ada@example.com"},
@@ -142,9 +137,7 @@ class IdentityCreate(Strict):
 class IdentityUpdate(Patch):
     """The fields of an identity that can change; its kind cannot."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"display_name": "Ada L.", "email": None}]}
-    )
+    model_config = example({"display_name": "Ada L.", "email": None})
     user_name: UserName = absent()
     display_name: Name | None = None
     email: Email | None = None
@@ -183,43 +176,37 @@ class IdentityQuery(ListQuery):
     sort: IdentityOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
-class IdentityLinkView(BaseModel):
+class IdentityLinkView(Strict):
     """A provider's link to this identity."""
 
-    model_config = ConfigDict(extra="forbid")
     provider_id: IdentityProviderId | None = Field(description="The provider; null for the configured one.")
     kind: IdentityLinkKind
     value: str = Field(description="The provider's value for the identity.", examples=["8f0c2a7e"])
 
 
-class IdentityView(BaseModel):
+class IdentityView(Strict):
     """A person or agent that can hold tokens."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "idn_01jdpnwz00e008000000000000",
-                    "kind": "person",
-                    "user_name": "ada",
-                    "display_name": "Ada",
-                    "email": "ada@example.com",
-                    "owner_id": None,
-                    "links": [],
-                    "external_id": None,
-                    "attributes": {"department": "finance"},
-                    "provider_id": None,
-                    "source": "manual",
-                    "status": "active",
-                    "offboarded_at": None,
-                    "erased_at": None,
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "revision": 1,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "id": "idn_01jdpnwz00e008000000000000",
+            "kind": "person",
+            "user_name": "ada",
+            "display_name": "Ada",
+            "email": "ada@example.com",
+            "owner_id": None,
+            "links": [],
+            "external_id": None,
+            "attributes": {"department": "finance"},
+            "provider_id": None,
+            "source": "manual",
+            "status": "active",
+            "offboarded_at": None,
+            "erased_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "revision": 1,
+        }
     )
     id: IdentityId
     kind: IdentityKind
@@ -304,7 +291,7 @@ class ReceiptAgents(Strict):
 class Receipt(Strict):
     """Everything that one offboarding ended at `offboarded_at`. The signed text holds it as its claim `receipt`."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardingReceiptContent")
+    model_config = ConfigDict(title="OffboardingReceiptContent")
 
     identity_id: IdentityId
     kind: IdentityKind
@@ -337,7 +324,7 @@ class Receipt(Strict):
 class ReceiptView(Strict):
     """The receipt of an offboarding. Its id is that of the audit event."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardingReceipt")
+    model_config = ConfigDict(title="OffboardingReceipt")
 
     id: EventId
     identity_id: IdentityId
@@ -389,7 +376,7 @@ ScheduledOffboardingStatus = TypeAliasType(
 class ScheduledOffboardingView(Strict):
     """A scheduled offboarding."""
 
-    model_config = ConfigDict(extra="forbid", title="ScheduledOffboarding")
+    model_config = ConfigDict(title="ScheduledOffboarding")
 
     id: ScheduledOffboardingId
     identity_id: IdentityId
@@ -450,7 +437,6 @@ class OffboardRequest(Offboard):
     """The reason of the offboarding, the new owner of the agents, and the time."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"reason": "left the company", "transfer_agents_to": _IDENTITY},
@@ -468,7 +454,7 @@ class OffboardRequest(Offboard):
 class OffboardedThings(Strict):
     """What ended with the identity, or would end under `dry_run`."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardRevocations")
+    model_config = ConfigDict(title="OffboardRevocations")
 
     tokens: list[TokenId] = Field(
         description="Its own, its agents', and all that were attenuated from those."
@@ -497,7 +483,7 @@ class OffboardedThings(Strict):
 class TransferredAgents(Strict):
     """Agents that were transferred, or would be under `dry_run`."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardTransfer")
+    model_config = ConfigDict(title="OffboardTransfer")
 
     to: IdentityId | None = Field(description="Their new owner.")
     agents: list[IdentityId] = Field(description="The agents.")
@@ -512,7 +498,7 @@ class TransferredAgents(Strict):
 class OffboardPreview(Strict):
     """What else would end or be affected. The receipt lists everything afterwards."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardPreview")
+    model_config = ConfigDict(title="OffboardPreview")
 
     grants: list[GrantId] = Field(description="Grants of the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it is in.")
@@ -529,7 +515,7 @@ class OffboardPreview(Strict):
 class OffboardAnswer(Strict):
     """The receipt of an offboarding. A repeat returns `changed: false` with the first receipt."""
 
-    model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
+    model_config = ConfigDict(title="OffboardReceipt")
 
     identity: IdentityView
     changed: bool = Field(description="Whether this request offboarded the identity.")

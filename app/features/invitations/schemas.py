@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.features.identities.schemas import Email, ExternalId, IdentityAttributes
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
-from app.http.schemas import Name, Strict, Time, UserName
+from app.http.schemas import Name, Strict, Time, UserName, example
 from app.lib.ids import IdentityId, IdentityProviderId, InvitationId
 from app.models.identities import Invitation
 
@@ -71,9 +71,7 @@ class InvitationView(Strict):
 class InvitedPerson(Strict):
     """A new person to invite."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"user_name": "nora", "display_name": "Nora"}]}
-    )
+    model_config = example({"user_name": "nora", "display_name": "Nora"})
     user_name: UserName = Field(description="The user name of the identity.")
     display_name: Name | None = Field(default=None, description="Their display name.")
     email: Email | None = Field(default=None, description="By default the address of the invitation.")
@@ -84,17 +82,12 @@ class InvitedPerson(Strict):
 class InvitationCreate(Strict):
     """An invitation of an existing or a new person, for an email address or a subject."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "person": {"user_name": "nora", "display_name": "Nora"},
-                    "provider_id": "idp_01jdpnwz00e008000000000000",
-                    "email": "nora@example.com",
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "person": {"user_name": "nora", "display_name": "Nora"},
+            "provider_id": "idp_01jdpnwz00e008000000000000",
+            "email": "nora@example.com",
+        }
     )
     identity_id: IdentityId | None = Field(
         default=None,
