@@ -8,14 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.db.change import Change
-from app.domain.errors import Conflict, Invalid
+from app.domain.errors import Invalid
 from app.features.groups import queries
 from app.features.groups.queries import members_among
-from app.features.groups.service import GROUP
+from app.features.groups.service import GROUP, flush_unique
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Group
@@ -41,7 +38,7 @@ async def create_provided(
     await check_may_change_group(change.session, change.caller, name)
     group = Group(name=name, external_id=external_id, source="scim", provider_id=provider_id)
     change.session.add(group)
-    await _flush_unique(change.session, group)
+    await flush_unique(change.session, group)
     source = {"source": {"from": None, "to": "scim"}}
     event_id = change.record(
         "group.create", GROUP, GROUP.blank(group), group, details=source, widens=[group.id]
@@ -65,7 +62,7 @@ async def change_provided(change: Change, group: Group, name: str, external_id: 
     for key, value in changed.items():
         setattr(group, key, value)
     group.revision += 1
-    await _flush_unique(change.session, group)
+    await flush_unique(change.session, group)
     # Policies name groups, so a new name can take access away.
     return change.record(
         "group.update", GROUP, before, group, narrows=[group.id] if "name" in changed else []
@@ -131,13 +128,3 @@ async def set_members(
     return await change_members(
         change, provider_id, group, add=set(member_ids) - present, remove=present - set(member_ids)
     )
-
-
-async def _flush_unique(session: AsyncSession, group: Group) -> None:
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if "uq_groups_name" in str(error.orig):
-            raise Conflict("Another group of this directory has this name.", code="name_taken") from None
-        raise
-    await session.refresh(group)

@@ -10,14 +10,14 @@ from sqlmodel import col
 from app.db import rows
 from app.db.change import Change, Subject
 from app.db.rows import Lock
-from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import group_holds_grants, lock_grants_of_group
 from app.features.grants.service import end_grants_with
 from app.features.groups.queries import MEMBERSHIP, SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
-from app.features.identities.policy_reads import check_may_change_group
+from app.features.identities.policy_reads import check_may_change_group, needs_grants_write
 from app.features.servers.queries import owns_requestable
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -80,7 +80,7 @@ async def create_group(change: Change, body: GroupCreate) -> Group:
     await _check_owner_group(change.session, body.owner_group_id)
     group = Group(**dict(body))
     change.session.add(group)
-    await _flush_unique(change.session, group)
+    await flush_unique(change.session, group)
     change.record("group.create", GROUP, GROUP.blank(group), group, widens=[group.id])
     return group
 
@@ -103,7 +103,7 @@ async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Pr
     for name, value in changed.items():
         setattr(group, name, value)
     group.revision += 1
-    await _flush_unique(change.session, group)
+    await flush_unique(change.session, group)
     # Policies name groups, so a new name can take access away.
     change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in changed else [])
     return group
@@ -189,14 +189,10 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
     if caller.may(Permission.GRANTS_WRITE):
         return
     if await group_holds_grants(session, group.id):
-        raise Forbidden(
-            "This group holds grants, so changing its members needs the permission "
-            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
-        )
+        raise needs_grants_write(caller, "This group holds grants, so changing its members")
     if await owns_requestable(session, group.id):
-        raise Forbidden(
-            "This group decides who gets access to a server, so changing its members needs the permission "
-            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        raise needs_grants_write(
+            caller, "This group decides who gets access to a server, so changing its members"
         )
     await check_may_change_group(session, caller, group.name, group_id=group.id)
 
@@ -226,11 +222,15 @@ async def _check_owner_group(session: AsyncSession, owner_group_id: UUID | None)
         raise Invalid.field("/owner_group_id", "not_found", "There is no such group; name one that exists.")
 
 
-async def _flush_unique(session: AsyncSession, group: Group) -> None:
+async def flush_unique(session: AsyncSession, group: Group) -> None:
+    """Flush a group and read it back. Raises ``Conflict`` for a taken name."""
     try:
         await session.flush()
     except IntegrityError as error:
         if "uq_groups_name" in str(error.orig):
-            raise Conflict("Another group has this name; choose another one.", code="name_taken") from None
+            where = "" if group.provider_id is None else " of this directory"
+            raise Conflict(
+                f"Another group{where} has this name; choose another one.", code="name_taken"
+            ) from None
         raise
     await session.refresh(group)

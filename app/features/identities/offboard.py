@@ -5,7 +5,6 @@ id. A transaction that issues a token, creates a grant, adds a member, or create
 identity FOR SHARE. So it either commits first and is found here, or waits and then sees an inactive identity.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -61,18 +60,6 @@ from app.lib.ids import format_id
 from app.models.access import Approval, Grant
 from app.models.identities import Administrator, GroupMember, Identity, OffboardingReceipt
 from app.models.tokens import ScheduledOffboarding, Token
-
-
-async def find_leaver(
-    session: AsyncSession, *, external_id: str | None, user_name: str | None
-) -> Sequence[Identity]:
-    """Find identities with this external id, or this user name ignoring case; newest first."""
-    query = select(Identity).order_by(col(Identity.id).desc())
-    if external_id is not None:
-        query = query.where(col(Identity.external_id) == external_id)
-    if user_name is not None:
-        query = query.where(func.lower(col(Identity.user_name)) == func.lower(user_name))
-    return (await session.scalars(query)).all()
 
 
 @dataclass(slots=True)
@@ -220,17 +207,6 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     affected.in_flight = await token_queries.count_in_flight(session, affected.tokens)
 
 
-_PREVIEW_WINDOW = timedelta(days=1)
-
-
-async def preview_of(session: AsyncSession, affected: Affected) -> OffboardPreview:
-    """Describe what would end, after ``gather``, and its recent usage."""
-    return OffboardPreview(
-        **affected.rights(),
-        calls_last_day=await count_calls(session, affected.ending, _PREVIEW_WINDOW, MAX_CALLS),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class OffboardOutcome:
     """The outcome. ``receipt_id`` is None for a dry run with effects, and for an offboarding that is only
@@ -238,11 +214,21 @@ class OffboardOutcome:
 
     identity_id: UUID
     changed: bool
-    things: OffboardedThings
-    transferred: TransferredAgents
+    things: OffboardedThings = field(default_factory=OffboardedThings.none)
+    transferred: TransferredAgents = field(default_factory=TransferredAgents.none)
     receipt_id: UUID | None = None
     scheduled: ScheduledOffboarding | None = None
     preview: OffboardPreview | None = None
+
+
+async def preview_offboarding(session: AsyncSession, affected: Affected, *, changed: bool) -> OffboardOutcome:
+    """The outcome of a dry run: what would end, and its recent usage."""
+    await gather(session, affected, lock=False)
+    calls = await count_calls(session, affected.ending, timedelta(days=1), MAX_CALLS)
+    preview = OffboardPreview(**affected.rights(), calls_last_day=calls)
+    return OffboardOutcome(
+        affected.identity.id, changed, affected.things(), affected.transferred(), preview=preview
+    )
 
 
 async def offboard_identity(
@@ -284,13 +270,12 @@ async def offboard_identity(
                     raise
                 # The offboarding continues without a new owner.
                 affected.heir, affected.lost_heir = None, affected.heir
+    if dry_run:
+        return await preview_offboarding(session, affected, changed=True)
     roles = await roles_behind(session, identity.id) if by_directory else frozenset()
-    await gather(session, affected, lock=not dry_run)
+    await gather(session, affected, lock=True)
     # Computed before the agents change, since it lists those that are still active.
     things, transferred = affected.things(), affected.transferred()
-    if dry_run:
-        preview = await preview_of(session, affected)
-        return OffboardOutcome(identity.id, True, things, transferred, preview=preview)
     schedule = _due_schedule(pending) if due else None
     details = affected.details() | {"via": via} | _schedule_details(schedule)
     content = affected.receipt() | {
@@ -368,7 +353,10 @@ async def find_to_offboard(session: AsyncSession, *, external_id: str | None, us
     """
     if (external_id is None) == (user_name is None):
         raise Invalid.field("?external_id", "one_of", "Give external_id or user_name, exactly one of them.")
-    identities = await find_leaver(session, external_id=external_id, user_name=user_name)
+    name: Any = col(Identity.external_id) == external_id
+    if user_name is not None:
+        name = func.lower(col(Identity.user_name)) == func.lower(user_name)
+    identities = list(await session.scalars(select(Identity).where(name).order_by(col(Identity.id).desc())))
     active = [row.id for row in identities if row.status != "offboarded"]
     if len(active) > 1:
         raise Conflict(
@@ -389,13 +377,11 @@ async def first_receipt(
     if identity.receipt_id is not None:
         receipt = await session.get(OffboardingReceipt, identity.receipt_id)
     if receipt is None:
-        none = TransferredAgents(to=None, agents=[])
-        return OffboardOutcome(identity.id, False, OffboardedThings.none(), none)
-    things, transferred = (
-        OffboardedThings.from_receipt(receipt.body),
-        TransferredAgents.from_receipt(receipt.body),
+        return OffboardOutcome(identity.id, False)
+    things = OffboardedThings.from_receipt(receipt.body)
+    return OffboardOutcome(
+        identity.id, False, things, TransferredAgents.from_receipt(receipt.body), receipt.id
     )
-    return OffboardOutcome(identity.id, False, things, transferred, receipt.id)
 
 
 def _due_schedule(pending: ScheduledOffboarding | None) -> ReceiptSchedule | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -235,6 +235,15 @@ async def own_link(
     return (await session.scalars(query)).one_or_none()
 
 
+def _same_claim(one: type[IdentityProvider], other: type[IdentityProvider]) -> ColumnElement[bool]:
+    """Whether two entries are the same, or of the same issuer and link claim."""
+    claims = [col(entry.settings)["link_claim"] for entry in (one, other)]
+    return or_(
+        col(one.id) == col(other.id),
+        (col(one.issuer) == col(other.issuer)) & claims[0].is_not_distinct_from(claims[1]),
+    )
+
+
 async def can_sign_in(session: AsyncSession, identity_id: UUID) -> bool:
     """Whether an active provider has a sign-in link to an identity."""
     known, active = aliased(IdentityProvider), aliased(IdentityProvider)
@@ -243,11 +252,7 @@ async def can_sign_in(session: AsyncSession, identity_id: UUID) -> bool:
         .join(known, col(known.id) == col(IdentityLink.provider_id))
         .join(
             active,
-            or_(
-                col(active.id) == col(known.id),
-                (col(active.issuer) == col(known.issuer))
-                & col(active.settings)["link_claim"].is_not_distinct_from(col(known.settings)["link_claim"]),
-            ),
+            _same_claim(active, known),
         )
         .where(
             col(IdentityLink.identity_id) == identity_id,
@@ -272,7 +277,6 @@ async def find_link(
 ) -> IdentityLink | None:
     """Find the row of a link: first the provider's own, then those of entries with the same issuer and claim."""
     provider, same = aliased(IdentityProvider), aliased(IdentityProvider)
-    claim = "link_claim"
     query = (
         select(IdentityLink)
         .join(same, col(same.id) == col(IdentityLink.provider_id))
@@ -280,11 +284,7 @@ async def find_link(
         .where(
             col(IdentityLink.kind) == kind,
             col(IdentityLink.value).in_([value, erased_link(kind, value)]),
-            or_(
-                col(same.id) == col(provider.id),
-                (col(same.issuer) == col(provider.issuer))
-                & col(same.settings)[claim].is_not_distinct_from(col(provider.settings)[claim]),
-            ),
+            _same_claim(same, provider),
         )
         .order_by((col(same.id) == col(provider.id)).desc(), col(IdentityLink.id))
         .limit(1)

@@ -23,9 +23,8 @@ from app.features.identities.offboard import (
     OffboardOutcome,
     find_people,
     first_receipt,
-    gather,
     offboard_identity,
-    preview_of,
+    preview_offboarding,
 )
 from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import (
@@ -38,9 +37,7 @@ from app.features.identities.queries import (
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
     Offboard,
-    OffboardedThings,
     OffboardRequest,
-    TransferredAgents,
 )
 from app.features.identities.service import lock_existing
 from app.features.tokens import queries
@@ -102,14 +99,10 @@ async def _schedule(
     if affected.heir is not None:
         await check_may_transfer(session, change.caller, affected.heir)
     if dry_run:
-        await gather(session, affected, lock=False)
-        things, transferred = affected.things(), affected.transferred()
-        preview = await preview_of(session, affected)
-        return OffboardOutcome(identity.id, False, things, transferred, preview=preview)
+        return await preview_offboarding(session, affected, changed=False)
     values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
     row = await _store_schedule(change, id, pending, values)
-    nothing = TransferredAgents(to=None, agents=[])
-    return OffboardOutcome(identity.id, False, OffboardedThings.none(), nothing, scheduled=row)
+    return OffboardOutcome(identity.id, False, scheduled=row)
 
 
 async def _store_schedule(

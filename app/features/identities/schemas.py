@@ -489,6 +489,11 @@ class TransferredAgents(Strict):
     agents: list[IdentityId] = Field(description="The agents.")
 
     @classmethod
+    def none(cls) -> "TransferredAgents":
+        """Return the transfer of an offboarding without one."""
+        return cls(to=None, agents=[])
+
+    @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":
         """Read the transfer of a stored receipt; older ones do not have it."""
         agents = body.get("receipt", {}).get("agents", {})
