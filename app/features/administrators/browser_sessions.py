@@ -95,14 +95,10 @@ class BrowserFlow(Protocol):
 
 
 KIND = "browser_session"
-
 _SEEN_EVERY = timedelta(minutes=1)
-
 # A provider's clock may be slightly ahead of ours.
 _SKEW = timedelta(minutes=1)
-
 _NONCE = 12
-
 _NO_DIGEST = bytes(32)
 
 

@@ -25,7 +25,6 @@ from app.lib.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
 from app.models.identities import Group
 
 router = api_router("groups")
-
 CanRead = Annotated[Caller, requires(Permission.GROUPS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]
 

@@ -49,8 +49,6 @@ TURN = f"hashtextextended(id::text, {_TURNS})"
 # In the order of the array. The only value in these texts is a constant.
 _TAKE_TURNS = text(f"SELECT pg_advisory_xact_lock({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
 _SHARE_TURNS = text(f"SELECT pg_advisory_xact_lock_shared({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
-
-
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
 

@@ -47,8 +47,6 @@ from app.models.identities import Identity, OffboardingReceipt
 from app.models.tokens import ScheduledOffboarding
 
 identities = api_router("identities")
-
-
 CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 

@@ -47,9 +47,7 @@ from app.lib.ids import format_id, new_id
 from app.models.identities import Identity, Invitation
 
 INVITATION = Subject("invitation", webhook=("identity_id",))
-
 LIFETIME = timedelta(days=7)
-
 MAX_LIFETIME = timedelta(days=30)
 
 
@@ -217,7 +215,6 @@ def _require(invitation: InvitationReading | None) -> InvitationReading:
 
 
 _NO_DIGEST = bytes(32)
-
 _SYSTEM = Caller("system", UUID(int=0), frozenset())
 
 
