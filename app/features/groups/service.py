@@ -224,11 +224,11 @@ async def _check_owner_group(session: AsyncSession, owner_group_id: UUID | None)
 
 async def flush_unique(session: AsyncSession, group: Group) -> None:
     """Flush a group and read it back. Raises ``Conflict`` for a taken name."""
+    where = "" if group.provider_id is None else " of this directory"
     try:
         await session.flush()
     except IntegrityError as error:
         if "uq_groups_name" in str(error.orig):
-            where = "" if group.provider_id is None else " of this directory"
             raise Conflict(
                 f"Another group{where} has this name; choose another one.", code="name_taken"
             ) from None
