@@ -44,7 +44,7 @@ from app.features.audit.stats import forget_hours
 from app.features.audit_sinks.queue import record_missed
 from app.features.service_accounts.service import bootstrap, create_credential
 from app.http.authorization import Caller, Role
-from app.http.idempotency import forget_answers
+from app.http.idempotency import delete_expired_responses
 from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id
 from app.models.identities import ServiceAccount
@@ -188,7 +188,7 @@ async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partiti
 async def _maintain(owner_url: str, settings: Settings) -> MaintenanceResult:
     now, keep = datetime.now(UTC), settings.audit_retention
     done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=_record_drop)
-    await forget_answers(owner_url)
+    await delete_expired_responses(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
     await forget_quotas(owner_url, now=now)
     await forget_ended_sessions(owner_url)

@@ -52,7 +52,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class KeptAnswer(SQLModel, table=True):
+class StoredResponse(SQLModel, table=True):
     """The response to a request with a key, without secrets; deleted after ``LIFETIME``.
 
     Without a body, it identified an erased person; the key still prevents a repeated creation.
@@ -113,7 +113,7 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
         change: Change | None = arguments.get("change")
         caller = arguments["caller"] if change is None else change.caller
         session = arguments["session"] if change is None else change.session
-        return await _answer_once(
+        return await _respond_once(
             run, caller=caller, session=session, request=request, response=arguments["response"]
         )
 
@@ -126,7 +126,7 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
     return answer
 
 
-async def _answer_once(
+async def _respond_once(
     run: _Run,
     *,
     caller: Caller,
@@ -135,27 +135,27 @@ async def _answer_once(
     response: Response,
 ) -> BaseModel | Response:
     place = {"caller_id": caller.id, "route": f"{request.method} {request.url.path}", "key": _key(request)}
-    await _hold(session, place)
+    await _lock_key(session, place)
     digest = await _digest(request)
     kept = await _find(session, place)
     if kept is not None:
         return _replay(kept, digest)
     shown = await run()
-    keepable = shown.without_secret() if isinstance(shown, Revealed) else shown
+    stored = shown.without_secret() if isinstance(shown, Revealed) else shown
     values = {
         "request_digest": digest,
         "status": _CREATED,
         "headers": dict(response.headers),
-        "body": keepable.model_dump(mode="json"),
+        "body": stored.model_dump(mode="json"),
         "created_at": func.now(),
     }
     # An expired one may still exist.
     await session.execute(
-        insert(KeptAnswer)
+        insert(StoredResponse)
         .values(place | values)
         .on_conflict_do_update(index_elements=list(place), set_=values)
     )
-    await _forget_some(session)
+    await _delete_some_expired(session)
     return shown
 
 
@@ -170,7 +170,7 @@ def _key(request: Request) -> str:
     return values[0]
 
 
-async def _hold(session: AsyncSession, place: dict[str, Any]) -> None:
+async def _lock_key(session: AsyncSession, place: dict[str, Any]) -> None:
     """Hold a key until this transaction ends. Raises ``KeyInFlight`` if another transaction holds it."""
     name = "\0".join(str(part) for part in place.values())
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
@@ -190,17 +190,17 @@ async def _digest(request: Request) -> bytes:
     return hashlib.sha256(request.url.query.encode() + b"\0" + body).digest()
 
 
-async def _find(session: AsyncSession, place: dict[str, Any]) -> KeptAnswer | None:
+async def _find(session: AsyncSession, place: dict[str, Any]) -> StoredResponse | None:
     # A separate statement after the lock, so that its snapshot contains the commit of the previous holder.
-    query = select(KeptAnswer).where(
-        *(col(getattr(KeptAnswer, name)) == value for name, value in place.items()),
-        col(KeptAnswer.created_at) > func.now() - LIFETIME,
+    query = select(StoredResponse).where(
+        *(col(getattr(StoredResponse, name)) == value for name, value in place.items()),
+        col(StoredResponse.created_at) > func.now() - LIFETIME,
     )
-    answer: KeptAnswer | None = await session.scalar(query)
+    answer: StoredResponse | None = await session.scalar(query)
     return answer
 
 
-def _replay(kept: KeptAnswer, digest: bytes) -> Response:
+def _replay(kept: StoredResponse, digest: bytes) -> Response:
     if kept.body is None:
         raise Conflict(
             "What this Idempotency-Key made belonged to an identity that was erased since.",
@@ -222,23 +222,23 @@ _ERASE = text(
 )
 
 
-async def erase_answers(session: AsyncSession, shown_id: str) -> None:
+async def erase_responses(session: AsyncSession, shown_id: str) -> None:
     """Empty every stored response that shows an identity, given by its id as in responses."""
     await session.execute(_ERASE, {"id": shown_id})
 
 
 # A few with each new one, so that the table stays small even without `scopegate maintain`.
-_FORGET_SOME = text(
+_DELETE_SOME_EXPIRED = text(
     "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys "
     "WHERE created_at < now() - CAST(:age AS interval) LIMIT 20 FOR UPDATE SKIP LOCKED))"
 )
 
 
-async def _forget_some(session: AsyncSession) -> None:
-    await session.execute(_FORGET_SOME, {"age": LIFETIME})
+async def _delete_some_expired(session: AsyncSession) -> None:
+    await session.execute(_DELETE_SOME_EXPIRED, {"age": LIFETIME})
 
 
-async def forget_answers(owner_url: str) -> int:
+async def delete_expired_responses(owner_url: str) -> int:
     """Delete all expired responses; return their number. Raises ``DRIVER_FAULTS``."""
     statement = "DELETE FROM idempotency_keys WHERE created_at < now() - $1::interval"
     return await delete_rows(owner_url, statement, LIFETIME)

@@ -167,9 +167,9 @@ def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> 
     )
 
 
-def goes_on(request: Request) -> bool:
+def is_open_stream(request: Request) -> bool:
     """Whether a request is a stream that is already authorized, whose caller is authenticated repeatedly."""
-    return bool(getattr(request.state, "goes_on", False))
+    return bool(getattr(request.state, "is_open_stream", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,9 @@ class _Watch:
     permission: Permission
     look: Look
 
-    async def ask(self, session: AsyncSession) -> Caller:
+    async def authenticate_again(self, session: AsyncSession) -> Caller:
         # Not an action of the caller: it extends no session and is not recorded again.
-        self.request.state.goes_on = True
+        self.request.state.is_open_stream = True
         caller = await self.authenticate(self.request, session)
         authorize(caller, self.permission)
         return caller
@@ -263,13 +263,13 @@ class Live:
     async def _news(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
         while True:
             beats = self.pulse.beats
-            news = await self._look_again(watch, watch.look)
+            news = await self._query_news(watch, watch.look)
             for event in news.events:
                 yield event
             if news.is_last:
                 return
             while not news.more and not await self.pulse.wait(beats, QUIET_S):
-                await self._look_again(watch, None)
+                await self._query_news(watch, None)
                 yield _QUIET
 
     async def _parts(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
@@ -277,17 +277,17 @@ class Live:
             with self._downloads.held(watch.caller):
                 is_last = False
                 while not is_last:
-                    news = await self._look_again(watch, watch.look)
+                    news = await self._query_news(watch, watch.look)
                     is_last = news.is_last
                     for part in news.events:
                         yield part
         except DomainError as error:
-            raise _BrokenOff from error
+            raise _Aborted from error
         except Exception as error:
             log_fault(_log, "a download", error)
-            raise _BrokenOff from error
+            raise _Aborted from error
 
-    async def _look_again(self, watch: _Watch, look: Look | None) -> News:
+    async def _query_news(self, watch: _Watch, look: Look | None) -> News:
         """Authenticate the caller again, and look on its behalf. Waits for an unavailable database for a while."""
         until = time.monotonic() + AWAY_LIMIT_S
         news: News | None = None
@@ -297,7 +297,7 @@ class Live:
                     # The snapshot is older than the authentication, so the caller had the right to all that it shows.
                     await session.connection(execution_options=_ONE_SNAPSHOT)
                     await session.execute(_TAKE_SNAPSHOT)
-                    caller = await watch.ask(session)
+                    caller = await watch.authenticate_again(session)
                     news = News() if look is None else await look(session, caller)
             except OUTAGES as error:
                 # If returning the connection failed, another look would continue after these results.
@@ -308,7 +308,7 @@ class Live:
         return news
 
 
-class _BrokenOff(Exception):
+class _Aborted(Exception):
     """A response that has begun cannot be completed."""
 
 
@@ -319,5 +319,5 @@ class _Stream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         async with aclosing(cast("AsyncGenerator[bytes, None]", self.body_iterator)):
-            with suppress(_BrokenOff):
+            with suppress(_Aborted):
                 await super().__call__(scope, receive, send)

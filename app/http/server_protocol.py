@@ -84,9 +84,9 @@ class LeanCycle:
             if self.response_started:
                 protocol.transport.close()
             else:
-                await self._apologise()
+                await self._send_internal_error()
 
-    async def _apologise(self) -> None:
+    async def _send_internal_error(self) -> None:
         words, length = b"Internal Server Error", (b"content-length", b"21")
         headers = [(b"content-type", b"text/plain; charset=utf-8"), length, (b"connection", b"close")]
         await self({"type": "http.response.start", "status": 500, "headers": headers})
@@ -110,7 +110,7 @@ class LeanCycle:
             self._protocol.flow.resume_reading()
             if not self._news:
                 if self._waiting is None:
-                    self._ask_for_body()
+                    self._send_continue()
                     self._waiting = asyncio.Event()
                 # The event may be set for something that was already received.
                 self._waiting.clear()
@@ -121,13 +121,13 @@ class LeanCycle:
         body, self.body = self.body, b""
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
-    def _ask_for_body(self) -> None:
+    def _send_continue(self) -> None:
         """Send 100 Continue if the client may wait for it (RFC 9110, 10.1.1)."""
         transport = self._protocol.transport
-        if self._may_be_waited_for() and not self.response_started and not transport.is_closing():
+        if self._may_expect_continue() and not self.response_started and not transport.is_closing():
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _may_be_waited_for(self) -> bool:
+    def _may_expect_continue(self) -> bool:
         """Whether the client may wait for 100 Continue, and did not get it."""
         if not self.more_body or self._waiting is not None:
             return False
@@ -145,7 +145,7 @@ class LeanCycle:
         if kind == "http.response.start" and not self.response_started:
             self._begin(message["status"], message.get("headers", ()))
         elif kind == "http.response.body" and self.response_started and not self.response_complete:
-            self._go_on(message.get("body", b""), message.get("more_body", False))
+            self._send_body(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} is out of turn")
 
@@ -168,7 +168,7 @@ class LeanCycle:
             or protocol.flow.write_paused
             or not self.keep_alive
             or self._scope["method"] == "HEAD"
-            or self._may_be_waited_for()
+            or self._may_expect_continue()
         ):
             return False
         if not self.disconnected:
@@ -186,7 +186,7 @@ class LeanCycle:
         block = _same_lines(tuple(self._protocol.server_state.default_headers)) + _lines(headers)
         by_name = dict(headers)
         self.response_started = True
-        if self._may_be_waited_for():
+        if self._may_expect_continue():
             # The client may send the announced body later, which would be read as its next request.
             self.keep_alive = False
         if b"connection" in by_name and b"close" in by_name[b"connection"].lower():
@@ -201,7 +201,7 @@ class LeanCycle:
                 block += b"transfer-encoding: chunked\r\n"
         self._head = b"%b%b\r\n" % (STATUS_LINE[status], block)
 
-    def _go_on(self, body: bytes, more: bool) -> None:
+    def _send_body(self, body: bytes, more: bool) -> None:
         content, self._head = self._head, b""
         if self._scope["method"] == "HEAD":
             self.left = 0
@@ -295,7 +295,7 @@ MAX_PIPELINED = 16
 MAX_CONNECTIONS = 8192
 _MIN_ACCEPTED_BYTES = 16 * 1024
 """The bytes of a pending response that a client must accept within the write time-out."""
-_LOOKED_AT = 64
+_MAX_EXAMINED = 64
 _SCHEMES = frozenset({b"http", b"https"})
 _AUTHORITY_END = re.compile(rb"[/?]")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -347,7 +347,7 @@ class GuardedHttp(LeanHttp):
     """One connection. Pass the class to ``uvicorn.Config(http=...)``; a subclass may have other times."""
 
     times: ClassVar[SocketTimes] = SocketTimes()
-    most: ClassVar[int] = MAX_CONNECTIONS
+    max_connections: ClassVar[int] = MAX_CONNECTIONS
     """The connections of a worker, up to half of its open files; the rest is for upstreams and the database."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -371,22 +371,25 @@ class GuardedHttp(LeanHttp):
         super().connection_made(transport)
         enable_keepalive(transport)
         self._since = self.loop.time()
-        self._timer = self.loop.call_later(self.times.look, self._look)
+        self._timer = self.loop.call_later(self.times.look, self._check_times)
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if len(self.connections) > min(self.most, files // 2) and not self._displace():
+        if (
+            len(self.connections) > min(self.max_connections, files // 2)
+            and not self._close_idle_connection()
+        ):
             transport.abort()
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no request is being processed."""
         serves = self._answering is not None and not self._answering.response_complete
         return (
             self._reading in {_Reading.IDLE, _Reading.HEAD} and not serves and not self.transport.is_closing()
         )
 
-    def _displace(self) -> bool:
-        for connection, _ in zip(self.connections, range(_LOOKED_AT), strict=False):
-            if isinstance(connection, GuardedHttp) and connection is not self and connection.rests:
+    def _close_idle_connection(self) -> bool:
+        for connection, _ in zip(self.connections, range(_MAX_EXAMINED), strict=False):
+            if isinstance(connection, GuardedHttp) and connection is not self and connection.is_idle:
                 connection.transport.abort()
                 return True
         return False
@@ -511,7 +514,7 @@ class GuardedHttp(LeanHttp):
         self._progress = True
         cycle = self.cycle
         if cycle.response_complete:
-            self._rest()
+            self._become_idle()
             return
         self._reading = _Reading.NOTHING
         cycle.more_body = False
@@ -532,12 +535,12 @@ class GuardedHttp(LeanHttp):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._reading is _Reading.NOTHING:
-            self._rest()
+            self._become_idle()
         elif self._reading is _Reading.BODY and self.cycle.response_complete:
             until = self.loop.time() + self.times.linger
             self._since = min(self._since, until - self.times.request)
 
-    def _rest(self) -> None:
+    def _become_idle(self) -> None:
         self._reading = _Reading.IDLE
         self._since = self.loop.time()
 
@@ -554,9 +557,9 @@ class GuardedHttp(LeanHttp):
 
     # Times
 
-    def _look(self) -> None:
+    def _check_times(self) -> None:
         now, transport = self.loop.time(), self.transport
-        self._timer = self.loop.call_later(self.times.look, self._look)
+        self._timer = self.loop.call_later(self.times.look, self._check_times)
         if self.flow.write_paused or transport.is_closing():
             if self._is_stalled(now, transport.get_write_buffer_size()):
                 transport.abort()
@@ -565,7 +568,7 @@ class GuardedHttp(LeanHttp):
         if self.flow.read_paused:
             self._since = now
         else:
-            self._look_at_reading(now)
+            self._check_reading(now)
 
     def _is_stalled(self, now: float, unread: int) -> bool:
         """Whether the client accepted too little of the pending response."""
@@ -573,7 +576,7 @@ class GuardedHttp(LeanHttp):
             self._unread_since, self._unread = now, unread
         return now - self._unread_since >= self.times.write
 
-    def _look_at_reading(self, now: float) -> None:
+    def _check_reading(self, now: float) -> None:
         waited = now - self._since
         if self._reading is _Reading.IDLE:
             if waited >= (self.times.idle if self._asked else self.times.head):

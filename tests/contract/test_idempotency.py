@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.http.idempotency import forget_answers
+from app.http.idempotency import delete_expired_responses
 from tests.api import ApiAs
 from tests.contract.test_preconditions import DOCUMENT
 from tests.contract.things import Things
@@ -199,5 +199,5 @@ async def test_after_a_day_a_key_is_new_and_what_was_kept_is_forgotten(
     async with sessions() as session:
         await session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"))
         await session.commit()
-    assert await forget_answers(database_url) == 1
-    assert await forget_answers(database_url) == 0
+    assert await delete_expired_responses(database_url) == 1
+    assert await delete_expired_responses(database_url) == 0

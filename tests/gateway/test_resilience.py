@@ -135,9 +135,9 @@ class Sparse(GuardedHttp):
     times = SocketTimes(write=0.3, look=0.02)
     waited: ClassVar[int] = 0
 
-    def _look(self) -> None:
+    def _check_times(self) -> None:
         Sparse.waited = max(Sparse.waited, self.transport.get_write_buffer_size())
-        super()._look()
+        super()._check_times()
 
 
 NOTE = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "x" * 10_000}}

@@ -34,7 +34,7 @@ class Seen:
 async def serving(app: Asgi, most: int = 1000, **times: float) -> AsyncIterator[int]:
     """Serve it under these times, all others long; the port."""
     allowed = {name: getattr(PATIENT, name) for name in SocketTimes.__slots__} | times
-    protocol = type("Guarded", (GuardedHttp,), {"times": SocketTimes(**allowed), "most": most})
+    protocol = type("Guarded", (GuardedHttp,), {"times": SocketTimes(**allowed), "max_connections": most})
     config = uvicorn.Config(app, http=protocol, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -14,7 +14,7 @@ from app.domain.errors import Malformed
 from app.features.administrators.browser_sessions import BrowserFlow, Lifetimes, read_session
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Authenticator, Caller
-from app.http.live import goes_on
+from app.http.live import is_open_stream
 from app.http.rate_limits import Quota
 from app.http.service_address import ServiceAddress
 
@@ -149,7 +149,7 @@ class SessionReader:
         if text is None:
             raise unauthenticated()
         # Live updates reconnect by themselves, so they must not keep an unattended session from becoming idle.
-        is_used = not (goes_on(request) or is_live_request(request))
+        is_used = not (is_open_stream(request) or is_live_request(request))
         return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=is_used)
 
 

@@ -33,7 +33,7 @@ from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential
 from app.features.audit.record import record
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
-from app.http.live import goes_on
+from app.http.live import is_open_stream
 from app.http.rate_limits import source_of
 from app.lib.ids import new_id
 from app.models.audit import AuditClient
@@ -166,7 +166,7 @@ class BreakGlass:
             if not self._peppers.matches(*stored, credential.digest_input) or row is None:
                 raise unauthenticated()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
-            if not goes_on(request):
+            if not is_open_stream(request):
                 route = {"method": request.method, "route": request.scope["route"].path}
                 await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=route)
                 await own.commit()

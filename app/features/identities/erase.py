@@ -21,7 +21,7 @@ from app.features.invitations import queries as invitations
 from app.features.servers import queries as servers
 from app.features.tokens import queries as tokens
 from app.http.etags import Precondition
-from app.http.idempotency import erase_answers
+from app.http.idempotency import erase_responses
 from app.lib import ids
 from app.lib.ids import format_id
 from app.models.identities import Identity
@@ -79,7 +79,7 @@ async def erase_identity(change: Change, id: UUID, if_match: Precondition) -> Id
     # Its directory does not find it any more.
     await session.execute(_SCIM_USER, {"id": id, "shown_id": shown_id})
     await servers.erase(change, id)
-    await erase_answers(session, shown_id)
+    await erase_responses(session, shown_id)
     # A policy may read any attribute. A receiver with a copy of this person's data must erase it too.
     change.record(
         "identity.erase", IDENTITY, identity, identity,
