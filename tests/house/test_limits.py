@@ -15,8 +15,8 @@ from app.admission.usage import MAX_NOTED
 from app.crypto.jwt import MAX_CHARACTERS
 from app.db.engine import MAX_WAITING
 from app.domain.security_events import MAX_ALIASES
+from app.features.access import unused as unused_pages
 from app.features.access import unused_schemas as unused_apply_schemas
-from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
 from app.features.approvals import service as ask
 from app.features.audit import reading as export

@@ -6,16 +6,25 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
 
 from app.access.point_in_time import AccessReader
-from app.access.reach import ToolCaller, find_callers, reach_page
+from app.access.reach import (
+    MAX_IDENTITIES,
+    MAX_SERVERS,
+    Row,
+    ToolCaller,
+    build_matrix,
+    find_callers,
+    reach_page,
+)
 from app.access.snapshot import AccessSnapshot
 from app.domain.access import Decision
 from app.domain.errors import NotFound
 from app.domain.objects import Part, Tool
-from app.domain.reach import Reach, blocking_reason, stop_reason
+from app.domain.reach import Reach, Tally, blocking_reason, stop_reason
 from app.domain.risk import Risk
 from app.features.identities.schemas import IdentityKind
 from app.http.pagination import CursorParameter, Cursors, Limit
@@ -223,6 +232,86 @@ def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]
     }
 
 
+_CELL: JsonDict = {
+    "server_id": "srv_01jdpnwz00e008000000000000",
+    "reached": True,
+    "tools": 7,
+    "approval_required": 1,
+    "destructive": 1,
+    "is_whole": True,
+}
+_ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
+
+
+class AccessMatrixQuery(Strict):
+    """The identities (rows) and servers (columns) of a matrix."""
+
+    identity_id: list[IdentityId] = Field(
+        min_length=1, max_length=MAX_IDENTITIES, description=f"The rows, at most {MAX_IDENTITIES}."
+    )
+    server_id: list[ServerId] = Field(
+        min_length=1, max_length=MAX_SERVERS, description=f"The columns, at most {MAX_SERVERS}."
+    )
+
+
+class AccessMatrixCell(Strict):
+    """How much of a server an identity reaches now. A token can only narrow this."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CELL]})
+
+    server_id: ServerId
+    reached: bool = Field(description="Whether the server is within reach, even without an active tool.")
+    tools: int = Field(
+        description="How many of its tools can be called, including those that need an approval."
+    )
+    approval_required: int = Field(description="Of those, how many need an approval for each call.")
+    destructive: int = Field(description="Of those, how many are destructive.")
+    is_whole: bool = Field(
+        description="Whether all of its tools were checked. A large matrix checks only the first of many, by name."
+    )
+
+    @classmethod
+    def of(cls, server_id: UUID, tally: Tally) -> Self:
+        """Build a cell of the matrix."""
+        return cls(
+            server_id=server_id,
+            reached=tally.reached,
+            tools=tally.tools,
+            approval_required=tally.approval_required,
+            destructive=tally.destructive,
+            is_whole=tally.is_whole,
+        )
+
+
+class AccessMatrixRow(Strict):
+    """What one identity reaches of each server."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ROW]})
+
+    identity_id: IdentityId
+    stopped: str | None = Field(
+        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
+        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
+        examples=["identity_suspended"],
+    )
+    cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Build a row of the matrix."""
+        cells = [AccessMatrixCell.of(id, tally) for id, tally in row.tallies]
+        return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
+
+
+class AccessMatrix(Strict):
+    """Effective access of identities to servers. Identities and servers that do not exist are left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: datetime = Field(description="The time of the answer, by the database's clock.")
+    items: list[AccessMatrixRow] = Field(description="In the order of the requested identities.")
+
+
 async def list_identity_access(
     session: AsyncSession, snapshot: AccessSnapshot, identity_id: UUID, query: AccessQuery, runtime: Runtime
 ) -> IdentityAccessView:
@@ -274,3 +363,12 @@ async def list_callers(
         items=[ToolCallerView.from_caller(caller) for caller in callers],
         next_cursor=None if following is None else cursors.write([following]),
     )
+
+
+async def count_access(
+    session: AsyncSession, snapshot: AccessSnapshot, query: AccessMatrixQuery
+) -> AccessMatrix:
+    """Count what identities reach of servers now, for each pair."""
+    reader = AccessReader(session, snapshot, server_ids=query.server_id)
+    rows = await build_matrix(reader, query.identity_id, query.server_id)
+    return AccessMatrix(at=reader.time, items=[AccessMatrixRow.of(row) for row in rows])

@@ -11,8 +11,7 @@ from sqlalchemy import text
 
 from app.access.reading import Fleet
 from app.access.snapshot import AccessSnapshot
-from app.features.access import routes as stale_routes
-from app.features.access import unused_service as stale_pages
+from app.features.access import unused as stale_pages
 from app.http.authorization import Role
 from app.lib.ids import GRANT, new_id, parse_id
 from tests.api import ApiAs
@@ -287,7 +286,7 @@ async def test_nothing_is_applied_that_rests_on_servers_which_changed_since(
     await use(sessions, reads, here.notes, "read_note", here.ada, days=5)
     found = (await report(api))[reads["id"]]
     assert found["proposal"]["tools"] == {"kind": "names", "names": ["read_note"]}
-    read = stale_routes._fleet
+    read = stale_pages._fleet
 
     async def read_and_overtaken(snapshot: AccessSnapshot) -> Fleet:
         fleet = await read(snapshot)
@@ -297,7 +296,7 @@ async def test_nothing_is_applied_that_rests_on_servers_which_changed_since(
 
     # By its name it would stay within reach, though the grant does not allow it any more.
     with monkeypatch.context() as patched:
-        patched.setattr(stale_routes, "_fleet", read_and_overtaken)
+        patched.setattr(stale_pages, "_fleet", read_and_overtaken)
         assert await applied(api, found) == [(reads["id"], "changed")]
     assert (await report(api))[reads["id"]]["proposal"]["action"] == "end"
 

@@ -14,9 +14,8 @@ from app.adapters.console.forms import Problems, validate
 from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.principals import IDENTITIES, format_name
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
-from app.features.access import routes as matrix_routes
-from app.features.access.routes import explain_access
-from app.features.access.schemas import AccessExplanation, AccessMatrixCell, AccessMatrixQuery, ExplainRequest
+from app.features.access.explain import AccessExplanation, ExplainRequest, explain_decision
+from app.features.access.reach import AccessMatrixCell, AccessMatrixQuery, count_access
 from app.features.identities import routes as identities
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
@@ -89,7 +88,7 @@ async def show_matrix(context: Annotated[PageContext, may_open(Permission.ACCESS
         wanted = AccessMatrixQuery(
             identity_id=[one.id for one in people.items], server_id=[one.id for one in fleet.items]
         )
-        found = await matrix_routes.get_access_matrix(wanted, context.session, context.snapshot)
+        found = await count_access(context.session, context.snapshot, wanted)
         cells = {row.identity_id: {cell.server_id: cell for cell in row.cells} for row in found.items}
     return context.page(
         "access/matrix.html", people=people.items, servers=fleet.items, cells=cells,
@@ -157,7 +156,9 @@ async def explain_call(sent: Annotated[Submission, may_submit(Permission.ACCESS_
 async def _explained(context: PageContext, asked: dict[str, Any], typed: dict[str, str]) -> Response:
     try:
         body = _request(asked)
-        found = await explain_access(body, context.caller, context.session, context.runtime, context.snapshot)
+        found = await explain_decision(
+            context.session, context.caller, context.snapshot, body, context.runtime
+        )
     except (Invalid, Malformed, Conflict, NotFound) as error:
         context.problems = Problems(error)
         return await _answer(context, typed)

@@ -14,7 +14,7 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import ERASED, MAX_FOUND, find_principals, find_server
 from app.domain.errors import Invalid, NotFound
 from app.domain.risk import Risk
-from app.features.access.routes import apply_stale_access, list_stale_access
+from app.features.access.unused import apply_proposals, list_unused
 from app.features.access.unused_schemas import (
     AppliedView,
     NarrowingNote,
@@ -232,9 +232,7 @@ async def read_usage(
         unused_for_days=UNUSED_DAYS, kind=["grant"], state=states,
         grant_id=[one.id for one in found], limit=len(found),
     )  # fmt: skip
-    report = await list_stale_access(
-        asked, context.caller, context.session, context.runtime, context.snapshot
-    )
+    report = await list_unused(context.session, context.caller, context.snapshot, asked, context.runtime)
     return {one.grant_id: one for one in report.items if isinstance(one, StaleGrantView)}
 
 
@@ -260,9 +258,7 @@ async def _show_stale(context: PageContext) -> Response:
     if not context.param("unused_for_days"):
         more["unused_for_days"] = UNUSED_DAYS
     wanted = context.query(StaleQuery, limit=_PAGE, **more)
-    report = await list_stale_access(
-        wanted, context.caller, context.session, context.runtime, context.snapshot
-    )
+    report = await list_unused(context.session, context.caller, context.snapshot, wanted, context.runtime)
     found = [one for one in report.items if isinstance(one, StaleGrantView) and one.proposal is not None]
     proposals = [
         one.proposal for one in found if one.proposal is not None and one.proposal.action == "narrow"
@@ -323,23 +319,21 @@ def _chosen(form: Form) -> StaleApply:
     )
 
 
-async def _apply(context: PageContext, body: StaleApply, *, dry_run: bool) -> list[Result]:
+async def _apply(sent: Submission, body: StaleApply, *, dry_run: bool) -> list[Result]:
     """Apply proposals; ``before`` describes each grant as of the proposal's revision."""
     before = {}
     for item in body.items:
         try:
-            before[item.grant_id] = await read_grant(context, item.grant_id)
+            before[item.grant_id] = await read_grant(sent, item.grant_id)
         except NotFound:
             continue
-    done = await apply_stale_access(
-        body, context.caller, context.session, context.snapshot, context.request, dry_run
-    )
+    done = await apply_proposals(sent.change, sent.snapshot, body, dry_run=dry_run)
     after: dict[UUID, Any] = {one.grant_id: one.grant for one in done.items if one.grant is not None}
     if dry_run:
-        after = await _proposed(context, body)
+        after = await _proposed(sent, body)
     ids = [id for one in before.values() for id in ids_to_name(one.principal, one.servers)]
     ids += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
-    names = await context.names(ids)
+    names = await sent.names(ids)
     return [_result(one, before.get(one.grant_id), after.get(one.grant_id), names) for one in done.items]
 
 
@@ -347,9 +341,7 @@ async def _proposed(context: PageContext, body: StaleApply) -> dict[UUID, Any]:
     """What each of the grants would be narrowed to."""
     ids = [item.grant_id for item in body.items]
     asked = StaleQuery(unused_for_days=body.unused_for_days, kind=["grant"], grant_id=ids, limit=len(ids))
-    report = await list_stale_access(
-        asked, context.caller, context.session, context.runtime, context.snapshot
-    )
+    report = await list_unused(context.session, context.caller, context.snapshot, asked, context.runtime)
     return {
         one.grant_id: one.proposal
         for one in report.items

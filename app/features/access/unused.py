@@ -1,9 +1,8 @@
 """Unused access: read the report page by page, and apply its proposals with the grants locked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Select, func, or_, select
@@ -11,13 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.reading import Fleet
+from app.access.snapshot import AccessSnapshot
 from app.access.unused import GrantFinding, Proposal, UsageReview, UsageState
 from app.db.change import Change
-from app.domain.errors import FieldError, Invalid
+from app.domain.errors import FieldError, Invalid, StoreUnavailable, Unavailable
 from app.features.access.unused_schemas import (
     AppliedOutcome,
     AppliedView,
     StaleAccess,
+    StaleApplied,
     StaleApply,
     StaleGrantView,
     StaleQuery,
@@ -27,8 +28,10 @@ from app.features.access.unused_schemas import (
 from app.features.grants.queries import is_active, lock_grants
 from app.features.grants.schemas import GrantUpdate, GrantView
 from app.features.grants.service import change_grants
-from app.features.tokens.queries import can_reach, of_members
-from app.http.authorization import Caller
+from app.features.tokens.queries import can_reach, database_now, of_members
+from app.http.authorization import Caller, Permission, authorize
+from app.http.pagination import Cursors, Page
+from app.http.runtime import Runtime
 from app.models.access import AccessVersion, Grant
 from app.models.tokens import Token, TokenUse
 
@@ -49,14 +52,37 @@ class Window:
     now: datetime
 
 
-def read_position(position: Sequence[Any] | None) -> Position:
-    """Read the position in a cursor."""
-    if position is None:
-        return "grant", None
-    return str(position[0]), None if position[1] is None else UUID(position[1])
+async def list_unused(
+    session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, query: StaleQuery, runtime: Runtime
+) -> Page[StaleAccess]:
+    """Read a page of the report: grants first, then tokens. Raises ``Forbidden`` and ``Unavailable``."""
+    authorize(caller, Permission.TOKENS_READ)
+    filters = query.model_dump(exclude={"limit", "cursor"})
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_stale_access", filters)
+    read = cursors.read(query.cursor)
+    position: Position = ("grant", None)
+    if read is not None:
+        position = str(read[0]), None if read[1] is None else UUID(read[1])
+    window = await _window(session, query.unused_for_days)
+    review = await UsageReview.of(session, (await _fleet(snapshot)).servers, window.since)
+    items, following = await _read_page(session, review, query, window, position)
+    return Page(items=items, next_cursor=None if following is None else cursors.write(following))
 
 
-async def read_page(
+async def _window(session: AsyncSession, days: int) -> Window:
+    now = await database_now(session)
+    return Window(now - timedelta(days=days), now)
+
+
+async def _fleet(snapshot: AccessSnapshot) -> Fleet:
+    try:
+        fleet, _ = await snapshot.fleet(fresh=True)
+    except StoreUnavailable as error:
+        raise Unavailable("The database cannot serve right now; repeat the request shortly.") from error
+    return fleet
+
+
+async def _read_page(
     session: AsyncSession, review: UsageReview, query: StaleQuery, window: Window, position: Position
 ) -> tuple[list[StaleAccess], Position | None]:
     """Read a page and the next position, which is ``None`` at the end."""
@@ -154,78 +180,71 @@ def _last_id_of(time: datetime) -> UUID:
     return UUID(int=(int(time.timestamp() * 1000) + 60_000) << 80)
 
 
-class ProposalApplier:
-    """Apply proposals for a caller, with an audit event for each grant."""
-
-    def __init__(
-        self, session: AsyncSession, caller: Caller, fleet: Fleet, now: datetime, request_id: str | None
-    ) -> None:
-        self._session = session
-        self._caller = caller
-        self._fleet = fleet
-        self._now = now
-        self._request_id = request_id
-
-    async def apply(self, review: UsageReview, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
-        """Return the outcome for each item, or with ``dry_run`` what it would be. ``review`` is for the window in
-        ``body``. Raises ``Invalid`` for a grant that is named twice."""
-        _check_named_once(body)
-        # In the order of ids, since the items come in any order.
-        locked = await lock_grants(self._session, [item.grant_id for item in body.items])
-        active = await self._active(locked.values())
-        findings = {finding.grant.id: finding for finding in await review.findings(active)}
-        unchanged = await self._are_servers_unchanged(findings.values())
-        outcomes: list[tuple[UUID, AppliedOutcome]] = []
-        changes: list[tuple[Grant, GrantUpdate | None]] = []
-        for item in body.items:
-            grant, finding = locked.get(item.grant_id), findings.get(item.grant_id)
-            proposal = None if finding is None or not unchanged else finding.proposal
-            if grant is None or grant.ended_at is not None:
-                outcomes.append((item.grant_id, "not_found"))
-            elif proposal is None or proposal.digest != item.proposal_digest:
-                outcomes.append((item.grant_id, "changed"))
-            else:
-                patch = _patch(proposal)
-                changes.append((grant, patch))
-                outcomes.append((grant.id, "ended" if patch is None else "narrowed"))
-        if dry_run:
-            return [AppliedView(grant_id=id, outcome=outcome, grant=None) for id, outcome in outcomes]
+async def apply_proposals(
+    change: Change, snapshot: AccessSnapshot, body: StaleApply, *, dry_run: bool
+) -> StaleApplied:
+    """Apply proposals, with an audit event for each grant; with ``dry_run``, only say what would happen. Raises
+    ``Invalid`` for a grant that is named twice."""
+    session = change.session
+    window = await _window(session, body.unused_for_days)
+    fleet = await _fleet(snapshot)
+    review = await UsageReview.of(session, fleet.servers, window.since)
+    _check_named_once(body)
+    # In the order of ids, since the items come in any order.
+    locked = await lock_grants(session, [item.grant_id for item in body.items])
+    # The report lists only grants that are effective now.
+    effective = (
+        select(Grant).where(col(Grant.id).in_(list(locked)), is_active(window.now)).order_by(col(Grant.id))
+    )
+    active = list(await session.scalars(effective))
+    findings = {finding.grant.id: finding for finding in await review.findings(active)}
+    unchanged = await _are_servers_unchanged(session, fleet, findings.values())
+    outcomes: list[tuple[UUID, AppliedOutcome]] = []
+    patches: list[tuple[Grant, GrantUpdate | None]] = []
+    for item in body.items:
+        grant, finding = locked.get(item.grant_id), findings.get(item.grant_id)
+        proposal = None if finding is None or not unchanged else finding.proposal
+        if grant is None or grant.ended_at is not None:
+            outcomes.append((item.grant_id, "not_found"))
+        elif proposal is None or proposal.digest != item.proposal_digest:
+            outcomes.append((item.grant_id, "changed"))
+        else:
+            patch = _patch(proposal)
+            patches.append((grant, patch))
+            outcomes.append((grant.id, "ended" if patch is None else "narrowed"))
+    if not dry_run:
         because = {"because": "stale", "unused_for_days": body.unused_for_days}
-        change = Change(self._session, self._caller, self._request_id, self._now)
-        await change_grants(change, changes, because)
-        return [
-            AppliedView(
-                grant_id=id,
-                outcome=outcome,
-                grant=GrantView.from_row(locked[id], self._now) if outcome == "narrowed" else None,
-            )
-            for id, outcome in outcomes
-        ]
-
-    async def _active(self, grants: Iterable[Grant]) -> list[Grant]:
-        """The grants that are effective now; the report lists no others."""
-        ids = [grant.id for grant in grants]
-        query = select(Grant).where(col(Grant.id).in_(ids), is_active(self._now)).order_by(col(Grant.id))
-        return list(await self._session.scalars(query))
-
-    async def _are_servers_unchanged(self, findings: Iterable[GrantFinding]) -> bool:
-        """Whether the servers that stay within reach are unchanged since the fleet was read. They are locked until the
-        commit: a changed label could bring one within reach of a grant that did not allow it."""
-        servers = self._fleet.servers
-        ids = {
-            id
-            for finding in findings
-            if finding.proposal is not None and finding.proposal.right is not None
-            for id in finding.reach
-            if finding.proposal.right.servers.matches(id, servers[id].labels)
-        }
-        versions = await self._session.execute(
-            select(col(AccessVersion.id), col(AccessVersion.version))
-            .where(col(AccessVersion.id).in_(ids))
-            .order_by(col(AccessVersion.id))
-            .with_for_update(read=True)
+        await change_grants(change, patches, because)
+    items = [
+        AppliedView(
+            grant_id=id,
+            outcome=outcome,
+            grant=None if dry_run or outcome != "narrowed" else GrantView.from_row(locked[id], window.now),
         )
-        return all(servers[id].version == version for id, version in versions)
+        for id, outcome in outcomes
+    ]
+    return StaleApplied(dry_run=dry_run, items=items)
+
+
+async def _are_servers_unchanged(
+    session: AsyncSession, fleet: Fleet, findings: Iterable[GrantFinding]
+) -> bool:
+    """Whether the servers that stay within reach are unchanged since the fleet was read. They are locked until the
+    commit: a changed label could bring one within reach of a grant that did not allow it."""
+    ids = {
+        id
+        for finding in findings
+        if finding.proposal is not None and finding.proposal.right is not None
+        for id in finding.reach
+        if finding.proposal.right.servers.matches(id, fleet.servers[id].labels)
+    }
+    versions = await session.execute(
+        select(col(AccessVersion.id), col(AccessVersion.version))
+        .where(col(AccessVersion.id).in_(ids))
+        .order_by(col(AccessVersion.id))
+        .with_for_update(read=True)
+    )
+    return all(fleet.servers[id].version == version for id, version in versions)
 
 
 def _patch(proposal: Proposal) -> GrantUpdate | None:

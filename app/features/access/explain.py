@@ -1,4 +1,4 @@
-"""Request and response models of the access matrix and of explanations."""
+"""Explain access decisions: request and response models, and the decision on a possible or a recorded call."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,22 +6,26 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
 
-from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
+from app.access.explain import Ask, Explanation, RecordedCall, explain, find_recorded, meaning_of_explanation
+from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import PolicyResult
-from app.access.reach import MAX_IDENTITIES, MAX_SERVERS, Row
+from app.access.snapshot import AccessSnapshot
+from app.db.call_arguments import kept_arguments
+from app.domain.errors import Invalid
 from app.domain.link_checks import LinkCheck
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect
-from app.domain.reach import Tally
 from app.features.audit.schemas import AuditDecision
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.policies.schemas import PolicyMode
+from app.http.authorization import Caller, Permission
+from app.http.runtime import Runtime
 from app.http.schemas import CleanText, IpAddress, ShortText, Strict, Time, rule
 from app.http.selectors import ServersByIdsModel, ToolName, ToolsByNamesModel
-from app.lib.ids import EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId
+from app.lib.ids import SERVER, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, format_id
 from app.models.audit import AuditEvent
 
 _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e008000000000000"
@@ -403,81 +407,54 @@ def _time(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-_CELL: JsonDict = {
-    "server_id": "srv_01jdpnwz00e008000000000000",
-    "reached": True,
-    "tools": 7,
-    "approval_required": 1,
-    "destructive": 1,
-    "is_whole": True,
-}
-_ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
+async def explain_decision(
+    session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, body: ExplainRequest, runtime: Runtime
+) -> AccessExplanation:
+    """Decide a possible or a recorded call as the gateway does, with everything that was considered. Raises ``Invalid``
+    and ``NotFound``."""
+    if body.event_id is not None:
+        return await _explain_event(body.event_id, caller, session, runtime, snapshot)
+    reader = AccessReader(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
+    explanation = await explain(session, reader, body.ask())
+    return AccessExplanation.of(explanation, "none" if body.arguments is None else "given", None)
 
 
-class AccessMatrixQuery(Strict):
-    """The identities (rows) and servers (columns) of a matrix."""
-
-    identity_id: list[IdentityId] = Field(
-        min_length=1, max_length=MAX_IDENTITIES, description=f"The rows, at most {MAX_IDENTITIES}."
+async def _explain_event(
+    event_id: UUID, caller: Caller, session: AsyncSession, runtime: Runtime, snapshot: AccessSnapshot
+) -> AccessExplanation:
+    call = await find_recorded(session, event_id)
+    event = call.event
+    arguments, used = await _arguments(call, caller, session, runtime)
+    ask = Ask(
+        None,
+        call.token_id,
+        None if event.server_id is None else format_id(SERVER, event.server_id),
+        event.tool,
+        call.part,
+        arguments,
+        call.address,
+        call.program,
     )
-    server_id: list[ServerId] = Field(
-        min_length=1, max_length=MAX_SERVERS, description=f"The columns, at most {MAX_SERVERS}."
+    reader = AccessReader(
+        session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id"
     )
-
-
-class AccessMatrixCell(Strict):
-    """How much of a server an identity reaches now. A token can only narrow this."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CELL]})
-
-    server_id: ServerId
-    reached: bool = Field(description="Whether the server is within reach, even without an active tool.")
-    tools: int = Field(
-        description="How many of its tools can be called, including those that need an approval."
-    )
-    approval_required: int = Field(description="Of those, how many need an approval for each call.")
-    destructive: int = Field(description="Of those, how many are destructive.")
-    is_whole: bool = Field(
-        description="Whether all of its tools were checked. A large matrix checks only the first of many, by name."
-    )
-
-    @classmethod
-    def of(cls, server_id: UUID, tally: Tally) -> Self:
-        """Build a cell of the matrix."""
-        return cls(
-            server_id=server_id,
-            reached=tally.reached,
-            tools=tally.tools,
-            approval_required=tally.approval_required,
-            destructive=tally.destructive,
-            is_whole=tally.is_whole,
+    explanation = await explain(session, reader, ask)
+    if explanation.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
+        raise Invalid.field(
+            "/event_id", "about_the_fleet", "This event is about all servers together: ask about one of them."
         )
+    return AccessExplanation.of(explanation, used, call)
 
 
-class AccessMatrixRow(Strict):
-    """What one identity reaches of each server."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ROW]})
-
-    identity_id: IdentityId
-    stopped: str | None = Field(
-        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
-        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
-        examples=["identity_suspended"],
-    )
-    cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")
-
-    @classmethod
-    def of(cls, row: Row) -> Self:
-        """Build a row of the matrix."""
-        cells = [AccessMatrixCell.of(id, tally) for id, tally in row.tallies]
-        return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
-
-
-class AccessMatrix(Strict):
-    """Effective access of identities to servers. Identities and servers that do not exist are left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    at: datetime = Field(description="The time of the answer, by the database's clock.")
-    items: list[AccessMatrixRow] = Field(description="In the order of the requested identities.")
+async def _arguments(
+    call: RecordedCall, caller: Caller, session: AsyncSession, runtime: Runtime
+) -> tuple[dict[str, Any] | None, str]:
+    """The arguments of a call, if they were kept and the caller may know how they affect policies."""
+    if not call.is_call:
+        return None, "none"
+    if call.event.arguments_digest is None:
+        return {}, "none"
+    if not caller.may(Permission.ARGUMENTS_READ):
+        return None, "not_permitted"
+    kept, arguments = await kept_arguments(session, runtime.sealer, call.event.id)
+    return (arguments or {}, "kept") if kept else (None, "not_kept")
