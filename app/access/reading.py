@@ -21,9 +21,9 @@ from asyncpg import Record
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.arguments import argument_types
-from app.domain.directory import Directory, make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState, Version
 from app.domain.risk import Risk
+from app.domain.visibility import Directory, make_directory
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
 

@@ -1,4 +1,4 @@
-"""The table of calls in flight. A call that is no longer allowed is cut.
+"""The table of calls in flight, with an index by dependency. A call that is no longer allowed is cut.
 
 One statement compares the versions of all dependencies: twice a second, when a notification arrives, and when a
 decision's validity ends. Calls with a changed dependency are reevaluated on fresh data, and cut if that takes too long.
@@ -6,21 +6,23 @@ A worker that could not compare for ten seconds may be cut off from the database
 it cuts all its calls.
 
 Thousands of calls can depend on one policy set or group, so reevaluation is concurrent and takes the most urgent first.
+Calls enter and leave far more often than versions are compared, so the index only queues both, and catches up before a
+comparison, in small steps.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from app.access.dependencies import DependencyIndex
 from app.access.listener import Answer, ChangeListener
 from app.access.snapshot import DatabaseClock
 from app.db.connection import DRIVER_FAULTS
@@ -32,14 +34,132 @@ from app.domain.objects import Version
 from app.lib.clock import boot_time
 from app.lib.event_loop import in_slices
 
+Call = TypeVar("Call")
+
+_STEP = 64
+
+"""Pairs per step, which takes some hundredths of a millisecond."""
+
+_MAX_STALE_ENDS = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class _Dependencies:
+    """The dependencies of a call, and until when its decision holds (Unix seconds)."""
+
+    pairs: Sequence[Version]
+    until: float
+
+
+_NONE = _Dependencies((), inf)
+
+
+class DependencyIndex(Generic[Call]):
+    """Maps pairs of id and version, and ends of validity, to the calls that depend on them. A call is its own key."""
+
+    def __init__(self) -> None:
+        self._dependents: dict[Version, set[Call]] = {}
+        self._current: dict[Call, _Dependencies] = {}
+        self._pending: dict[Call, _Dependencies] = {}
+        """The queued changes."""
+        self._ends: list[tuple[float, int, Call, _Dependencies]] = []
+        self._pushed = 0
+
+    def put(self, call: Call, pairs: Sequence[Version], until: float) -> None:
+        """Set the dependencies of a call, replacing earlier ones."""
+        self._pending[call] = _Dependencies(pairs, until)
+
+    def drop(self, call: Call) -> None:
+        """Remove a call. Ignores unknown calls."""
+        if call in self._current:
+            self._pending[call] = _NONE
+        else:
+            self._pending.pop(call, None)
+
+    def catch_up(self) -> Generator[None, None, None]:
+        """Apply all changes queued before the first step, and possibly later ones. Yields between steps."""
+        for _ in range(len(self._pending)):
+            if not self._pending:
+                return
+            call = next(iter(self._pending))
+            yield from self._apply(call, self._pending.pop(call))
+            yield
+        if len(self._ends) > 2 * len(self._current) + _MAX_STALE_ENDS:
+            self._ends = [end for end in self._ends if self._current.get(end[2]) is end[3]]
+            heapify(self._ends)
+
+    def _apply(self, call: Call, now: _Dependencies) -> Generator[None, None, None]:
+        before = self._current.pop(call, _NONE).pairs
+        # Set first, so that a ``drop`` between two steps finds the call.
+        if now is not _NONE:
+            self._current[call] = now
+        if before and before is not now.pairs:
+            remaining = set(now.pairs)
+            for place, pair in enumerate(before):
+                if pair not in remaining:
+                    self._remove(call, pair)
+                if place % _STEP == _STEP - 1:
+                    yield
+        for place, pair in enumerate(now.pairs):
+            dependents = self._dependents.get(pair)
+            if dependents is None:
+                dependents = self._dependents[pair] = set()
+            dependents.add(call)
+            if place % _STEP == _STEP - 1:
+                yield
+        if now.until < inf:
+            self._pushed += 1
+            heappush(self._ends, (now.until, self._pushed, call, now))
+
+    def _remove(self, call: Call, pair: Version) -> None:
+        dependents = self._dependents.get(pair)
+        if dependents is not None:
+            dependents.discard(call)
+            if not dependents:
+                del self._dependents[pair]
+
+    def pairs(self) -> list[Version]:
+        """The distinct dependencies of all calls, as of the last ``catch_up``."""
+        return list(self._dependents)
+
+    def calls_depending_on(self, pair: Version) -> Collection[Call]:
+        """The calls that depend on a pair, as of the last ``catch_up``."""
+        return self._dependents.get(pair, ())
+
+    def is_current(self, call: Call) -> bool:
+        """Whether the index has the present dependencies of this call."""
+        return call not in self._pending
+
+    def next_end(self) -> float:
+        """When the next validity of any call ends, in Unix seconds; ``inf`` for none."""
+        while self._ends and self._current.get(self._ends[0][2]) is not self._ends[0][3]:
+            heappop(self._ends)
+        first = self._ends[0][0] if self._ends else inf
+        return min(first, min((held.until for held in self._pending.values()), default=inf))
+
+    def calls_ended_by(self, at: float) -> list[Call]:
+        """The calls whose validity has ended by ``at`` (Unix seconds). Each end is returned once."""
+        ended = []
+        while self._ends and self._ends[0][0] <= at:
+            _, _, call, held = heappop(self._ends)
+            if self._current.get(call) is held:
+                ended.append(call)
+        return ended
+
+
 _log = logging.getLogger(__name__)
 
 
 MAX_CONCURRENT = 256
+
 """Concurrent reevaluations. Those of one token, or of tokens read together, share their reads."""
+
 _LOW_WATER = MAX_CONCURRENT // 2
+
 """Reevaluations start in bulk when no more than these are running: started one by one, they would share few reads."""
+
 _RETRY_AFTER_S = 0.1
+
 _MAX_CUTS = 50
 
 
@@ -169,14 +289,22 @@ async def _retry_until_decided(watched: WatchedCall) -> tuple[float, Decision | 
 # mutation: check_interval
 CHECK_EVERY_S = 0.5
 
+
 # mutation: blind_limit
 BLIND_AFTER_S = 10.0
+
 LEASE_EVERY_S = 5.0
+
 CUT_WITHIN_S = 1.8
+
 """A call that could not be reevaluated is cut this long after its dependencies may have changed."""
+
 _MIN_REEVALUATION_S = 0.5
+
 PAIRS_AT_ONCE = 5_000
+
 """Dependencies per statement, whose arguments take the event loop one to two milliseconds to encode."""
+
 
 # The database clock is known to within a few milliseconds.
 _CLOCK_S = 0.02
@@ -188,6 +316,7 @@ SELECT array_agg(g.place::int) AS places, bool_or(coalesce(v.version, 0) < g.ver
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS g(id, version, place)
 LEFT JOIN access_versions v ON v.id = g.id WHERE coalesce(v.version, 0) <> g.version
 """
+
 _LEASE = """
 INSERT INTO worker_leases (worker_id) VALUES ($1)
 ON CONFLICT (worker_id) DO UPDATE SET renewed_at = clock_timestamp()

@@ -7,11 +7,21 @@ from typing import Protocol, cast
 from uuid import UUID
 
 from app.access.snapshot import AccessSnapshot, with_read_timeout
-from app.admission.clients import Clients, Refusal, Refusals, clean
 from app.admission.consuming import ApprovalReport, Demand, Settlement, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.rows import Dependency, Row, Values, cells_for, cells_of, dependencies_of
+from app.admission.rows import (
+    Clients,
+    Dependency,
+    Refusal,
+    Refusals,
+    Row,
+    Values,
+    cells_for,
+    cells_of,
+    clean,
+    dependencies_of,
+)
 from app.admission.shared_state import SharedState
 from app.admission.store import (
     Admitted,
@@ -33,9 +43,9 @@ from app.crypto.keys import Sealed, Sealer
 from app.db.call_arguments import arguments_place
 from app.db.rewinds import RewindGuard
 from app.domain.access import POLICY_SET_ID, Decision
-from app.domain.directory import within
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
+from app.domain.visibility import within
 from app.lib.event_loop import Turns
 from app.lib.strict_json import JsonValue, canonical
 from app.outbound.client_tokens import TokenFault

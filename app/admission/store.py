@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from app.domain.access import Decision, PolicyContext
-from app.domain.directory import Directory, within
 from app.domain.errors import StoreUnavailable, TooManyLookups
 from app.domain.objects import Server, Token
 from app.domain.policy import ApprovalDemand
 from app.domain.token_format import Credential
+from app.domain.visibility import Directory, within
 from app.outbound.client_tokens import UpstreamTarget
 
 __all__ = ["StoreUnavailable", "TooManyLookups", "UpstreamTarget"]

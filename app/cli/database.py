@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.admission.clients import forget_clients
 from app.admission.consuming import forget_quotas
+from app.admission.rows import forget_clients
 from app.admission.shared_state import forget_ended_sessions
 from app.admission.usage import forget_uses
 from app.cli.errors import CannotStart

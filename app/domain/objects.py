@@ -1,10 +1,11 @@
 """The inputs of decisions: identities with their grants, tokens, servers with their tools.
 
 The values are immutable and carry the version that they were read with. Times are in Unix seconds.
+To simulate policies on past calls, there are inputs that nothing but policies restricts.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from math import inf
@@ -12,10 +13,12 @@ from uuid import UUID
 
 from app.domain.arguments import ArgumentType
 from app.domain.risk import Risk
-from app.domain.scopes import Scope, ServerSelector, ToolSelector
+from app.domain.scopes import AllServers, AllTools, GrantsScope, Scope, ServerSelector, ToolSelector
 
 Network = IPv4Network | IPv6Network
+
 Address = IPv4Address | IPv6Address
+
 Version = tuple[UUID, int]
 
 
@@ -120,3 +123,23 @@ class Server:
     """The digest of the approved instructions; ``None`` if none were approved."""
     keep_arguments: str = "off"
     """The calls whose arguments are kept: ``off``, ``approvals`` (calls that need one), or ``all``."""
+
+
+_EVERYTHING = Grant(UUID(int=0), 0, AllServers(), AllTools(), True, True)
+
+
+def with_full_access(identity: Identity) -> Identity:
+    """The identity as policies see it, but active and with a grant of everything."""
+    owner = None if identity.owner is None else replace(identity.owner, status=IdentityStatus.ACTIVE)
+    return replace(identity, status=IdentityStatus.ACTIVE, owner=owner, grants=(_EVERYTHING,))
+
+
+def unlimited_token(id: UUID, identity: Identity, parent: Token | None) -> Token:
+    """A token with all rights of its identity that never expires."""
+    return Token(id, 0, identity, GrantsScope(), inf, parent=parent)
+
+
+def unrestricted_server(server: Server) -> Server:
+    """The server as policies see it, but enabled and with all tools active."""
+    tools = {name: replace(tool, state=ToolState.ACTIVE) for name, tool in server.tools.items()}
+    return replace(server, enabled=True, tools=tools)

@@ -21,11 +21,10 @@ from uuid import UUID
 from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.admission.store import ApprovalState, NeededApproval, Store, View
-from app.gateway.pipeline import ApprovalNeeded, ClientLeft, ClientWork, Denied
-from app.gateway.relay import Watch
+from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied
 from app.gateway.results import Round
 from app.gateway.sealed_ids import FLEET, SessionSealer
-from app.gateway.wire.exchange import Exchange, result_body
+from app.gateway.wire.exchange import ClientWork, Exchange, Watch, result_body
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     CLIENT_INFO_KEY,

@@ -30,7 +30,7 @@ from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import Effect
 from app.gateway.access_check import NO_NAMES, AccessCheck, DecisionCache
 from app.gateway.authenticator import Authenticator
-from app.gateway.wire.exchange import DatabaseBudgetExceeded, Exchange, with_db_budget
+from app.gateway.wire.exchange import ClientWork, DatabaseBudgetExceeded, Exchange, with_db_budget
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     RETRY_SOON,
@@ -49,34 +49,6 @@ ADMISSION_SECONDS = 1.0
 CONFIRMED_SECONDS = 2.0
 """Maximum age of the last confirmation of a running call when it sends another request. This equals the time that a
 stream may outlive its access."""
-
-
-class ClientWork:
-    """Work for a client, canceled when the client disconnects."""
-
-    __slots__ = ("client_left", "is_running", "leave_outcome", "task", "withdrawn")
-
-    def __init__(self) -> None:
-        self.task = asyncio.current_task()
-        self.is_running = False
-        self.client_left = False
-        self.leave_outcome = "cancelled"
-        self.withdrawn = False
-        """The client canceled the request. The server may still answer it."""
-
-    def leave(self) -> None:
-        """Cancel the work because the client disconnected."""
-        self.client_left = True
-        self._stop()
-
-    def suspend(self) -> None:
-        """Stop because the client left a stream that it can resume. The outcome is not known yet."""
-        self.leave_outcome = "unknown"
-        self.leave()
-
-    def _stop(self) -> None:
-        if self.is_running and self.task is not None:
-            self.task.cancel()
 
 
 class InFlightCall(ClientWork):

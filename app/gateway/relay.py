@@ -1,23 +1,18 @@
-"""Relaying of an upstream's event stream to the client, and detection of clients that disconnect."""
+"""Relaying of an upstream's event stream to the client."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from app.gateway.pipeline import ClientWork
 from app.gateway.wire.answers import Answer, dump, parse_async
-from app.gateway.wire.exchange import Exchange
+from app.gateway.wire.exchange import Exchange, Watch
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
 from app.lib.event_loop import is_large, off_loop, yield_to_others
 from app.lib.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 from app.outbound.http import OutboundResponse, UpstreamError
 
-WATCH_AFTER = 0.05
-"""Seconds before a task watches the client. Most calls end before that and need no task."""
-FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
 MAX_UNREAD = 16 * 1024 * 1024
@@ -41,62 +36,6 @@ class StreamFilter(Protocol):
     def seal_event_id(self, id: str) -> bytes | None:
         """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
         ...
-
-
-class Watch:
-    """Detects that the client disconnects, and keeps a silent stream alive with comments.
-
-    In the modern era, disconnecting cancels the call. In the legacy era it does not: the call continues, unless its
-    client canceled it before. If the stream can be resumed, the upstream connection is closed, because the upstream
-    stores the events.
-    """
-
-    def __init__(self, exchange: Exchange, work: ClientWork, modern: bool) -> None:
-        self._exchange = exchange
-        self._work = work
-        self._modern = modern
-        self._task: asyncio.Task[None] | None = None
-        self.streaming = False
-        self.client_gone = False
-        """The client disconnected, and the call continues."""
-        self.resumable = False
-        """The client can resume the stream."""
-
-    def __enter__(self) -> Self:
-        self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exchange.alarms.clear(self._alarm)
-        if self._task is not None:
-            self._task.cancel()
-
-    def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        wait = FIRST_COMMENT
-        while True:
-            try:
-                async with asyncio.timeout(wait):
-                    event = await self._exchange.receive()
-            except TimeoutError:
-                wait = NEXT_COMMENT
-                if self.streaming and not self._exchange.complete and not self._exchange.sending:
-                    await self._exchange.stream(b": keep-alive\r\n\r\n")
-                continue
-            if event["type"] == "http.disconnect":
-                # An HTTP server also reports a disconnect after the complete answer.
-                if not self._exchange.complete:
-                    if self._modern or self._work.withdrawn:
-                        self._work.leave()
-                    elif self.resumable:
-                        self._work.suspend()
-                    else:
-                        self.client_gone = True
-                return
 
 
 class Relay:

@@ -1,7 +1,8 @@
-"""A cache of access tokens for upstreams, fetched with client credentials (RFC 6749, section 4.4).
+"""Upstream credentials: validated headers, and a cache of access tokens fetched with client credentials.
 
-There is one fetch at a time per credential. A valid token is renewed in the background before it expires, so that calls
-do not wait for it. Responses of token endpoints are parsed strictly and never quoted.
+Access tokens follow RFC 6749, section 4.4. There is one fetch at a time per credential. A valid token is renewed in the
+background before it expires, so that calls do not wait for it. Responses of token endpoints are parsed strictly and
+never quoted.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from typing import Literal
 from urllib.parse import quote_plus, urlencode
 from uuid import UUID
 
+from pydantic import SecretStr
+
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
 from app.outbound.http import (
     ForbiddenUrl,
@@ -29,20 +32,34 @@ from app.outbound.stdio import Launch
 
 _log = logging.getLogger(__name__)
 
+
 Header = tuple[bytes, bytes]
 
+
 WITHIN_S = 10.0
+
 MAX_BYTES = 64 * 1024
+
 MAX_CACHED = 4096
+
 DEFAULT_LIFETIME_S = 300.0
+
 """The assumed lifetime of a token without ``expires_in``."""
+
 MAX_LIFETIME_S = 24 * 3600.0
+
 MARGIN_S = 10.0
+
 """A token is not used this long before its expiry, because requests take time and clocks differ."""
+
 RETRY_S = 5.0
+
 """The gap between two fetches after a failure, and the minimum age of a rejected token for another fetch."""
+
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=8.0, idle=5.0, total=9.0)
+
 _ACCESS_TOKEN = re.compile(r"[!-~]{1,16384}")
+
 _UNAVAILABLE = frozenset({408, 425, 429})
 
 
@@ -233,3 +250,34 @@ def _life(answer: JsonObject) -> float:
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
         raise TokenFault("the token endpoint returns an invalid expires_in", passing=False)
     return float(min(life, MAX_LIFETIME_S))
+
+
+HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+
+# Headers that the outbound client sets itself, or that change how a request is read.
+_RESERVED = frozenset(
+    "accept accept-encoding connection content-encoding content-length content-type expect host keep-alive "
+    "last-event-id proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
+)
+
+
+def visible_ascii(secret: SecretStr) -> SecretStr:
+    """Validate a token. Raises ``ValueError`` for one that a header cannot carry."""
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("only visible ASCII characters, without spaces")
+    return secret
+
+
+def header_value(secret: SecretStr) -> SecretStr:
+    """Validate the value of a header. Raises ``ValueError``."""
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
+        raise ValueError("only visible ASCII characters, and spaces between them")
+    return secret
+
+
+def check_free(name: str, *prefixes: str) -> str:
+    """Validate a header name: not reserved, and without these prefixes. Raises ``ValueError``."""
+    lower = name.lower()
+    if lower in _RESERVED or lower.startswith(prefixes):
+        raise ValueError("this header belongs to the transport; choose another")
+    return name

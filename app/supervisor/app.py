@@ -15,8 +15,17 @@ import uvicorn
 
 from app.lib import strict_json
 from app.lib.sse import encode_event
-from app.outbound.stdio.commands import AllowedCommands, read_commands
-from app.outbound.stdio.wire import HOLDER, LAUNCH, REFUSAL, SECRET, Holder, Launch, SupervisorAddress
+from app.outbound.stdio.wire import (
+    HOLDER,
+    LAUNCH,
+    REFUSAL,
+    SECRET,
+    AllowedCommands,
+    Holder,
+    Launch,
+    SupervisorAddress,
+    read_commands,
+)
 from app.supervisor.bridge import Outlet
 from app.supervisor.isolation import (
     ENDED,

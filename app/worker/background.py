@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Protocol
 
-from app.admission.clients import Refusals
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
+from app.admission.rows import Refusals
 from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter
 from app.lib.logs import log_fault

@@ -6,10 +6,10 @@ import asyncpg
 
 from app.access.policy.evaluator import Rules
 from app.access.snapshot import AccessSnapshot, DatabaseClock
-from app.admission.clients import Clients, Refusals
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.postgres_store import CallRecords, PostgresStore, SnapshotReads
+from app.admission.rows import Clients, Refusals
 from app.admission.shared_state import SharedState
 from app.admission.store import Store
 from app.admission.usage import CallUses

@@ -10,7 +10,7 @@ from app.adapters.console.console import Console, Cookies, SessionReader
 from app.adapters.oauth.authenticator import ApiAuthenticator, service_account_reader
 from app.adapters.oidc.code_flow import CodeFlow, Publications
 from app.adapters.oidc.tokens import AccessTokens, finder
-from app.admission.clients import Clients
+from app.admission.rows import Clients
 from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.jwt import ProviderKeys
 from app.crypto.keys import Peppers, Sealer

@@ -12,12 +12,12 @@ from app.access.policy.evaluator import Evaluator
 from app.admission.store import View
 from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
+from app.domain.visibility import make_directory
 from app.gateway.access_check import AccessCheck, DecisionCache
 from app.lib.ids import new_id
 from bench.messages import TOOL, TOOLS

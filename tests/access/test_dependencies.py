@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.access.dependencies import DependencyIndex
+from app.admission.in_flight import DependencyIndex
 from app.domain.objects import Version
 
 # A small set, so that calls often share dependencies and have some twice.

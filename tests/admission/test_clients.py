@@ -7,9 +7,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.admission import clients as access_clients
-from app.admission.clients import Clients, forget_clients
-from app.admission.rows import STRING_LIMIT
+from app.admission import rows as access_clients
+from app.admission.rows import STRING_LIMIT, Clients, forget_clients
 from app.cli.database import maintain
 from app.lib.ids import new_id
 from app.settings import Settings

@@ -15,8 +15,8 @@ from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
 from app.access.unused import MAX_WINDOW
 from app.admission import usage
-from app.admission.clients import Clients, Refusals
 from app.admission.postgres_store import CallRecords
+from app.admission.rows import Clients, Refusals
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.admission.usage import CallUses, forget_uses
 from app.crypto.keys import Sealer

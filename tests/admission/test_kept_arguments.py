@@ -11,8 +11,8 @@ import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
-from app.admission.clients import Clients, Refusals
 from app.admission.postgres_store import CallRecords
+from app.admission.rows import Clients, Refusals
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.admission.usage import CallUses
 from app.crypto.keys import Sealed, Sealer, UnsealingFault

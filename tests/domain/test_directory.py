@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.access import AccessRequest, PolicyContext, decide
-from app.domain.directory import make_directory, within
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import (
@@ -23,6 +22,7 @@ from app.domain.scopes import (
     ServersByLabels,
     ServerSelector,
 )
+from app.domain.visibility import make_directory, within
 
 _LABELS = st.dictionaries(st.sampled_from(["env", "team"]), st.sampled_from(["a", "b"]))
 _IDS = [UUID(int=number) for number in range(1, 7)]

@@ -5,7 +5,6 @@ from math import inf
 import pytest
 
 from app.domain.access import PolicyContext
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.reach import Reach, reach, stop_reason, tally
@@ -18,6 +17,7 @@ from app.domain.scopes import (
     ServerSelector,
     ToolsByNames,
 )
+from app.domain.visibility import make_directory
 from app.lib.ids import new_id
 from tests.domain.worlds import at_once
 

@@ -9,11 +9,10 @@ from typing import Any, cast
 import pytest
 
 from app.access.snapshot import DatabaseClock
-from app.admission.clients import Refusals
 from app.admission.consuming import Demand
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.rows import Values
+from app.admission.rows import Refusals, Values
 from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter, make_outcome
 from app.domain.errors import StoreUnavailable

@@ -11,7 +11,6 @@ import pytest
 
 from app.admission.store import ApprovalState, Call, NeededApproval, View, Withheld
 from app.domain.access import Decision, PolicyContext
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
 from app.domain.policy import (
     ApprovalDemand,
@@ -24,6 +23,7 @@ from app.domain.policy import (
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
+from app.domain.visibility import make_directory
 from app.gateway.access_check import AccessCheck
 from app.gateway.pipeline import InFlightCall
 from app.lib.event_loop import SLICE_S

@@ -14,7 +14,8 @@ import pytest
 from app.admission.store import ApprovalState, Call, NeededApproval, Withheld
 from app.domain.policy import ApprovalDemand, Effect, PolicyInput, PolicyVerdict
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.gateway import approvals, relay
+from app.gateway import approvals
+from app.gateway.wire import exchange
 from app.lib.ids import APPROVAL, EVENT, format_id
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
 from tests.gateway.mirror.test_input_rounds import QUESTIONS
@@ -200,7 +201,7 @@ async def test_a_wait_is_bounded_and_does_not_ask_twice(
 async def test_a_long_wait_is_kept_alive_and_the_answer_ends_its_stream(
     path: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "FIRST_COMMENT", 0.01)
+    monkeypatch.setattr(exchange, "FIRST_COMMENT", 0.01)
     async with desk() as here, here.world.client(here.token) as client:
         first = await modern_call(client, path, refund(name))
         body, headers = modern(again(refund(name), first))

@@ -15,12 +15,12 @@ from app.access.policy.compiled import PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator
 from app.admission.store import View
 from app.domain.access import PolicyContext
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
+from app.domain.visibility import make_directory
 from app.gateway.access_check import MAX_DECISIONS, AccessCheck, DecisionCache
 
 ASK = AccessCheck("tool.call", "files", None, "read", {"path": "/"})

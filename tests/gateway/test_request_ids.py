@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.admission.clients import Refusal, Refusals
-from app.admission.rows import Row, Values
+from app.admission.rows import Refusal, Refusals, Row, Values
 from app.admission.store import Call
 from tests.gateway.messages import call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference

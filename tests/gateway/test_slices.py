@@ -9,12 +9,11 @@ import pytest
 
 from app.admission.store import View
 from app.domain.access import PolicyContext
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
-from app.domain.visibility import reached_parts
+from app.domain.visibility import make_directory, reached_parts
 from app.gateway.aggregate.streams import read_list_state
 from app.lib import event_loop as slices
 from app.lib.event_loop import in_slices

@@ -15,8 +15,8 @@ TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.relay.FIRST_COMMENT", 0.05)
-    monkeypatch.setattr("app.gateway.relay.NEXT_COMMENT", 0.05)
+    monkeypatch.setattr("app.gateway.wire.exchange.FIRST_COMMENT", 0.05)
+    monkeypatch.setattr("app.gateway.wire.exchange.NEXT_COMMENT", 0.05)
     go_on = asyncio.Event()
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:

@@ -34,12 +34,12 @@ from app.admission.store import (
 )
 from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext
 from app.domain.definitions import definition_digest, text_digest
-from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
+from app.domain.visibility import make_directory
 from app.gateway import Gateway
 from app.http.server_protocol import GuardedHttp
 from app.lib.clock import boot_time

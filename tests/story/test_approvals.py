@@ -13,7 +13,7 @@ import pytest
 from mcp import Client, MCPError, UrlElicitationRequiredError
 from mcp_types import ElicitRequestURLParams, ElicitResult
 
-from app.gateway import relay
+from app.gateway.wire import exchange
 from app.outbound.stdio.wire import VARIABLE
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
@@ -163,7 +163,7 @@ async def test_a_legacy_session_is_notified_of_a_decided_approval(office: Office
 
 @pytest.mark.slow
 async def test_a_wait_ends_with_the_token(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "FIRST_COMMENT", 0.05)
+    monkeypatch.setattr(exchange, "FIRST_COMMENT", 0.05)
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
     message = call("write_note", {"name": "hello", "text": "late"})
     async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=60) as client:

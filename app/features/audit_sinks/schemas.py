@@ -12,7 +12,7 @@ from app.http.pagination import ListQuery
 from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.lib.ids import AuditSinkId
 from app.models.audit import AuditSink
-from app.outbound.credential_headers import HEADER_NAME, check_free
+from app.outbound.client_tokens import HEADER_NAME, check_free
 
 MAX_LAG_COUNT = 10_000
 AuditSinkFormat = TypeAliasType(

@@ -29,10 +29,9 @@ from app.db.call_arguments import open_arguments
 from app.db.change import Change
 from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.errors import Invalid, TooManyRequests
-from app.domain.objects import Identity, Server, Token
+from app.domain.objects import Identity, Server, Token, unlimited_token, unrestricted_server, with_full_access
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
-from app.domain.policy_replay import unlimited_token, unrestricted_server, with_full_access
 from app.features.audit.record import record
 from app.features.audit.schemas import AuditDecision
 from app.features.policies.queries import published_policies

@@ -22,7 +22,7 @@ from app.http.selectors import MAX_LABELS, LabelKey, Labels, LabelValue, without
 from app.lib.ids import GroupId, IdentityId, ServerId
 from app.lib.strict_json import JsonValue
 from app.models.servers import Server, ServerCredential
-from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
+from app.outbound.client_tokens import HEADER_NAME, check_free, header_value, visible_ascii
 from app.outbound.stdio import GIT_KEYS, is_variable_name, is_variable_value
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]

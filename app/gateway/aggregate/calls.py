@@ -15,7 +15,7 @@ from app.gateway.aggregate.routes import Route
 from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, Key, NotesCache, UpstreamSessions
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
-from app.gateway.relay import FORWARDED_NOTIFICATIONS, Watch
+from app.gateway.relay import FORWARDED_NOTIFICATIONS
 from app.gateway.results import FIRST_ROUND, Round, make_private, pass_input_requests
 from app.gateway.sealed_ids import SessionSealer
 from app.gateway.wire.answers import (
@@ -26,7 +26,7 @@ from app.gateway.wire.answers import (
     remove_gateway_members,
     target_secrets,
 )
-from app.gateway.wire.exchange import Exchange
+from app.gateway.wire.exchange import Exchange, Watch
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     INPUT_METHODS,

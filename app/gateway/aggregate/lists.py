@@ -23,11 +23,10 @@ from app.gateway.aggregate.routes import is_uri, join_name, join_uri
 from app.gateway.aggregate.sessions import Connection, UpstreamSessions
 from app.gateway.limits import CallLimits
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
-from app.gateway.relay import Watch
 from app.gateway.results import filter_tools, make_private
 from app.gateway.sealed_ids import FLEET, SessionSealer
 from app.gateway.wire.answers import REDACTED, dump, filter_item, parse, target_secrets
-from app.gateway.wire.exchange import result_body
+from app.gateway.wire.exchange import Watch, result_body
 from app.gateway.wire.messages import Headers, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json

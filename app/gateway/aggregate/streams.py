@@ -23,9 +23,8 @@ from app.gateway.aggregate.calls import Caller, translate_upstream_error
 from app.gateway.aggregate.routes import join_uri, split_uri
 from app.gateway.aggregate.sessions import MAX_URI, MAX_URIS, Key, UpstreamSessions
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
-from app.gateway.relay import Watch
 from app.gateway.wire.answers import Answer, dump, parse, target_secrets
-from app.gateway.wire.exchange import result_body
+from app.gateway.wire.exchange import Watch, result_body
 from app.gateway.wire.messages import allowed_notifications
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.event_loop import in_slices

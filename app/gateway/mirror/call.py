@@ -31,7 +31,7 @@ from app.gateway.pipeline import (
     Pipeline,
     reaches,
 )
-from app.gateway.relay import AnswerUpstream, Relay, Watch
+from app.gateway.relay import AnswerUpstream, Relay
 from app.gateway.results import (
     FIRST_ROUND,
     RELATED,
@@ -53,7 +53,7 @@ from app.gateway.wire.answers import (
     refuse_status,
     target_secrets,
 )
-from app.gateway.wire.exchange import Alarms, Exchange
+from app.gateway.wire.exchange import Alarms, Exchange, Watch
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     INTRODUCING,

@@ -18,10 +18,10 @@ from app.gateway.pipeline import (
     reaches,
     record_unknown_version,
 )
-from app.gateway.relay import Relay, Watch
+from app.gateway.relay import Relay
 from app.gateway.results import missing_tasks, unknown_task
 from app.gateway.wire.answers import Answer, refuse_status, target_secrets
-from app.gateway.wire.exchange import Exchange, result_body
+from app.gateway.wire.exchange import Exchange, Watch, result_body
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     CLIENT_NOTIFICATIONS,

@@ -1,4 +1,4 @@
-"""One HTTP request to the gateway and its answer, its time budget for the database, and coarse timers."""
+"""One HTTP request to the gateway and its answer, its time budget for the database, and the watch over its client."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from app.admission.store import Client, StoreUnavailable
@@ -17,6 +18,9 @@ from app.lib.event_loop import is_on_loop
 from app.lib.ids import REQUEST_ID_PREFIX, accept_request_id, new_id, new_request_id
 from app.lib.sse import encode_event
 
+WATCH_AFTER = 0.05
+"""Seconds before a task watches the client. Most calls end before that and need no task."""
+FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 TICK = 0.05
 """Seconds. An alarm may be late by this much."""
 
@@ -240,6 +244,90 @@ class Exchange:
         self.complete = last
         await self.send({"type": "http.response.body", "body": data, "more_body": not last})
         self.sending = False
+
+
+class ClientWork:
+    """Work for a client, canceled when the client disconnects."""
+
+    __slots__ = ("client_left", "is_running", "leave_outcome", "task", "withdrawn")
+
+    def __init__(self) -> None:
+        self.task = asyncio.current_task()
+        self.is_running = False
+        self.client_left = False
+        self.leave_outcome = "cancelled"
+        self.withdrawn = False
+        """The client canceled the request. The server may still answer it."""
+
+    def leave(self) -> None:
+        """Cancel the work because the client disconnected."""
+        self.client_left = True
+        self._stop()
+
+    def suspend(self) -> None:
+        """Stop because the client left a stream that it can resume. The outcome is not known yet."""
+        self.leave_outcome = "unknown"
+        self.leave()
+
+    def _stop(self) -> None:
+        if self.is_running and self.task is not None:
+            self.task.cancel()
+
+
+class Watch:
+    """Detects that the client disconnects, and keeps a silent stream alive with comments.
+
+    In the modern era, disconnecting cancels the call. In the legacy era it does not: the call continues, unless its
+    client canceled it before. If the stream can be resumed, the upstream connection is closed, because the upstream
+    stores the events.
+    """
+
+    def __init__(self, exchange: Exchange, work: ClientWork, modern: bool) -> None:
+        self._exchange = exchange
+        self._work = work
+        self._modern = modern
+        self._task: asyncio.Task[None] | None = None
+        self.streaming = False
+        self.client_gone = False
+        """The client disconnected, and the call continues."""
+        self.resumable = False
+        """The client can resume the stream."""
+
+    def __enter__(self) -> Self:
+        self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange.alarms.clear(self._alarm)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        wait = FIRST_COMMENT
+        while True:
+            try:
+                async with asyncio.timeout(wait):
+                    event = await self._exchange.receive()
+            except TimeoutError:
+                wait = NEXT_COMMENT
+                if self.streaming and not self._exchange.complete and not self._exchange.sending:
+                    await self._exchange.stream(b": keep-alive\r\n\r\n")
+                continue
+            if event["type"] == "http.disconnect":
+                # An HTTP server also reports a disconnect after the complete answer.
+                if not self._exchange.complete:
+                    if self._modern or self._work.withdrawn:
+                        self._work.leave()
+                    elif self.resumable:
+                        self._work.suspend()
+                    else:
+                        self.client_gone = True
+                return
 
 
 def too_slow() -> Refused:

@@ -4,9 +4,8 @@
 or a ``ModernConnection`` (stateless), both with ``request`` and ``stream``. ``list_tools`` reads all pages.
 """
 
-from app.outbound.mcp.connection import ModernConnection
+from app.outbound.mcp.connection import LegacySession, ModernConnection
 from app.outbound.mcp.exchange import McpUpstreamError, McpUpstreamErrorKind, Notification, Result
-from app.outbound.mcp.legacy import LegacySession
 from app.outbound.mcp.probe import UpstreamInfo, list_tools, open_connection, probe
 
 __all__ = [

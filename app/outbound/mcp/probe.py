@@ -13,9 +13,8 @@ from mcp_types.version import (
 
 from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import ForbiddenUrl, OutboundClient, Target, Timeouts
-from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, ModernConnection
+from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, LegacySession, ModernConnection
 from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object
-from app.outbound.mcp.legacy import LegacySession
 
 # Errors that occur with every protocol version.
 _FINAL_KINDS = ("forbidden", "unreachable", "timeout")

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.access.policy.compiled import Mode, PublishedPolicy, compile_policy
-from app.access.policy.evaluator import Evaluator, Outcome, Rules
-from app.access.policy.selection import Selector, engine_input_of
+from app.access.policy.evaluator import Evaluator, Outcome, Rules, Selector, engine_input_of
 from app.domain.policy import (
     Act,
     ApprovalDemand,

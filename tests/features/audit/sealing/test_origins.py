@@ -5,8 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.admission.clients import Clients
-from app.admission.rows import Row, Values, cells_of
+from app.admission.rows import Clients, Row, Values, cells_of
 from app.crypto.client_ids import Parts
 from app.features.audit.sealing.verdict import Verdict
 from app.features.audit.sealing.verifying import verify_log
