@@ -249,9 +249,11 @@ class CodeFlow:
         claims = token.claims
         access_token = answer.get("access_token")
         if isinstance(access_token, str) and len(access_token) <= _MAX_TOKEN_LENGTH:
-            found = await self._for_the_api(provider, access_token)
-            check_belongs(token, access_token, token.claims["sub"] if found is None else found.get("sub"))
-            claims = token.claims if found is None else dict(found)
+            api_claims = await self._for_the_api(provider, access_token)
+            check_belongs(
+                token, access_token, token.claims["sub"] if api_claims is None else api_claims.get("sub")
+            )
+            claims = token.claims if api_claims is None else dict(api_claims)
         return SignedIn(provider, claims, str(token.claims["sub"]), text_of(token, "sid"), text, token.claims)
 
     async def _read_logout(self, text: str) -> SignedOut:

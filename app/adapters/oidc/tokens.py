@@ -103,8 +103,8 @@ def check_common_claims(
 
 
 def _is_foreign(claims: Mapping[str, Any]) -> bool:
-    said = claims.get("typ")
-    return not _FOREIGN_CLAIMS.isdisjoint(claims) or (isinstance(said, str) and said in _FOREIGN_KINDS)
+    kind = claims.get("typ")
+    return not _FOREIGN_CLAIMS.isdisjoint(claims) or (isinstance(kind, str) and kind in _FOREIGN_KINDS)
 
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -144,8 +144,8 @@ def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float
         raise Refused("the ID token is for others too, and does not say that it was given to us")
     if "events" in token.claims:
         raise Refused("it is a logout token")
-    said = token.claims.get("nonce")
-    if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
+    claimed = token.claims.get("nonce")
+    if not isinstance(claimed, str) or not hmac.compare_digest(claimed.encode(), nonce.encode()):
         raise Refused("the ID token is not of this sign-in")
     if text_of(token, "sub") is None:
         raise Refused("the ID token has no subject")
@@ -156,12 +156,12 @@ def check_belongs(id_token: Unverified, access_token: str, subject: object) -> N
 
     Raises ``Refused``.
     """
-    said = id_token.claims.get("at_hash")
-    if said is None:
+    claimed = id_token.claims.get("at_hash")
+    if claimed is None:
         if subject != id_token.claims["sub"]:
             raise Refused("the access token has another subject")
-    elif not isinstance(said, str) or not hmac.compare_digest(
-        said.encode(), _half_hash(id_token, access_token).encode()
+    elif not isinstance(claimed, str) or not hmac.compare_digest(
+        claimed.encode(), _half_hash(id_token, access_token).encode()
     ):
         raise Refused("the access token is not the one that the ID token came with")
 

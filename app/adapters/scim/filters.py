@@ -67,10 +67,10 @@ def check_length(payload: Any) -> None:
 
     Raises ``InvalidFilterException`` for a long filter and ``InvalidValueException`` for too many attributes.
     """
-    given = payload.items() if isinstance(payload, Mapping) else ()
-    if any(_count(value) > MAX_ATTRIBUTES for key, value in given if str(key).lower() in _ATTRIBUTES):
+    items = payload.items() if isinstance(payload, Mapping) else ()
+    if any(_count(value) > MAX_ATTRIBUTES for key, value in items if str(key).lower() in _ATTRIBUTES):
         raise InvalidValueException(detail=f"A search names at most {MAX_ATTRIBUTES} attributes")
-    if any(str(key).lower() == "filter" and len(str(value)) > MAX_FILTER_LENGTH for key, value in given):
+    if any(str(key).lower() == "filter" and len(str(value)) > MAX_FILTER_LENGTH for key, value in items):
         raise InvalidFilterException(detail=f"A filter has at most {MAX_FILTER_LENGTH} characters")
 
 
@@ -78,26 +78,26 @@ def _count(names: Any) -> int:
     return len(names) if isinstance(names, list) else str(names).count(",") + 1
 
 
-def condition(source: Source, wanted: ScimFilter[Any]) -> Condition:
+def condition(source: Source, scim_filter: ScimFilter[Any]) -> Condition:
     """Translate a filter. Raises ``InvalidFilterException`` if it cannot be evaluated."""
-    if _terms(wanted.ast) > MAX_TERMS:
+    if _terms(scim_filter.ast) > MAX_TERMS:
         raise InvalidFilterException(
             detail=f"A filter has at most {MAX_TERMS} terms. Split it into several requests."
         )
-    return _ResourceVisitor(source).visit(wanted.ast)
+    return _ResourceVisitor(source).visit(scim_filter.ast)
 
 
-def value_condition(source: Source, wanted: ValuePath) -> tuple[Many, Condition]:
+def value_condition(source: Source, selection: ValuePath) -> tuple[Many, Condition]:
     """Translate a value selection to the attribute's values and a condition on them.
 
     Raises ``InvalidFilterException`` if it cannot be evaluated.
     """
     visitor = _ResourceVisitor(source)
-    bound = visitor.bind(wanted.attr_path)
+    bound = visitor.bind(selection.attr_path)
     many = None if bound is None else source.read(bound)
-    if not isinstance(many, Many) or _terms(wanted.val_filter) > MAX_TERMS:
-        raise InvalidFilterException(detail=f"'{wanted}' selects no values of this attribute")
-    return many, _ValueVisitor(visitor, wanted.attr_path, many).visit(wanted.val_filter)
+    if not isinstance(many, Many) or _terms(selection.val_filter) > MAX_TERMS:
+        raise InvalidFilterException(detail=f"'{selection}' selects no values of this attribute")
+    return many, _ValueVisitor(visitor, selection.attr_path, many).visit(selection.val_filter)
 
 
 def _terms(node: FilterNode) -> int:
@@ -137,19 +137,19 @@ class _ResourceVisitor(_Visitor):
         bound = self.bind(node.attr_path, compared=True)
         if bound is None:
             return false()
-        wanted = _operand(bound, node)
+        operand = _operand(bound, node)
         attribute = self.source.read(bound)
         part = _part(bound)
         if isinstance(attribute, Many):
-            return _compare_many(attribute, part or "value", node.op, wanted, bound)
+            return _compare_many(attribute, part or "value", node.op, operand, bound)
         if isinstance(attribute, Complex):
             # Entra ID compares `manager` itself with an id.
-            if part is None and isinstance(wanted, str) and "value" in attribute.parts:
+            if part is None and isinstance(operand, str) and "value" in attribute.parts:
                 part = "value"
             if part is None:
-                return _compare_complex(attribute, node.op, wanted)
+                return _compare_complex(attribute, node.op, operand)
             attribute = _find_attribute(attribute.parts, part, bound)
-        return _compare(attribute, node.op, wanted, exact=bound.case_exact)
+        return _compare(attribute, node.op, operand, exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
         bound = self.bind(node.attr_path)
@@ -171,8 +171,8 @@ class _ResourceVisitor(_Visitor):
         if not isinstance(many, Many):
             raise InvalidFilterException(detail=f"'{bound.urn}' has no values to select from")
         inner = _ValueVisitor(self, node.attr_path, many)
-        found = _any(many, inner.visit(node.val_filter))
-        return and_(*inner.indexed_conditions(node.val_filter), found)
+        selected = _any(many, inner.visit(node.val_filter))
+        return and_(*inner.indexed_conditions(node.val_filter), selected)
 
 
 class _ValueVisitor(_Visitor):
@@ -196,15 +196,15 @@ class _ValueVisitor(_Visitor):
         return bound, _find_attribute(self.many.parts, _part(bound) or "value", bound)
 
     def visit_comparison(self, node: Comparison) -> Condition:
-        found = self._part(node.attr_path)
-        if found is None:
+        part = self._part(node.attr_path)
+        if part is None:
             return false()
-        bound, value = found
+        bound, value = part
         return _compare(value, node.op, _operand(bound, node), exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
-        found = self._part(node.attr_path)
-        return false() if found is None else _present(found[1])
+        part = self._part(node.attr_path)
+        return false() if part is None else _present(part[1])
 
     def visit_value_path(self, node: ValuePath) -> Condition:
         raise InvalidFilterException(detail="A selection of values cannot hold another one")
@@ -216,12 +216,12 @@ class _ValueVisitor(_Visitor):
         every = isinstance(node, LogicalExpr) and node.op == LogicalOperator.and_
         terms = node.terms if every and isinstance(node, LogicalExpr) else (node,)
         values = [
-            _operand(found[0], term)
+            _operand(part[0], term)
             for term in terms
             if isinstance(term, Comparison)
             and term.op == CompareOperator.eq
             and term.attr_path.attr.lower() == "value"
-            and (found := self._part(term.attr_path)) is not None
+            and (part := self._part(term.attr_path)) is not None
         ]
         return [self.many.equal(value) for value in values if isinstance(value, str)]
 
@@ -273,10 +273,10 @@ def _present(value: Value) -> Condition:
 
 
 def _compare_many(
-    many: Many, part: str, op: CompareOperator, wanted: Any, bound: AttributeBinding
+    many: Many, part: str, op: CompareOperator, operand: Any, bound: AttributeBinding
 ) -> Condition:
     value = _find_attribute(many.parts, part, bound)
-    if wanted is None:
+    if operand is None:
         # An attribute without values equals null.
         without = _any(many, value.expression.is_(None))
         some = _any(many, true())
@@ -284,34 +284,34 @@ def _compare_many(
             or_(not_(some), without) if op == CompareOperator.eq else _only_ne(op, and_(some, not_(without)))
         )
     if op == CompareOperator.ne:
-        return not_(_any(many, _compare(value, CompareOperator.eq, wanted, exact=bound.case_exact)))
-    if op == CompareOperator.eq and part == "value" and many.equal is not None and isinstance(wanted, str):
-        return many.equal(wanted)
-    return _any(many, _compare(value, op, wanted, exact=bound.case_exact))
+        return not_(_any(many, _compare(value, CompareOperator.eq, operand, exact=bound.case_exact)))
+    if op == CompareOperator.eq and part == "value" and many.equal is not None and isinstance(operand, str):
+        return many.equal(operand)
+    return _any(many, _compare(value, op, operand, exact=bound.case_exact))
 
 
-def _compare_complex(attribute: Complex, op: CompareOperator, wanted: Any) -> Condition:
+def _compare_complex(attribute: Complex, op: CompareOperator, operand: Any) -> Condition:
     """A complex value can only be compared with ``null``."""
     if op == CompareOperator.eq:
-        return not_(attribute.exists) if wanted is None else false()
-    return _only_ne(op, attribute.exists if wanted is None else true())
+        return not_(attribute.exists) if operand is None else false()
+    return _only_ne(op, attribute.exists if operand is None else true())
 
 
-def _only_ne(op: CompareOperator, wanted: Condition) -> Condition:
-    return wanted if op == CompareOperator.ne else false()
+def _only_ne(op: CompareOperator, matching: Condition) -> Condition:
+    return matching if op == CompareOperator.ne else false()
 
 
-def _compare(value: Value, op: CompareOperator, wanted: Any, *, exact: bool) -> Condition:
+def _compare(value: Value, op: CompareOperator, operand: Any, *, exact: bool) -> Condition:
     """Compare one value; NULL or false if it does not match."""
     left = value.expression
-    if wanted is None:
+    if operand is None:
         return left.is_(None) if op == CompareOperator.eq else _only_ne(op, left.is_not(None))
     if value.kind == "id" and op in {CompareOperator.eq, CompareOperator.ne}:
-        return _compare_id(value, op, wanted)
+        return _compare_id(value, op, operand)
     textual = value.kind in {"text", "id"}
-    if textual != isinstance(wanted, str) or (op in STRING_OPERATORS and not textual):
+    if textual != isinstance(operand, str) or (op in STRING_OPERATORS and not textual):
         return _only_ne(op, true())
-    right: Any = literal(wanted, Text) if textual else literal(wanted)
+    right: Any = literal(operand, Text) if textual else literal(operand)
     if textual and not exact:
         left, right = func.lower(left), func.lower(right)
     if op == CompareOperator.eq:
@@ -335,9 +335,13 @@ def _within(op: CompareOperator, left: ColumnElement[str], right: ColumnElement[
     return func.right(left, func.length(right), type_=Text()) == right
 
 
-def _compare_id(value: Value, op: CompareOperator, wanted: Any) -> Condition:
+def _compare_id(value: Value, op: CompareOperator, operand: Any) -> Condition:
     try:
-        id = parse_id(value.prefix, wanted) if isinstance(wanted, str) and wanted == wanted.lower() else None
+        id = (
+            parse_id(value.prefix, operand)
+            if isinstance(operand, str) and operand == operand.lower()
+            else None
+        )
     except ValueError:
         id = None
     if id is None or value.uuid is None:
@@ -345,5 +349,5 @@ def _compare_id(value: Value, op: CompareOperator, wanted: Any) -> Condition:
     return value.uuid == id if op == CompareOperator.eq else value.uuid.is_distinct_from(id)
 
 
-def _any(many: Many, wanted: Condition) -> Condition:
-    return exists(sql_select(1).select_from(many.rows).where(many.where, wanted))
+def _any(many: Many, matching: Condition) -> Condition:
+    return exists(sql_select(1).select_from(many.rows).where(many.where, matching))

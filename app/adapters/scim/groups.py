@@ -217,16 +217,16 @@ async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[Gro
 def _present_members(
     rows: Iterable[Row[UUID, UUID, str]],
 ) -> Generator[None, None, dict[UUID, list[GroupMember]]]:
-    found: dict[UUID, list[GroupMember]] = defaultdict(list)
+    members: dict[UUID, list[GroupMember]] = defaultdict(list)
     for group_id, identity_id, name in rows:
         id = format_id(IDENTITY, identity_id)
         # Not validated again, since it was validated when it was written.
         member = GroupMember.model_construct(
             value=id, ref=Reference(f"Users/{id}"), type="User", display=name
         )
-        found[group_id].append(member)
+        members[group_id].append(member)
         yield
-    return found
+    return members
 
 
 def _array(ids: Iterable[UUID]) -> Any:
@@ -321,8 +321,8 @@ async def _choose(work: Work, row: models.Group, chosen: FilterNode) -> set[UUID
     source = columns.groups(work.provider_id, Group)
     many, condition = value_condition(source, ValuePath(_MEMBERS, chosen))
     query = select(many.order[0]).select_from(columns.GROUPS.join(many.rows, many.where))
-    found = await work.session.scalars(query.where(columns.GROUPS.c.id == row.id, condition))
-    return set(found)
+    chosen_ids = await work.session.scalars(query.where(columns.GROUPS.c.id == row.id, condition))
+    return set(chosen_ids)
 
 
 def _names_members(path: Path[Any]) -> bool:

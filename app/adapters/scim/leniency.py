@@ -143,10 +143,10 @@ def _operations(patch: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
     """The operations of a PATCH. One without a path that selects values in its names is split, with each such name as a
     path; Entra ID sets ``emails[type eq "work"].value`` this way."""
     key = _key(patch, "operations")
-    if key is None or not isinstance(given := patch[key], list):
+    if key is None or not isinstance(operations := patch[key], list):
         return []
     split_operations: list[JsonValue] = []
-    for operation in given:
+    for operation in operations:
         if not isinstance(operation, dict) or _get(operation, "path"):
             split_operations.append(operation)
             continue
@@ -280,5 +280,5 @@ def _get(value: dict[str, JsonValue], name: str) -> JsonValue:
 
 def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
     """The objects in a list member of an object."""
-    found = _get(value, name) if isinstance(value, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    listed = _get(value, name) if isinstance(value, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []

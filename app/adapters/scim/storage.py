@@ -79,14 +79,14 @@ class Place:
 class _Order:
     """The results of a search as rows (value, rank, id), and their order."""
 
-    def __init__(self, sources: Sequence[Source], wanted: SearchRequest[Any]) -> None:
-        values = [_sorted_by(source, wanted) for source in sources]
-        self.down = wanted.sort_by is not None and wanted.sort_order == SearchRequest.SortOrder.descending
+    def __init__(self, sources: Sequence[Source], request: SearchRequest[Any]) -> None:
+        values = [_sorted_by(source, request) for source in sources]
+        self.down = request.sort_by is not None and request.sort_order == SearchRequest.SortOrder.descending
         self.kind = next((value.kind for value in values if value is not None), None)
-        self.found = self._union(sources, values, wanted)
+        self.results = self._union(sources, values, request)
 
     def _union(
-        self, sources: Sequence[Source], values: Sequence[Value | None], wanted: SearchRequest[Any]
+        self, sources: Sequence[Source], values: Sequence[Value | None], request: SearchRequest[Any]
     ) -> Subquery:
         type = Text() if self.kind is None else _TYPES[self.kind]
         parts = []
@@ -94,8 +94,8 @@ class _Order:
             sorted_by = sql_cast(null(), type) if value is None else value.expression
             part = select(sorted_by.label("value"), literal(source.rank).label("rank"), source.id.label("id"))
             part = part.where(source.where)
-            if wanted.filter is not None:
-                part = part.where(condition(source, wanted.filter))
+            if request.filter is not None:
+                part = part.where(condition(source, request.filter))
             if source.joined is not None and source.joined[0] in part.get_final_froms():
                 # A join, since PostgreSQL drops a condition next to one that is always false.
                 part = part.select_from(source.id.table.join(*source.joined))
@@ -105,36 +105,36 @@ class _Order:
     @property
     def value(self) -> ColumnElement[Any]:
         """The sorted value; text by code points, independent of the database's collation."""
-        column = self.found.c.value
+        column = self.results.c.value
         return column.collate("C") if self.kind in {"text", "id"} else column
 
     def sorted(self, *, back: bool = False) -> Select[Any]:
         """All results, in forward or backward order."""
-        found = self.found
-        keys: list[ColumnElement[Any]] = [found.c.rank, found.c.id]
+        results = self.results
+        keys: list[ColumnElement[Any]] = [results.c.rank, results.c.id]
         if self.kind is not None:
-            keys = [found.c.value.is_(None), self.value, *keys]
+            keys = [results.c.value.is_(None), self.value, *keys]
         if self.down != back:
             keys = [key.desc() for key in keys]
-        return select(found.c.value, found.c.rank, found.c.id).order_by(*keys)
+        return select(results.c.value, results.c.rank, results.c.id).order_by(*keys)
 
     def beyond(self, place: Place, *, back: bool) -> ColumnElement[bool]:
         """The results after a position, or before it."""
-        found = self.found
+        results = self.results
         down = self.down != back
-        own = func.row(found.c.rank, found.c.id)
+        own = func.row(results.c.rank, results.c.id)
         other = func.row(literal(place.rank), literal(place.id))
         by_id = own < other if down else own > other
         if self.kind is None:
             return by_id
         if place.value is None:
             # Resources without a value are last, or first in descending order.
-            without = and_(found.c.value.is_(None), by_id)
-            return or_(found.c.value.is_not(None), without) if down else without
+            without = and_(results.c.value.is_(None), by_id)
+            return or_(results.c.value.is_not(None), without) if down else without
         value = literal(place.value, _TYPES[self.kind])
         further = self.value < value if down else self.value > value
-        same = and_(found.c.value == value, by_id)
-        return or_(further, same) if down else or_(further, same, found.c.value.is_(None))
+        same = and_(results.c.value == value, by_id)
+        return or_(further, same) if down else or_(further, same, results.c.value.is_(None))
 
     def read(self, position: Any) -> tuple[bool, Place]:
         """Parse a cursor: whether it leads back, and its position. Raises ``InvalidCursorException``."""
@@ -155,9 +155,9 @@ def _is_of(kind: str | None, value: Any) -> bool:
     return value is None or (kind is not None and isinstance(value, types[kind]))
 
 
-def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
+def _sorted_by(source: Source, request: SearchRequest[Any]) -> Value | None:
     """The value that resources are sorted by; None if they have no such attribute."""
-    bound = wanted.sort_binding(source.model)
+    bound = request.sort_binding(source.model)
     if bound is None:
         return None
     attribute = source.read(bound)
@@ -182,28 +182,28 @@ def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
 
 
 async def search(
-    work: Work, resource_types: list[ResourceType], wanted: SearchRequest[Any], position: Any
+    work: Work, resource_types: list[ResourceType], request: SearchRequest[Any], position: Any
 ) -> SearchPage:
-    """Find a page by index or, if ``wanted.cursor`` is not None, from ``position``. With a cursor, the total is not
+    """Find a page by index or, if ``request.cursor`` is not None, from ``position``. With a cursor, the total is not
     counted.
 
     Raises ``InvalidFilterException`` and ``InvalidCursorException``.
     """
-    order = _Order([source_of(resource_type, work.provider_id) for resource_type in resource_types], wanted)
+    order = _Order([source_of(resource_type, work.provider_id) for resource_type in resource_types], request)
     back, anchor = (False, None) if position is None else order.read(position)
     query, total = order.sorted(back=back), None
-    if wanted.cursor is None:
-        total = int(await work.session.scalar(select(func.count()).select_from(order.found)) or 0)
-        query = query.offset(min((wanted.start_index or 1) - 1, MAX_OFFSET))
+    if request.cursor is None:
+        total = int(await work.session.scalar(select(func.count()).select_from(order.results)) or 0)
+        query = query.offset(min((request.start_index or 1) - 1, MAX_OFFSET))
     elif anchor is not None:
         query = query.where(order.beyond(anchor, back=back))
-    if wanted.count is not None:
-        query = query.limit(wanted.count + 1)
-    rows = [] if wanted.count == 0 else await work.session.execute(query)
+    if request.count is not None:
+        query = query.limit(request.count + 1)
+    rows = [] if request.count == 0 else await work.session.execute(query)
     places = [Place(row.value, row.rank, row.id) for row in rows]
-    page = places[: await _count_fitting(work, places[: wanted.count], wanted)]
-    if wanted.cursor is None or not page:
-        return SearchPage(total, await _load(work, page, wanted))
+    page = places[: await _count_fitting(work, places[: request.count], request)]
+    if request.cursor is None or not page:
+        return SearchPage(total, await _load(work, page, request))
     ahead = len(page) < len(places)
     behind = anchor is not None and await _has_more(work.session, order, page[0], back=not back)
     if back:
@@ -211,7 +211,7 @@ async def search(
         ahead, behind = behind, ahead
     return SearchPage(
         total,
-        await _load(work, page, wanted),
+        await _load(work, page, request),
         next=_position("next", page[-1]) if ahead else None,
         previous=_position("previous", page[0]) if behind else None,
     )
@@ -228,10 +228,10 @@ def _position(direction: str, place: Place) -> dict[str, Any]:
     return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
 
 
-async def _count_fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> int:
+async def _count_fitting(work: Work, places: Sequence[Place], request: SearchRequest[Any]) -> int:
     """How many of these, from the first on, can be returned with all their members; at least one."""
     ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
-    if not ids or not groups.shows_members(wanted):
+    if not ids or not groups.shows_members(request):
         return len(places)
     counts = await groups.count_members(work, ids)
     members = 0
@@ -242,7 +242,7 @@ async def _count_fitting(work: Work, places: Sequence[Place], wanted: SearchRequ
     return len(places)
 
 
-async def _load(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> list[Resource[Any]]:
+async def _load(work: Work, places: Sequence[Place], request: SearchRequest[Any]) -> list[Resource[Any]]:
     """Load the resources of a page in order. Resources that were deleted since are left out."""
     user_ids = [place.id for place in places if place.rank == columns.USER_RANK]
     group_ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
@@ -250,7 +250,7 @@ async def _load(work: Work, places: Sequence[Place], wanted: SearchRequest[Any])
     if user_ids:
         loaded |= await _load_users(work, user_ids)
     if group_ids:
-        loaded |= await _load_groups(work, group_ids, wanted)
+        loaded |= await _load_groups(work, group_ids, request)
     return [loaded[place.id] for place in places if place.id in loaded]
 
 
@@ -267,11 +267,11 @@ async def _load_users(work: Work, ids: Sequence[UUID]) -> dict[UUID, Resource[An
 
 
 async def _load_groups(
-    work: Work, ids: Sequence[UUID], wanted: SearchRequest[Any]
+    work: Work, ids: Sequence[UUID], request: SearchRequest[Any]
 ) -> dict[UUID, Resource[Any]]:
     query = select(models.Group).where(col(models.Group.id) == any_(literal(list(ids), ARRAY(Uuid))))
     rows = list(await work.session.scalars(query.execution_options(populate_existing=True)))
-    shown = await groups.present(work, rows, wanted)
+    shown = await groups.present(work, rows, request)
     return {row.id: resource for row, resource in zip(rows, shown, strict=True)}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -102,8 +102,7 @@ def present_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) 
         last_modified=identity.updated_at,
         version=version_of(identity, groups),
     )
-    found: Resource[Any] = shown
-    return found
+    return cast("Resource[Any]", shown)
 
 
 def version_of(identity: Identity, groups: Sequence[InGroup]) -> str:
@@ -149,17 +148,17 @@ def _address(emails: Sequence[Any]) -> str | None:
 def _attributes(user: Any, settings: ScimSettings) -> dict[str, str]:
     """The attributes for policies. Invalid values are left out, so that policies deny where they need one. Refusing the
     user instead could keep a leaver active whose title is too long."""
-    found: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for name, path in settings.attributes.items():
         value = Path.__class_getitem__(DirectoryUser)(path).get(user, strict=False)
         if isinstance(value, list):
             value = next(iter(value), None)
         try:
             if value is not None:
-                found[name] = _attribute.validate_python(str(value))
+                attributes[name] = _attribute.validate_python(str(value))
         except ValidationError:
             continue
-    return found
+    return attributes
 
 
 def _check_sizes(value: Any, name: str) -> None:
@@ -200,11 +199,11 @@ async def update(work: Work, resource: Any, expected_version: str | None) -> Res
     """
     person = await _find(work, str(resource.id), lock=True)
     await _check_version(work, person, expected_version)
-    said = read_profile(resource, work.settings)
+    record = read_profile(resource, work.settings)
     if resource.active is False:
         # Offboarded before the rename, so that the person cannot sign in under the old name.
         await _set_active(work, person, False)
-    if await change_person(work.change, work.provider_id, person, said):
+    if await change_person(work.change, work.provider_id, person, record):
         _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
@@ -269,20 +268,20 @@ async def _set_active(work: Work, person: Person, active: bool | None) -> None:
 
 async def _groups_of(work: Work, identity_ids: Sequence[UUID]) -> dict[UUID, list[InGroup]]:
     """The provider's groups of each identity; other groups are invisible to a directory."""
-    found: dict[UUID, list[InGroup]] = {id: [] for id in identity_ids}
+    groups: dict[UUID, list[InGroup]] = {id: [] for id in identity_ids}
     query = (
         select(col(GroupMember.identity_id), col(Group.id), col(Group.name))
         .join(Group, col(Group.id) == col(GroupMember.group_id))
         .where(
-            col(GroupMember.identity_id).in_(found),
+            col(GroupMember.identity_id).in_(groups),
             col(Group.provider_id) == work.provider_id,
             col(Group.ended_at).is_(None),
         )
         .order_by(col(Group.name), col(Group.id))
     )
     for identity_id, group_id, name in await work.session.execute(query):
-        found[identity_id].append(InGroup(group_id, name))
-    return found
+        groups[identity_id].append(InGroup(group_id, name))
+    return groups
 
 
 def _note(work: Work, person: Person) -> None:

@@ -102,8 +102,8 @@ def _check_header(token: Unverified) -> None:
 
 
 def _check_audience(token: Unverified, settings: TransmitterSettings) -> None:
-    said = token.claims.get("aud")
-    audience = [said] if isinstance(said, str) else said
+    claimed = token.claims.get("aud")
+    audience = [claimed] if isinstance(claimed, str) else claimed
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
         raise Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
     if settings.audiences.isdisjoint(one for one in audience if isinstance(one, str)):

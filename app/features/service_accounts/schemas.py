@@ -94,7 +94,7 @@ class ServiceAccountQuery(ListQuery):
 class CredentialView(Strict):
     """A client secret's id and times; the secret itself is never shown again."""
 
-    model_config = ConfigDict(extra="forbid", title="ServiceAccountCredential")
+    model_config = ConfigDict(title="ServiceAccountCredential")
 
     id: KeyId
     created_at: datetime

@@ -55,7 +55,7 @@ SignalStreamError = TypeAliasType(
 class SignalStreamView(Strict):
     """The state of a provider's signals."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     provider_id: IdentityProviderId
     issuer: str = Field(description="The transmitter: the `iss` of its events.")
@@ -97,7 +97,6 @@ class SignalCredentialPut(Strict):
 
     model_config = ConfigDict(
         title="SignalCredentialRequest",
-        extra="forbid",
         json_schema_extra={"examples": [{"access_token": "..."}]},
     )
 
@@ -111,7 +110,6 @@ class SignalStreamSet(Strict):
 
     model_config = ConfigDict(
         title="SignalStreamRequest",
-        extra="forbid",
         json_schema_extra={"examples": [{"push_secret": "sgc_..."}]},
     )
 

@@ -304,23 +304,25 @@ def _read_stream(
 ) -> tuple[str, str | None]:
     """The id of a stream and the URL where its events are polled, if they are."""
     if not isinstance(answer, dict):
-        raise TransmitterFault("it does not say what stream it made")
-    id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
+        raise TransmitterFault("it does not return the created stream")
+    id, delivery, audience = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
     if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
-        raise TransmitterFault("it does not name the stream that it made")
+        raise TransmitterFault("it does not return the id of the stream")
     if id in stream.others:
-        raise TransmitterFault("it gives the stream that another provider here has", refused=True)
+        raise TransmitterFault("it returns the stream of another provider here", refused=True)
     if answer.get("iss", issuer) != issuer:
         raise TransmitterFault("its stream is of another issuer", refused=True)
-    if said is not None and stream.audiences.isdisjoint(said if isinstance(said, list) else [said]):
+    if audience is not None and stream.audiences.isdisjoint(
+        audience if isinstance(audience, list) else [audience]
+    ):
         raise TransmitterFault("its stream is for an audience that the settings do not name", refused=True)
     if not isinstance(delivery, dict) or delivery.get("method") != method:
-        raise TransmitterFault("its stream is not delivered as it was asked to be", refused=True)
+        raise TransmitterFault("its stream has another delivery than requested", refused=True)
     url = delivery.get("endpoint_url")
     if method == PUSH:
         return id, None
     if not isinstance(url, str) or not is_safe(issuer, url):
-        raise TransmitterFault("it does not say at which https address its events wait")
+        raise TransmitterFault("it does not return an https address for its events")
     return id, url
 
 
