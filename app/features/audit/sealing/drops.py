@@ -21,7 +21,7 @@ from asyncpg import Connection, Record
 
 from app.crypto.log_check import Entry, Finding, Kind, LeafFault, parse_leaf
 from app.db.partitions import MONTHS_AHEAD, partition_month
-from app.domain.merkle import leaf_hash, verify_inclusion
+from app.domain.merkle import inclusion_nodes, leaf_hash, verify_inclusion
 from app.features.audit.epochs import record_by_system
 from app.features.audit.sealing.leaves import (
     LEAF_COLUMNS,
@@ -34,7 +34,7 @@ from app.features.audit.sealing.leaves import (
     place_of,
     position_of,
 )
-from app.features.audit.sealing.proofs import inclusion_of
+from app.features.audit.sealing.proofs import hashes_of
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, describe_finding, positions
 
 DROP = "audit.drop"
@@ -271,5 +271,7 @@ class Drops:
 async def _is_sealed(
     connection: "Connection[Record]", latest: StoredCheckpoint, position: int, leaf: bytes
 ) -> bool:
-    proof = await inclusion_of(SealedTree(connection, latest.size, latest.place), position)
+    proof = await hashes_of(
+        SealedTree(connection, latest.size, latest.place), inclusion_nodes(position, latest.size)
+    )
     return verify_inclusion(leaf_hash(leaf), position, latest.size, proof, latest.root)

@@ -3,8 +3,9 @@
 Exported leaves are as they were sealed, in order, so they can be compared with checkpoints elsewhere.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -52,31 +53,8 @@ async def verified_tree(connection: "Connection[Record]", checkpoint: StoredChec
     return tree
 
 
-async def inclusion_of(tree: SealedTree, position: int) -> list[bytes]:
-    """The inclusion proof of a leaf, for ``merkle.verify_inclusion``.
-
-    Raises ``ProofFault`` for a position outside the tree, ``LogFault``.
-    """
-    return await _hashes(tree, inclusion_nodes(position, tree.size))
-
-
-async def consistency_of(tree: SealedTree, old_size: int) -> list[bytes]:
-    """The consistency proof with an older size, for ``merkle.verify_consistency``.
-
-    Raises ``ProofFault`` for an invalid size, ``LogFault``.
-    """
-    return await _hashes(tree, consistency_nodes(old_size, tree.size))
-
-
-async def range_of(tree: SealedTree, first: int, end: int) -> list[bytes]:
-    """The sibling hashes that ``merkle.root_of_range`` needs in addition to the leaves.
-
-    Raises ``ProofFault`` for an invalid range, ``LogFault``.
-    """
-    return await _hashes(tree, range_nodes(first, end, tree.size))
-
-
-async def _hashes(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]:
+async def hashes_of(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]:
+    """The hashes of a proof, given its nodes as by ``merkle.inclusion_nodes``. Raises ``LogFault``."""
     # A node is the root of a tree of its own, whose complete subtrees are those of the large tree.
     return [
         Frontier(end - first, [await tree.subtree(*each) for each in cover(first, end)]).root()
@@ -112,7 +90,9 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
                 code="not_sealed_yet",
             )
         position, checkpoint = sealed_at
-        hashes = await inclusion_of(await verified_tree(connection, checkpoint), position)
+        hashes = await hashes_of(
+            await verified_tree(connection, checkpoint), inclusion_nodes(position, checkpoint.size)
+        )
     except LogFault as fault:
         raise corrupted_log(fault) from None
     if not verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
@@ -128,7 +108,7 @@ async def prove_consistency(
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     advice = f"Give a size of at most {size}"
-    return await _prove(connection, size, "?from", advice, lambda tree: consistency_of(tree, old_size))
+    return await _prove(connection, size, "?from", advice, partial(consistency_nodes, old_size))
 
 
 async def prove_range(
@@ -139,7 +119,7 @@ async def prove_range(
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     advice = "Give from and to as positions in that log"
-    return await _prove(connection, size, "?to", advice, lambda tree: range_of(tree, first, end))
+    return await _prove(connection, size, "?to", advice, partial(range_nodes, first, end))
 
 
 async def _prove(
@@ -147,11 +127,12 @@ async def _prove(
     size: int,
     parameter: str,
     advice: str,
-    hashes_of: Callable[[SealedTree], Awaitable[list[bytes]]],
+    nodes_of: Callable[[int], Iterable[LeafRange]],
 ) -> tuple[StoredCheckpoint, list[bytes]]:
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await hashes_of(await verified_tree(connection, checkpoint))
+        tree = await verified_tree(connection, checkpoint)
+        return checkpoint, await hashes_of(tree, nodes_of(size))
     except ProofFault as fault:
         raise Invalid.field(parameter, "out_of_range", f"{advice}: {fault}.") from None
     except LogFault as fault:

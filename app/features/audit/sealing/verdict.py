@@ -390,17 +390,15 @@ def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> 
 def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
     """Verify the leaves of a range with its proof. Raises ``ProofFault`` for an invalid proof."""
     start, verdict = proof.start(), Verdict(proof.first, proof.end)
-    if proof.leaf_hashes is None:
-        reading = _Reading(lines, Follower(start), verdict)
-        reading.go_to(proof.head(), ())
-        return reading.verdict()
-    heads = _heads(proof, start)
+    read_hashes = proof.leaf_hashes
+    heads = [proof.head()] if read_hashes is None else _heads(proof, start, read_hashes())
     if heads is None:
         size = proof.checkpoint.checkpoint.size
         words = f"the proof does not lead to the checkpoint of {size} events: one of its hashes was changed"
         verdict.add(Fault(PROOF, proof.first, proof.end, words))
         return verdict
-    reading, hashes = _Reading(lines, Follower(start), verdict), proof.leaf_hashes()
+    reading = _Reading(lines, Follower(start), verdict)
+    hashes = iter(()) if read_hashes is None else read_hashes()
     ahead = list(islice(hashes, _AT_ONCE))
     for head in heads:
         here, ahead = ahead, list(islice(hashes, _AT_ONCE))
@@ -408,12 +406,10 @@ def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
     return reading.verdict()
 
 
-def _heads(proof: RangeProof, start: Frontier) -> list[Head] | None:
+def _heads(proof: RangeProof, start: Frontier, hashes: Iterator[bytes]) -> list[Head] | None:
     """Intermediate roots from the hashes of the leaves, if these lead to the signed root."""
-    if proof.leaf_hashes is None:
-        return None
     tree, heads = Frontier(start.size, start.hashes()), []
-    for each in proof.leaf_hashes():
+    for each in hashes:
         tree.push(each)
         if (tree.size - proof.first) % _AT_ONCE == 0 and tree.size < proof.end:
             heads.append(Head(tree.size, tree.root()))
