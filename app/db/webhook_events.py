@@ -140,38 +140,6 @@ def administrator_message(identity_id: UUID, receipt_id: UUID) -> Message:
     return Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, ids)
 
 
-def invitation_message(type: WebhookEvent, invitation_id: UUID, identity_id: UUID, event_id: UUID) -> Message:
-    """The message that an account signed in by an invitation, or was linked to the identity."""
-    ids = {"invitation_id": invitation_id, "identity_id": identity_id, "event_id": event_id}
-    return Message(type.value, ids)
-
-
-def token_message(
-    type: WebhookEvent,
-    token_id: UUID,
-    identity_id: UUID,
-    event_id: UUID,
-    *,
-    parent_id: UUID | None,
-) -> Message:
-    """The message about a change of a token."""
-    ids = {"token_id": token_id, "identity_id": identity_id, "parent_id": parent_id, "event_id": event_id}
-    return Message(type.value, ids)
-
-
-def grant_message(
-    type: WebhookEvent,
-    grant_id: UUID,
-    event_id: UUID,
-    *,
-    identity_id: UUID | None,
-    group_id: UUID | None,
-) -> Message:
-    """The message about a change of a grant."""
-    ids = {"grant_id": grant_id, "identity_id": identity_id, "group_id": group_id, "event_id": event_id}
-    return Message(type.value, ids)
-
-
 def message_url(type: str, data: Mapping[str, str], public_url: str) -> str | None:
     """The console page of a message, whose URL contains nothing but an id; ``None`` if there is none."""
     page = _PAGES.get(type.partition(".")[0])

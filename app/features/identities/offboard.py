@@ -300,7 +300,7 @@ async def offboard_identity(
     revoked = things.model_dump(mode="json")
     add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
-    change.move(narrows=[*(agent.id for agent in affected.agents), *affected.tokens])
+    change.move(narrows=[agent.id for agent in affected.agents])
     change.enqueue(
         identity_message(WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id)
     )

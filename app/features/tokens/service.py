@@ -9,7 +9,7 @@ descendants in one transaction. A pickup link has no secret until its recipient 
 import json
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject, Values
 from app.db.rows import Lock
-from app.db.webhook_events import WebhookEvent, has_subscribers, token_message
+from app.db.webhook_events import WebhookEvent, has_subscribers
 from app.domain import token_format
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import scope_within
@@ -74,6 +74,8 @@ TOKEN = Subject(
     kept=("identity_id", "parent_id", "scope", "expires_at", "ip_allow"),
     webhook=("identity_id",),
 )
+_NEW_TOKEN = replace(TOKEN, webhook=(*TOKEN.webhook, "parent_id"))
+"""Only the message about a new token names its parent."""
 MAX_DEPTH = 5
 MAX_GRANTS = 200
 """With more live grants, the reach of a token is not computed: each grant is a condition of the statement."""
@@ -282,12 +284,10 @@ async def issue_token(change: Change, body: TokenCreate, runtime: Runtime) -> Is
         "scope": token.scope,
         "expires_at": token.expires_at,
     }
-    event_id = change.record("token.issue", TOKEN, None, token, details=details, token_id=token.id)
-    change.enqueue(
-        token_message(
-            WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
-        )
-    )
+    change.record(
+        "token.issue", _NEW_TOKEN, None, token,
+        details=details, webhook=WebhookEvent.TOKEN_ISSUED, token_id=token.id,
+    )  # fmt: skip
     pickup = None
     if secret is None:
         recipient_id = identity.owner_id or identity.id
@@ -536,7 +536,6 @@ async def revoke_tokens(
     tokens = await queries.lock_live_family(change.session, roots)
     in_flight = await queries.count_in_flight(change.session, tokens)
     await end_tokens(change, tokens, reason)
-    change.move(narrows=tokens)
     return RevokedTokens(tokens=tokens, in_flight=in_flight)
 
 
@@ -552,10 +551,7 @@ async def _preview(session: AsyncSession, roots: Collection[ColumnElement[bool]]
 
 async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> None:
     """End these locked tokens and the approvals that their calls requested, with an event and a message for each. The
-    reason, which people write, is in neither.
-
-    The caller moves the versions, once for the whole transaction.
-    """
+    reason, which people write, is in neither."""
     if not tokens:
         return
     holders = await queries.mark_revoked(change.session, tokens, reason)
@@ -565,7 +561,7 @@ async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> N
     webhook = WebhookEvent.TOKEN_REVOKED if has_readers else None
     for id in tokens:
         ended = Values(id, {"identity_id": holders[id]})
-        change.record("token.revoke", TOKEN, ended, None, webhook=webhook, token_id=id)
+        change.record("token.revoke", TOKEN, ended, narrows=[id], webhook=webhook, token_id=id)
     of_tokens = is_one_of(col(Approval.token_id), tokens)
     approvals = await open_approvals(change.session, of_tokens, lock=True)
     await cancel_approvals(change, approvals, "token_revoked")
