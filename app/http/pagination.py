@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, tuple_
+from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -98,6 +98,16 @@ class Cursors:
 def caseless(column: Any) -> ColumnElement[str]:
     """An expression that sorts a text case-insensitively."""
     return func.lower(column, type_=Text)
+
+
+def select_filtered(table: type[Row], query: ListQuery, *names: str) -> Select[Row]:
+    """Select the rows that match the filters of these names: a column has one of the values of its filter, if any."""
+    statement = select(table)
+    for name in names:
+        values = getattr(query, name)
+        if values:
+            statement = statement.where(getattr(table, name).in_(values))
+    return statement
 
 
 async def read_page(

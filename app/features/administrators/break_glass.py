@@ -84,7 +84,6 @@ _SIGN_IN = "break_glass.sign_in"
 _ANONYMOUS = Caller("anonymous", UUID(int=0), frozenset())
 _NO_DIGEST = bytes(32)
 NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | None]]
-
 """The id of an address and user agent, and their row if this worker has not written it yet."""
 
 

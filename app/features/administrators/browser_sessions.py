@@ -22,7 +22,12 @@ from sqlmodel import col
 from app.crypto.keys import Peppers, derive_key
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.claims import Holder, read_holder, role_values
-from app.features.administrators.queries import assignments_of, find_administrator, find_link_holder
+from app.features.administrators.queries import (
+    assignments_of,
+    find_administrator,
+    find_link_holder,
+    forget_expired,
+)
 from app.features.administrators.sign_in import caller_of
 from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
@@ -136,7 +141,7 @@ async def open_session(
     if link_holder.was_revoked(holder.issued_at):
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise unauthenticated()
-    await _forget_expired(session)
+    await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     id = new_id()
     text = format_credential(BROWSER_SESSION, id, os.urandom(SECRET_BYTES))
@@ -277,15 +282,6 @@ async def _find(
 async def _provider_of(session: AsyncSession, row: BrowserSession) -> Provider | None:
     provider = await providers.find(session, row.provider_id)
     return None if provider is None else providers.provider_of(provider)
-
-
-async def _forget_expired(session: AsyncSession) -> None:
-    expired = (
-        select(col(BrowserSession.id))
-        .where(col(BrowserSession.expires_at) < func.clock_timestamp())
-        .with_for_update(skip_locked=True)
-    )
-    await session.execute(delete(BrowserSession).where(col(BrowserSession.id).in_(expired)))
 
 
 def _seal(cookie: str, id_token: str) -> bytes:

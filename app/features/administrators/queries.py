@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, delete, func, literal_column, or_, select, text
@@ -12,7 +13,7 @@ from sqlmodel import col
 from app.features.administrators.schemas import AdministratorQuery
 from app.features.identities.queries import erased_link
 from app.http.authorization import Role
-from app.http.pagination import Sorts
+from app.http.pagination import Sorts, select_filtered
 from app.models.identities import Administrator, BrowserSession, Identity, RoleAssignment
 from app.models.identity_providers import IdentityProvider
 
@@ -49,11 +50,7 @@ SORTS: Sorts = {
 
 def select_administrators(query: AdministratorQuery) -> Select[Administrator]:
     """Select the administrators that match a filter, unordered."""
-    statement = select(Administrator)
-    if query.status:
-        statement = statement.where(col(Administrator.status).in_(query.status))
-    if query.identity_id:
-        statement = statement.where(col(Administrator.identity_id).in_(query.identity_id))
+    statement = select_filtered(Administrator, query, "status", "identity_id")
     if query.role:
         having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(query.role))
         statement = statement.where(col(Administrator.id).in_(having))
@@ -126,6 +123,12 @@ async def assignments_of(
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
         by_administrator[row.administrator_id].append(row)
     return by_administrator
+
+
+async def forget_expired(session: AsyncSession, key: Any, expires_at: Any) -> None:
+    """Delete the rows of a table that have expired, except those that another transaction has locked."""
+    expired = select(key).where(expires_at < func.clock_timestamp()).with_for_update(skip_locked=True)
+    await session.execute(delete(key.class_).where(key.in_(expired)))
 
 
 async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:

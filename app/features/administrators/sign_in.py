@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -37,6 +37,7 @@ from app.features.administrators.queries import (
     assignments_of,
     find_administrator,
     find_link_holder,
+    forget_expired,
     is_active_provider,
 )
 from app.features.audit.record import record
@@ -221,12 +222,7 @@ async def _record_first(
     session: AsyncSession, caller: Caller, provider: Provider, digest: bytes, request_id: str | None
 ) -> None:
     """Of several concurrent first uses, one is recorded."""
-    forgotten = (
-        select(col(WorkloadSignIn.digest))
-        .where(col(WorkloadSignIn.expires_at) < func.clock_timestamp())
-        .with_for_update(skip_locked=True)
-    )
-    await session.execute(delete(WorkloadSignIn).where(col(WorkloadSignIn.digest).in_(forgotten)))
+    await forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
     insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )

@@ -24,7 +24,7 @@ from sqlmodel import col
 from app.db.change import Subject
 from app.features.audit.record import close_versions
 from app.features.groups.schemas import GroupQuery
-from app.http.pagination import Sorts, caseless
+from app.http.pagination import Sorts, caseless, select_filtered
 from app.lib.ids import new_id
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 
@@ -38,17 +38,13 @@ SORTS: Sorts = {
 
 def select_groups(query: GroupQuery) -> Select[Group]:
     """Select the groups that match a filter."""
-    statement = select(Group)
+    statement = select_filtered(Group, query, "external_id", "source")
     if query.include is None:
         statement = statement.where(col(Group.ended_at).is_(None))
     if query.name:
         statement = statement.where(
             func.lower(col(Group.name)).in_([func.lower(name) for name in query.name])
         )
-    if query.external_id:
-        statement = statement.where(col(Group.external_id).in_(query.external_id))
-    if query.source:
-        statement = statement.where(col(Group.source).in_(query.source))
     if query.member_id:
         group_ids = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(query.member_id))
         statement = statement.where(col(Group.id).in_(group_ids))

@@ -99,7 +99,7 @@ class GroupView(Strict):
     @classmethod
     def from_row(cls, row: Group) -> Self:
         """Build the view of a stored group."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+        return cls.model_validate(row, from_attributes=True)
 
     @classmethod
     def page(cls, rows: Sequence[Group], next_cursor: str | None) -> Page["GroupView"]:
@@ -125,4 +125,4 @@ class MemberView(Strict):
     @classmethod
     def from_row(cls, row: GroupMember) -> Self:
         """Build the view of a stored membership."""
-        return cls(group_id=row.group_id, identity_id=row.identity_id, created_at=row.created_at)
+        return cls.model_validate(row, from_attributes=True)

@@ -25,10 +25,10 @@ from sqlmodel import col
 
 from app.db.rows import has_text
 from app.domain.errors import Conflict
-from app.features.identities.schemas import IdentityQuery, ScheduledOffboardingQuery
+from app.features.identities.schemas import IdentityQuery
 from app.features.identity_providers.queries import lock_link_claim
 from app.http.authorization import Role
-from app.http.pagination import Sorts, caseless
+from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import (
     NAMES,
     SERVICE_ACCOUNT_KIND,
@@ -60,16 +60,7 @@ SORTS: Sorts = {
 
 def select_identities(query: IdentityQuery) -> Select[Identity]:
     """Select the identities that match a filter."""
-    statement = select(Identity)
-    for column, values in (
-        (col(Identity.kind), query.kind),
-        (col(Identity.status), query.status),
-        (col(Identity.source), query.source),
-        (col(Identity.owner_id), query.owner_id),
-        (col(Identity.external_id), query.external_id),
-    ):
-        if values:
-            statement = statement.where(column.in_(values))
+    statement = select_filtered(Identity, query, "kind", "status", "source", "owner_id", "external_id")
     if query.user_name:
         names = [func.lower(name) for name in query.user_name]
         statement = statement.where(func.lower(col(Identity.user_name)).in_(names))
@@ -248,10 +239,7 @@ async def can_sign_in(session: AsyncSession, identity_id: UUID) -> bool:
     query = (
         select(col(IdentityLink.id))
         .join(known, col(known.id) == col(IdentityLink.provider_id))
-        .join(
-            active,
-            _same_claim(active, known),
-        )
+        .join(active, _same_claim(active, known))
         .where(
             col(IdentityLink.identity_id) == identity_id,
             col(IdentityLink.kind) == OIDC,
@@ -305,28 +293,6 @@ async def _is_earlier_entry(session: AsyncSession, earlier_id: UUID | None, prov
     return (await session.execute(query)).first() is not None
 
 
-def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboarding]:
-    """Select the schedules that match the filters, unordered."""
-    statement = select(ScheduledOffboarding)
-    if query.identity_id:
-        statement = statement.where(col(ScheduledOffboarding.identity_id).in_(query.identity_id))
-    if query.status:
-        statement = statement.where(col(ScheduledOffboarding.status).in_(query.status))
-    return statement
-
-
-def _locked(statement: Select[ScheduledOffboarding], *, skip: bool = False) -> Select[ScheduledOffboarding]:
-    return statement.with_for_update(skip_locked=skip).execution_options(populate_existing=True)
-
-
-async def find_scheduled(
-    session: AsyncSession, id: UUID, *, lock: bool = False
-) -> ScheduledOffboarding | None:
-    """Find a schedule; with ``lock``, in its state once locked."""
-    statement = select(ScheduledOffboarding).where(col(ScheduledOffboarding.id) == id)
-    return await session.scalar(_locked(statement) if lock else statement)
-
-
 async def lock_pending(
     session: AsyncSession, identity_id: UUID, *, wait: bool = True
 ) -> ScheduledOffboarding | None:
@@ -334,7 +300,8 @@ async def lock_pending(
     statement = select(ScheduledOffboarding).where(
         col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
     )
-    return await session.scalar(_locked(statement, skip=not wait))
+    locked = statement.with_for_update(skip_locked=not wait).execution_options(populate_existing=True)
+    return await session.scalar(locked)
 
 
 async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:

@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Text, bindparam, select, text
+from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.crypto.signing import Signer
 from app.domain.errors import NotFound
 from app.features.audit.schemas import show_id
-from app.features.identities.schemas import OffboardedBy, Receipt, ReceiptQuery
+from app.features.identities.schemas import OffboardedBy, Receipt
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.lib.ids import EVENT, format_id
 from app.models.identities import OffboardingReceipt
@@ -85,14 +84,6 @@ async def administrators_ended_by_directory(
     return [
         (row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, parameters)
     ]
-
-
-def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:
-    """Select the receipts that match the filters, unordered."""
-    statement = select(OffboardingReceipt)
-    if query.identity_id:
-        statement = statement.where(col(OffboardingReceipt.identity_id).in_(query.identity_id))
-    return statement
 
 
 async def find_receipt(session: AsyncSession, id: UUID) -> OffboardingReceipt:

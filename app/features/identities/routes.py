@@ -12,8 +12,8 @@ from app.features.access.reach import AccessQuery, IdentityAccessView
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
-from app.features.identities.queries import SORTS, links_of, select_identities, select_scheduled
-from app.features.identities.receipts import find_receipt, select_receipts
+from app.features.identities.queries import SORTS, links_of, select_identities
+from app.features.identities.receipts import find_receipt
 from app.features.identities.schedule import (
     cancel_schedule,
     find_schedule,
@@ -37,7 +37,7 @@ from app.features.identities.service import find_identity
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Cursors, Page, read_page, select_filtered
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import ShortText, Strict, WantedUserName
@@ -282,7 +282,13 @@ async def list_scheduled_offboardings(
     query: Annotated[ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[ScheduledOffboardingView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_scheduled_offboardings", query.filters())
-    rows, following = await read_page(session, select_scheduled(query), ScheduledOffboarding, cursors, query)
+    rows, following = await read_page(
+        session,
+        select_filtered(ScheduledOffboarding, query, "identity_id", "status"),
+        ScheduledOffboarding,
+        cursors,
+        query,
+    )
     return Page(items=[ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
 
 
@@ -333,7 +339,9 @@ async def list_offboarding_receipts(
     query: Annotated[ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[ReceiptView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_offboarding_receipts", query.filters())
-    rows, following = await read_page(session, select_receipts(query), OffboardingReceipt, cursors, query)
+    rows, following = await read_page(
+        session, select_filtered(OffboardingReceipt, query, "identity_id"), OffboardingReceipt, cursors, query
+    )
     return Page(items=[ReceiptView.from_row(row) for row in rows], next_cursor=following)
 
 

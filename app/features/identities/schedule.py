@@ -14,9 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signing import Signer
+from app.db import rows
 from app.db.change import Change, Subject, Values
 from app.db.engine import commit, sqlstate
 from app.db.jobs import OUTAGES, Periodic
+from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.identities.offboard import (
@@ -29,7 +31,6 @@ from app.features.identities.offboard import (
 from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import (
     claim_due,
-    find_scheduled,
     finish,
     lock_pending,
     roles_of_requester,
@@ -136,13 +137,13 @@ async def _store_schedule(
 
 async def find_schedule(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
     """Read a schedule. Raises ``NotFound``."""
-    return _require(await find_scheduled(session, id))
+    return _require(await session.get(ScheduledOffboarding, id))
 
 
 async def cancel_schedule(change: Change, id: UUID, if_match: Precondition) -> ScheduledOffboarding:
     """Cancel a schedule. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is
     done."""
-    row = _require(await find_scheduled(change.session, id, lock=True))
+    row = _require(await rows.lock(change.session, ScheduledOffboarding, id, Lock.UPDATE))
     if_match.check(row.revision)
     if row.status == "completed":
         raise Conflict(

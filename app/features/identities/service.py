@@ -292,10 +292,10 @@ async def _lock_both(
     session: AsyncSession, identity_id: UUID, owner_id: UUID
 ) -> tuple[Identity, Identity | None]:
     """Lock one exclusively and another against changes, in id order. Raises ``NotFound`` for the first."""
-    ids = sorted({identity_id, owner_id})
-    for one in ids:
-        await take_turns(session, [one], share=one == owner_id)
-    identities = {one: await lock_row(session, one, share=one == owner_id) for one in ids}
+    both = sorted({identity_id, owner_id})
+    for id in both:
+        await take_turns(session, [id], share=id == owner_id)
+    identities = {id: await lock_row(session, id, share=id == owner_id) for id in both}
     return _require(identities[identity_id]), identities[owner_id]
 
 

@@ -9,6 +9,7 @@ from sqlmodel import col
 
 from app.db.change import Change
 from app.features.invitations.schemas import InvitationQuery
+from app.http.pagination import select_filtered
 from app.models.identities import Invitation
 
 # The status is read after the lock is acquired, which may be long after the transaction began.
@@ -30,14 +31,8 @@ class InvitationReading:
 
 def select_invitations(query: InvitationQuery) -> Select[Invitation]:
     """Select the invitations that match the filters."""
-    statement = select(Invitation)
-    if query.status:
-        statement = statement.where(_STATUS.in_(query.status))
-    if query.identity_id:
-        statement = statement.where(col(Invitation.identity_id).in_(query.identity_id))
-    if query.provider_id:
-        statement = statement.where(col(Invitation.provider_id).in_(query.provider_id))
-    return statement
+    statement = select_filtered(Invitation, query, "identity_id", "provider_id")
+    return statement.where(_STATUS.in_(query.status)) if query.status else statement
 
 
 async def find_invitations(session: AsyncSession, ids: list[UUID]) -> dict[UUID, InvitationReading]:
