@@ -95,7 +95,6 @@ class ExplainRequest(Strict):
     """A call to explain: a possible one, or one that was decided, by `event_id`."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -116,7 +115,7 @@ class ExplainRequest(Strict):
                 {"anyOf": [rule(without=["tool"]), rule(without=["part"])]},
                 {"anyOf": [rule(without=["arguments"]), rule(given=["tool"])]},
             ],
-        },
+        }
     )
     identity_id: IdentityId | None = Field(
         default=None, description="The caller, with the widest possible token."

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
@@ -29,7 +29,7 @@ from app.domain.risk import Risk
 from app.features.identities.schemas import IdentityKind
 from app.http.pagination import CursorParameter, Cursors, Limit
 from app.http.runtime import Runtime
-from app.http.schemas import Strict, Time
+from app.http.schemas import Strict, Time, example
 from app.lib.ids import GrantId, GroupId, IdentityId, PolicyId, ServerId, ToolId
 from app.models.servers import Tool as ToolRow
 
@@ -73,10 +73,9 @@ class AccessQuery(MomentQuery):
     server_id: list[ServerId] = Field(default_factory=list)
 
 
-class AccessReason(BaseModel):
+class AccessReason(Strict):
     """Why something is within reach."""
 
-    model_config = ConfigDict(extra="forbid")
     decision: AccessDecision
     reason_code: str = Field(description="The reason code, as in audit events.", examples=["granted"])
     grant_id: GrantId = Field(description="The grant that allows a call; the oldest of several.")
@@ -102,7 +101,7 @@ class AccessReason(BaseModel):
 class ReachedToolView(AccessReason):
     """A tool within reach, with the reason."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TOOL_EXAMPLE]})
+    model_config = example(_TOOL_EXAMPLE)
     tool_id: ToolId
     name: str = Field(description="Its name on the server.")
     risk: Risk
@@ -111,7 +110,7 @@ class ReachedToolView(AccessReason):
 class ReachedServerView(AccessReason):
     """A server within reach, with the reason and its tools within reach."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_SERVER_EXAMPLE]})
+    model_config = example(_SERVER_EXAMPLE)
     server_id: ServerId
     slug: str = Field(description="Its name in URLs and tool names.")
     tools: list[ReachedToolView] = Field(
@@ -138,22 +137,17 @@ class ReachedServerView(AccessReason):
         )
 
 
-class IdentityAccessView(BaseModel):
+class IdentityAccessView(Strict):
     """The servers and tools that an identity reaches at a given time. If nothing, `stopped` has the reason."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "identity_id": _IDENTITY,
-                    "at": "2026-01-05T09:00:00Z",
-                    "stopped": None,
-                    "items": [_SERVER_EXAMPLE],
-                    "next_cursor": None,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "identity_id": _IDENTITY,
+            "at": "2026-01-05T09:00:00Z",
+            "stopped": None,
+            "items": [_SERVER_EXAMPLE],
+            "next_cursor": None,
+        }
     )
     identity_id: IdentityId
     at: datetime = Field(description=_AT)
@@ -169,7 +163,7 @@ class IdentityAccessView(BaseModel):
 class ToolCallerView(AccessReason):
     """An identity that can call the tool, with the reason."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CALLER_EXAMPLE]})
+    model_config = example(_CALLER_EXAMPLE)
     identity_id: IdentityId
     user_name: str = Field(description="Its current user name.", examples=["ada"])
     kind: IdentityKind
@@ -187,22 +181,17 @@ class ToolCallerView(AccessReason):
         )
 
 
-class ToolAccessView(BaseModel):
+class ToolAccessView(Strict):
     """Who can call a tool at a given time. If no one can, regardless of grants, `stopped` has the reason."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "tool_id": _TOOL,
-                    "at": "2026-01-05T09:00:00Z",
-                    "stopped": None,
-                    "items": [_CALLER_EXAMPLE],
-                    "next_cursor": None,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "tool_id": _TOOL,
+            "at": "2026-01-05T09:00:00Z",
+            "stopped": None,
+            "items": [_CALLER_EXAMPLE],
+            "next_cursor": None,
+        }
     )
     tool_id: ToolId
     at: datetime = Field(description=_AT)
@@ -257,7 +246,7 @@ class AccessMatrixQuery(Strict):
 class AccessMatrixCell(Strict):
     """How much of a server an identity reaches now. A token can only narrow this."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CELL]})
+    model_config = example(_CELL)
 
     server_id: ServerId
     reached: bool = Field(description="Whether the server is within reach, even without an active tool.")
@@ -286,7 +275,7 @@ class AccessMatrixCell(Strict):
 class AccessMatrixRow(Strict):
     """What one identity reaches of each server."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ROW]})
+    model_config = example(_ROW)
 
     identity_id: IdentityId
     stopped: str | None = Field(
@@ -305,8 +294,6 @@ class AccessMatrixRow(Strict):
 
 class AccessMatrix(Strict):
     """Effective access of identities to servers. Identities and servers that do not exist are left out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     at: datetime = Field(description="The time of the answer, by the database's clock.")
     items: list[AccessMatrixRow] = Field(description="In the order of the requested identities.")

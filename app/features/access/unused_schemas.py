@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValidator
+from pydantic import Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.access.unused import MAX_WINDOW, GrantFinding, Proposal, UsageState
@@ -19,7 +19,7 @@ from app.domain.scopes import (
 )
 from app.features.grants.schemas import GrantView, Principal, principal_of
 from app.http.pagination import CursorParameter, Limit
-from app.http.schemas import Strict
+from app.http.schemas import Strict, example
 from app.http.selectors import (
     AllServersModel,
     AllToolsModel,
@@ -163,10 +163,9 @@ class StaleQuery(Strict):
     cursor: CursorParameter = None
 
 
-class UsedThingView(BaseModel):
+class UsedThingView(Strict):
     """A tool, or resources or prompts of a server, used in the window."""
 
-    model_config = ConfigDict(extra="forbid")
     server_id: ServerId
     part: UsedPart
     tool: str | None = Field(
@@ -175,26 +174,24 @@ class UsedThingView(BaseModel):
     last_used_at: datetime = Field(description="When it was last used, accurate to about a minute.")
 
 
-class UnusedToolView(BaseModel):
+class UnusedToolView(Strict):
     """A tool within reach that was not used in the window."""
 
-    model_config = ConfigDict(extra="forbid")
     server_id: ServerId
     tool: str = Field(description="Its name on the server.", examples=["git_push"])
 
 
-class EndProposal(BaseModel):
+class EndProposal(Strict):
     """Nothing that the grant allows was used: end it."""
 
-    model_config = ConfigDict(extra="forbid")
     action: Literal["end"]
     digest: str = Field(description="Identifies the proposal when you apply it.", examples=[DIGEST_EXAMPLE])
 
 
-class NarrowProposal(BaseModel):
+class NarrowProposal(Strict):
     """The narrowest grant that covers what was used, and what came within reach too late to be judged."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NARROW]})
+    model_config = example(_NARROW)
     action: Literal["narrow"]
     servers: ServerSelectorModel
     tools: ToolSelectorModel
@@ -215,17 +212,16 @@ GrantProposal = TypeAliasType(
 )
 
 
-class TokenProposal(BaseModel):
+class TokenProposal(Strict):
     """Revoke the token: `POST /tokens/{id}/revoke`."""
 
-    model_config = ConfigDict(extra="forbid")
     action: Literal["revoke"]
 
 
-class StaleGrantView(BaseModel):
+class StaleGrantView(Strict):
     """A grant and its uses in the window."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_GRANT]})
+    model_config = example(_STALE_GRANT)
     kind: Literal["grant"]
     grant_id: GrantId
     revision: int = Field(description="The revision of the grant, as in its ETag.")
@@ -293,10 +289,10 @@ class StaleGrantView(BaseModel):
         )
 
 
-class StaleTokenView(BaseModel):
+class StaleTokenView(Strict):
     """A token that was not used in the window."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_TOKEN]})
+    model_config = example(_STALE_TOKEN)
     kind: Literal["token"]
     token_id: TokenId
     revision: int = Field(description="The revision of the token, as in its ETag.")
@@ -406,36 +402,27 @@ class AppliedProposal(Strict):
 class StaleApply(Strict):
     """The proposals to apply, from a report for the same window."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "unused_for_days": 90,
-                    "items": [{"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}],
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "unused_for_days": 90,
+            "items": [{"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}],
+        }
     )
     unused_for_days: Annotated[Days, Field(strict=True)]
     items: list[AppliedProposal] = Field(min_length=1, max_length=MAX_APPLIED)
 
 
-class AppliedView(BaseModel):
+class AppliedView(Strict):
     """The outcome for one proposal."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"grant_id": GRANT_EXAMPLE, "outcome": "ended", "grant": None}]},
-    )
+    model_config = example({"grant_id": GRANT_EXAMPLE, "outcome": "ended", "grant": None})
     grant_id: GrantId
     outcome: AppliedOutcome
     grant: GrantView | None = Field(description="The grant after it was narrowed.")
 
 
-class StaleApplied(BaseModel):
+class StaleApplied(Strict):
     """The outcome for each proposal, in the order of the request."""
 
-    model_config = ConfigDict(extra="forbid")
     dry_run: bool = Field(description="Whether this is only a preview and nothing was changed.")
     items: list[AppliedView] = Field(description="One for each proposal in the request.")

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     StrictInt,
@@ -31,6 +30,7 @@ from app.http.schemas import (
     Strict,
     Time,
     absent,
+    example,
     rule,
 )
 from app.http.selectors import Labels, ToolName
@@ -88,13 +88,12 @@ class PolicyTestOwner(Strict):
     """The owner of an agent: an existing identity by its id, or a described one."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"groups": ["grp_01jdpnwz00e008000000000000"], "attributes": {"department": "finance"}}
             ],
             "allOf": [{"anyOf": [rule(without=["id"]), rule(given=["id"]) | {"maxProperties": 1}]}],
-        },
+        }
     )
     id: IdentityId | None = Field(
         default=None, description="An existing identity; then leave out all other fields."
@@ -138,7 +137,6 @@ class PolicyTestRequest(Strict):
     """A request as policies see it. Fields of an existing server or tool default to its own."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "allOf": [
                 {
@@ -148,7 +146,7 @@ class PolicyTestRequest(Strict):
                     ]
                 }
             ]
-        },
+        }
     )
     identity: PolicyTestIdentity = Field(
         default_factory=PolicyTestIdentity, description="The caller; by default a person in no group."
@@ -187,17 +185,12 @@ class PolicyTestRequest(Strict):
 class PolicyTest(Strict):
     """A request, and the expected decision of all published policies and this one."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "A large refund needs an approval",
-                    "request": {"server": "payments", "tool": "refund", "arguments": {"amount": 250}},
-                    "expect": "require_approval",
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "name": "A large refund needs an approval",
+            "request": {"server": "payments", "tool": "refund", "arguments": {"amount": 250}},
+            "expect": "require_approval",
+        }
     )
     name: Name = Field(description="What it verifies.", examples=["A large refund needs an approval"])
     request: PolicyTestRequest
@@ -270,10 +263,7 @@ PolicyTests = Annotated[
 class PolicyCreate(Strict):
     """A new policy draft, which decides nothing until it is published."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"name": "Large refunds", "text": EXAMPLE_TEXT}]},
-    )
+    model_config = example({"name": "Large refunds", "text": EXAMPLE_TEXT})
     name: Name = Field(description="Unique among policies that have not ended, ignoring case.")
     description: LongText | None = None
     text: PolicyText
@@ -284,7 +274,7 @@ class PolicyCreate(Strict):
 class PolicyUpdate(Patch):
     """Changes to a policy's draft; the published version stays until the next publish."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mode": "observe"}]})
+    model_config = example({"mode": "observe"})
     name: Name = absent()
     description: LongText | None = None
     text: PolicyText = absent()
@@ -295,7 +285,7 @@ class PolicyUpdate(Patch):
 class PolicyRollback(Strict):
     """The earlier version to publish again."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2}]})
+    model_config = example({"version": 2})
     version: StrictInt = Field(ge=1, le=2**31 - 1, description="A version that was published before.")
 
 
@@ -308,34 +298,29 @@ class PolicyWarning(Strict):
     column: int = Field(description="The column in the text, from 1.", examples=[11])
 
 
-class PolicyView(BaseModel):
+class PolicyView(Strict):
     """A Cedar policy: its draft, and its published version."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": POLICY_EXAMPLE,
-                    "name": "Large refunds",
-                    "description": None,
-                    "text": EXAMPLE_TEXT,
-                    "mode": "enforce",
-                    "tests": [],
-                    "status": "published",
-                    "version": 3,
-                    "published_text": EXAMPLE_TEXT,
-                    "published_mode": "enforce",
-                    "published_at": "2026-01-05T09:00:00Z",
-                    "unpublished_changes": False,
-                    "warnings": [],
-                    "ended_at": None,
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "revision": 1,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "id": POLICY_EXAMPLE,
+            "name": "Large refunds",
+            "description": None,
+            "text": EXAMPLE_TEXT,
+            "mode": "enforce",
+            "tests": [],
+            "status": "published",
+            "version": 3,
+            "published_text": EXAMPLE_TEXT,
+            "published_mode": "enforce",
+            "published_at": "2026-01-05T09:00:00Z",
+            "unpublished_changes": False,
+            "warnings": [],
+            "ended_at": None,
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "revision": 1,
+        }
     )
     id: PolicyId
     name: str
@@ -420,22 +405,17 @@ class PolicyVersionQuery(Strict):
 class PolicyVersionView(Strict):
     """A published version of a policy, and the time in which it decided."""
 
-    model_config = ConfigDict(
-        title="PolicyVersion",
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "version": 2,
-                    "name": "Large refunds",
-                    "text": EXAMPLE_TEXT,
-                    "mode": "enforce",
-                    "tests": [],
-                    "valid_from": "2026-01-05T09:00:00Z",
-                    "valid_to": None,
-                }
-            ]
+    model_config = example(
+        {
+            "version": 2,
+            "name": "Large refunds",
+            "text": EXAMPLE_TEXT,
+            "mode": "enforce",
+            "tests": [],
+            "valid_from": "2026-01-05T09:00:00Z",
+            "valid_to": None,
         },
+        title="PolicyVersion",
     )
     version: int = Field(description="Its number, from 1.")
     name: str = Field(description="The name of the policy then.")
@@ -462,19 +442,14 @@ class PolicyVersionView(Strict):
 class PolicyDiff(Strict):
     """The differences between two versions of a policy."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "from": "2",
-                    "to": "draft",
-                    "text": "--- 2\n+++ draft\n@@ -7 +7 @@\n-when { context.arguments.amount > 100 };\n"
-                    "+when { context.arguments.amount > 50 };\n",
-                    "changed": ["text"],
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "from": "2",
+            "to": "draft",
+            "text": "--- 2\n+++ draft\n@@ -7 +7 @@\n-when { context.arguments.amount > 100 };\n"
+            "+when { context.arguments.amount > 50 };\n",
+            "changed": ["text"],
+        }
     )
     from_: str = Field(alias="from", description="The first version, or `draft`.", examples=["2"])
     to: str = Field(description="The second version, or `draft`.", examples=["draft"])
@@ -487,11 +462,7 @@ class PolicyDiff(Strict):
 class VocabularyView(Strict):
     """The vocabulary of policies."""
 
-    model_config = ConfigDict(
-        title="PolicySchema",
-        extra="forbid",
-        json_schema_extra={"examples": [{"version": 1, "cedar": "entity Group;", "tool": None}]},
-    )
+    model_config = example({"version": 1, "cedar": "entity Group;", "tool": None}, title="PolicySchema")
     version: int = Field(description="The version of the vocabulary. Within a version, it is only extended.")
     cedar: str = Field(description="A Cedar schema: entity types, actions and the context.")
     tool: str | None = Field(description="The tool for the type of `context.arguments`; null: none.")

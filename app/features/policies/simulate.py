@@ -323,7 +323,6 @@ class SimulatedChange(Strict):
     """One change to the published policies. With only `policy_id`, its current draft."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"policy_id": POLICY_EXAMPLE}],
             "allOf": [
@@ -335,7 +334,7 @@ class SimulatedChange(Strict):
                     ]
                 },
             ],
-        },
+        }
     )
     policy_id: PolicyId | None = Field(
         default=None, description="The policy; absent: a new one with the `text`."
@@ -359,13 +358,12 @@ class SimulateRequest(Strict):
     """The policy changes, and the calls to replay."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"changes": [{"text": _TEXT}], "days": 14}],
             "allOf": [
                 {"oneOf": [rule(given=["days"], without=["since"]), rule(given=["since"], without=["days"])]}
             ],
-        },
+        }
     )
     changes: list[SimulatedChange] = Field(
         min_length=1, max_length=MAX_CHANGES, description="The changes, all at once."

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
 
@@ -20,7 +20,7 @@ from app.access.policy.vocabulary import quoted
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
-from app.http.schemas import CleanText, Strict
+from app.http.schemas import CleanText, Strict, example
 from app.http.selectors import ToolName
 from app.lib.ids import GROUP, GroupId, format_id
 
@@ -303,9 +303,7 @@ class PolicyTemplates(Strict):
 class PolicyTemplateRender(Strict):
     """The parameters of a template."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"parameters": {"approvers": "finance-leads"}}]}
-    )
+    model_config = example({"parameters": {"approvers": "finance-leads"}})
     parameters: PolicyTemplateParameters
 
 

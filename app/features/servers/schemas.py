@@ -17,7 +17,18 @@ from typing_extensions import TypeAliasType
 
 from app.domain.definitions import text_digest
 from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Limit, ListQuery
-from app.http.schemas import CleanSecret, CleanText, LongText, Name, Patch, ShortText, Strict, absent, rule
+from app.http.schemas import (
+    CleanSecret,
+    CleanText,
+    LongText,
+    Name,
+    Patch,
+    ShortText,
+    Strict,
+    absent,
+    example,
+    rule,
+)
 from app.http.selectors import MAX_LABELS, LabelKey, Labels, LabelValue, without_tag
 from app.lib.ids import GroupId, IdentityId, ServerId
 from app.lib.strict_json import JsonValue
@@ -96,7 +107,7 @@ TokenEndpointAuthMethod = TypeAliasType(
 class CredentialMark(Strict):
     """The kind of a stored credential, without its content."""
 
-    model_config = ConfigDict(extra="forbid", title="CredentialSummary")
+    model_config = ConfigDict(title="CredentialSummary")
 
     kind: UpstreamCredentialKind
     updated_at: datetime
@@ -122,10 +133,7 @@ class NoCredential(Strict):
 class BearerCredential(Strict):
     """``Authorization: Bearer <token>``."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kind": "bearer", "token": "the-upstream's-own-token"}]},
-    )
+    model_config = example({"kind": "bearer", "token": "the-upstream's-own-token"})
     kind: Literal["bearer"]
     token: BearerToken = Field(
         description="The upstream's own token. It is stored encrypted and never shown."
@@ -139,10 +147,7 @@ class BearerCredential(Strict):
 class HeaderCredential(Strict):
     """A header of the upstream's choice."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kind": "header", "name": "X-Api-Key", "value": "..."}]},
-    )
+    model_config = example({"kind": "header", "name": "X-Api-Key", "value": "..."})
     kind: Literal["header"]
     name: Annotated[str, StringConstraints(pattern=HEADER_NAME), AfterValidator(_free_header)] = Field(
         description="The header's name."
@@ -160,19 +165,14 @@ class OAuthClientCredential(Strict):
     """Client credentials at the upstream's authorization server: calls carry an access token that is fetched with them
     and renewed before it expires."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "oauth_client_credentials",
-                    "token_url": "https://login.example.com/oauth/token",
-                    "client_id": "scopegate",
-                    "client_secret": "...",
-                    "resource": "https://mcp.example.com/git",
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "kind": "oauth_client_credentials",
+            "token_url": "https://login.example.com/oauth/token",
+            "client_id": "scopegate",
+            "client_secret": "...",
+            "resource": "https://mcp.example.com/git",
+        }
     )
     kind: Literal["oauth_client_credentials"]
     token_url: Url = Field(
@@ -211,10 +211,7 @@ class OAuthClientCredential(Strict):
 class EnvCredential(Strict):
     """Environment variables for the program of a ``stdio`` server."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kind": "env", "variables": {"GIT_TOKEN": "..."}}]},
-    )
+    model_config = example({"kind": "env", "variables": {"GIT_TOKEN": "..."}})
     kind: Literal["env"]
     variables: EnvironmentVariables
 
@@ -373,7 +370,7 @@ def instructions_state(row: Server) -> InstructionsState:
 class SyncView(Strict):
     """The last attempt to read the server's tools."""
 
-    model_config = ConfigDict(extra="forbid", title="ServerSync")
+    model_config = ConfigDict(title="ServerSync")
 
     state: SyncState
     at: datetime | None = Field(description="The start of the last completed attempt.")
@@ -469,7 +466,7 @@ class ServerInstructions(Strict):
 class InstructionsApprove(Strict):
     """Approve instructions: only the text with this digest, and no later one."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "9f86d081" * 8}]})
+    model_config = example({"digest": "9f86d081" * 8})
     digest: Digest
 
 
@@ -477,7 +474,6 @@ class ServerCreate(Strict):
     """A server to register. Nothing is sent to it until its first sync."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -505,7 +501,7 @@ class ServerCreate(Strict):
                     ]
                 }
             ],
-        },
+        }
     )
 
     slug: Slug = Field(description="Part of `/mcp/{slug}` and prefix of tool names; never changes.")
@@ -541,11 +537,7 @@ class ServerCreate(Strict):
 class ServerPatch(Patch):
     """The fields of a server that can change; its slug and transport cannot. Null removes a label."""
 
-    model_config = ConfigDict(
-        title="ServerUpdate",
-        extra="forbid",
-        json_schema_extra={"examples": [{"status": "disabled", "labels": {"env": None}}]},
-    )
+    model_config = example({"status": "disabled", "labels": {"env": None}}, title="ServerUpdate")
 
     name: Name = absent()
     description: LongText | None = None

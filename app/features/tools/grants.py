@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -17,6 +17,7 @@ from app.features.tokens.queries import database_now
 from app.features.tools.service import get_tool
 from app.http.pagination import Cursors, ListQuery, read_page
 from app.http.runtime import Runtime
+from app.http.schemas import Strict, example
 from app.lib.ids import ToolId
 from app.models.access import Grant, GrantUse
 from app.models.servers import Server, Tool
@@ -40,16 +41,15 @@ class ToolGrantQuery(ListQuery):
 class ToolGrantView(GrantView):
     """A grant that reaches a tool."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = example(_EXAMPLE)
     last_used_at: datetime | None = Field(
         description="The last use of the tool by this grant; null: no use is known."
     )
 
 
-class ToolGrantsView(BaseModel):
+class ToolGrantsView(Strict):
     """The active grants that reach a tool."""
 
-    model_config = ConfigDict(extra="forbid")
     tool_id: ToolId
     observed_since: datetime = Field(description="When the recording of uses began.")
     items: list[ToolGrantView] = Field(description="The grants of this page, newest first.")

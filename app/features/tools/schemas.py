@@ -4,14 +4,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.definitions import definition_changes
 from app.domain.risk import Risk
 from app.features.servers.schemas import IncludeEnded
 from app.http.pagination import ListQuery
-from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
+from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent, example
 from app.http.selectors import ToolName
 from app.lib.ids import ServerId, ToolId
 from app.models.servers import Tool
@@ -172,18 +172,13 @@ def _definition(content: dict[str, Any]) -> ToolDefinition:
 class ToolCreate(Strict):
     """A manually created tool, active immediately. A sync that does not find it removes it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "server_id": "srv_01jdpnwz00e008000000000000",
-                    "name": "git_log",
-                    "input_schema": {"type": "object"},
-                    "annotations": {"readOnlyHint": True},
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "server_id": "srv_01jdpnwz00e008000000000000",
+            "name": "git_log",
+            "input_schema": {"type": "object"},
+            "annotations": {"readOnlyHint": True},
+        }
     )
 
     server_id: ServerId
@@ -199,9 +194,7 @@ class ToolCreate(Strict):
 class ToolPatch(Patch):
     """The manual changes to a tool; its definition comes from the server."""
 
-    model_config = ConfigDict(
-        title="ToolUpdate", extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]}
-    )
+    model_config = example({"risk": "write"}, title="ToolUpdate")
 
     risk: Risk | None = Field(default=None, description="Null: from the approved definition.")
     state: SettableToolState = absent(
@@ -212,9 +205,7 @@ class ToolPatch(Patch):
 class ToolApprove(Strict):
     """Approve a definition: only the one with this digest, and no later one."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"definition_digest": "9f86d081" * 8}]}
-    )
+    model_config = example({"definition_digest": "9f86d081" * 8})
     definition_digest: Digest
 
 
