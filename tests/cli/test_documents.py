@@ -168,7 +168,7 @@ def test_the_roles_in_the_reference_may_what_they_may() -> None:
 
 
 def test_every_page_of_the_menu_and_every_reason_is_in_the_reference() -> None:
-    pages = [entry.path for _, entries in menu._GROUPS for entry in entries]
+    pages = [entry.path for entries in menu._GROUPS.values() for entry in entries]
     assert [path for path in pages if f"`{path}`" not in reference("console")] == []
     assert [reason for reason in MEANINGS if f"`{reason}`" not in reference("audit-events")] == []
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.attempts import Attempts
 from app.crypto.keys import Peppers
@@ -151,6 +151,3 @@ class SessionReader:
         # Live updates reconnect by themselves, so they must not keep an unattended session from becoming idle.
         is_used = not (is_open_stream(request) or is_live_request(request))
         return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=is_used)
-
-
-Sessions = async_sessionmaker[AsyncSession]

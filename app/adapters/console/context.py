@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
@@ -31,10 +31,13 @@ from app.domain.errors import Conflict, Forbidden, Invalid, Malformed, Precondit
 from app.features.audit.queries import names_of
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Permission, authorize
+from app.http.live import Look, live_event
 from app.http.runtime import Runtime
 from app.http.transaction import Session
 
 TOKEN = "form_token"
+# Query parameters that select a page, a tab or a message.
+_NOT_FILTERS = frozenset({"cursor", "server_cursor", "sort", "limit", "tab", "done", "removed", "live"})
 _REFUSALS = (Malformed, Invalid, Conflict, PreconditionFailed)
 
 
@@ -76,32 +79,39 @@ class PageContext:
 
     @property
     def runtime(self) -> Runtime:
-        runtime: Runtime = self.request.app.state.runtime
-        return runtime
+        return cast("Runtime", self.request.app.state.runtime)
 
     @property
     def snapshot(self) -> AccessSnapshot:
-        snapshot: AccessSnapshot = self.request.app.state.access
-        return snapshot
+        return cast("AccessSnapshot", self.request.app.state.access)
 
     @property
     def console(self) -> Console:
-        console: Console = self.request.app.state.console
-        return console
+        return cast("Console", self.request.app.state.console)
 
     @property
     def request_id(self) -> str | None:
-        request_id: str | None = self.request.state.request_id
-        return request_id
+        return cast("str | None", self.request.state.request_id)
 
     @property
     def now(self) -> datetime:
         """The current time."""
         return self.runtime.clock()
 
+    @property
+    def typed(self) -> Form:
+        """The submitted form, or else the query parameters, which prefill one."""
+        return self.form or Form(self.request.query_params.multi_items())
+
     def may(self, permission: str) -> bool:
         """Whether the viewer has a permission."""
         return self.viewer.may(permission)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the address has filters of a list."""
+        given = self.request.query_params.items()
+        return any(value.strip() for name, value in given if name not in _NOT_FILTERS)
 
     def param(self, name: str, default: str = "") -> str:
         """A query parameter, stripped; ``default`` if it is missing or empty."""
@@ -142,8 +152,19 @@ class PageContext:
             viewer=self.viewer,
             status=status or self.problems.status,
             problems=self.problems,
+            is_filtered=self.is_filtered,
             done=None if done is None else done.get(self.param("done")),
             **values,
+        )
+
+    def event(self, template: str, **values: Any) -> bytes:
+        """A live event that replaces a part of the page by the rendered template."""
+        return live_event(bytes(self.page(template, **values).body).decode())
+
+    def stream(self, permission: Permission, look: Look) -> Response:
+        """Stream what ``look`` finds, for as long as the viewer has the permission."""
+        return self.runtime.live.stream(
+            self.request, self.caller, permission, self.console.authenticate, look
         )
 
     @asynccontextmanager

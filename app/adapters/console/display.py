@@ -1,15 +1,37 @@
-"""How text is displayed: labels of fields, and untrusted text whose odd characters become their codes.
+"""How objects and text are displayed: names, links, labels of fields, and untrusted text made visible.
 
 Approvers decide on what they see. Hidden blanks or a bidirectional control character could otherwise make an argument
 such as an amount look different from what is approved.
 """
 
+import asyncio
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
 
 from markupsafe import Markup, escape
 
+from app.features.audit.schemas import show_id
+from app.features.identities.schemas import IdentityView
+from app.models.identities import Identity
+
+MAX_SHORT_TEXT = 2_000
+"""The length, in characters, above which a text is long."""
+ERASED = "an erased identity"
+ROOMS = {
+    "approval": "approvals",
+    "audit_event": "audit",
+    "grant": "grants",
+    "group": "groups",
+    "identity": "identities",
+    "policy": "policies",
+    "server": "servers",
+    "token": "tokens",
+    "tool": "tools",
+}
+"""The path segment of each kind of object, under ``/console``."""
 # Control and format characters, surrogates, private use and unassigned ones, line and paragraph separators, and all
 # blanks other than the plain space.
 _ODD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
@@ -42,6 +64,11 @@ def visible(text: str) -> Markup:
         parts.extend(_each(text[at:end]))
         at = end
     return Markup("".join(parts))  # noqa: S704 - each part is escaped, or consists of digits
+
+
+async def visible_in_thread(text: str) -> Markup:
+    """The same, in a thread if the text is long: escaping a megabyte would block the event loop."""
+    return await asyncio.to_thread(visible, text) if len(text) > MAX_SHORT_TEXT else visible(text)
 
 
 def _each(text: str) -> Iterator[str]:
@@ -126,3 +153,18 @@ def label_of_pointer(pointer: str) -> str:
 
 def _label(name: str) -> str:
     return _LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def link(kind: str, id: UUID) -> str:
+    """The path of an object's page."""
+    return f"/console/{ROOMS[kind]}/{show_id(kind, id)}"
+
+
+def format_time(time: datetime) -> str:
+    """A time in UTC as a query parameter of the API."""
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def format_name(it: IdentityView | Identity) -> str:
+    """The name to show for an identity."""
+    return ERASED if it.erased_at is not None else it.display_name or it.user_name

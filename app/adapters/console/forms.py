@@ -1,8 +1,11 @@
 """HTML forms: parsed once, validated by the API's models, and shown again with their errors."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from types import MappingProxyType
 from typing import Any, TypeVar, get_origin
 from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -12,6 +15,7 @@ from app.adapters.console.page import path_of_page
 from app.domain.errors import DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition
 from app.http.problems import STATUS
+from app.lib.ids import parse_id
 
 MAX_FORM_BYTES = 64 * 1024
 """The default maximum size of a form."""
@@ -49,6 +53,17 @@ class Form:
         """All values of a field, in order."""
         return list(self._values.get(name, []))
 
+    def object_id(self, name: str, prefix: str) -> UUID:
+        """The id of an object of a kind in a field. Raises ``Malformed``."""
+        try:
+            return parse_id(prefix, self.text(name))
+        except ValueError:
+            raise Malformed("The form cannot be read: it names an invalid object.") from None
+
+    def optional_id(self, name: str, prefix: str) -> UUID | None:
+        """The id in a field; None if it is empty. Raises ``Malformed``."""
+        return self.object_id(name, prefix) if self.text(name) else None
+
     def flag(self, name: str) -> bool:
         """Whether a checkbox was checked."""
         return bool(self._values.get(name))
@@ -85,6 +100,30 @@ def read_form(request: Request, body: bytes, max_bytes: int) -> Form:
 def whole_number(text: str) -> int | str:
     """The typed number as an integer; the text itself if it is not a number, for the model to reject."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def parse_pairs(text: str, pointer: str, wanted: str) -> dict[str, str]:
+    """Parse lines such as ``env=prod``, each name once. Raises ``Invalid`` with the message ``wanted``."""
+    pairs: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, separator, value = (part.strip() for part in line.partition("="))
+        if not separator or not name or name in pairs:
+            raise Invalid.field(pointer, "not_a_pair", wanted)
+        pairs[name] = value
+    return pairs
+
+
+def format_pairs(pairs: Mapping[str, str]) -> str:
+    """The text that ``parse_pairs`` reads."""
+    return "\n".join(f"{name}={value}" for name, value in sorted(pairs.items()))
+
+
+def end_of_day(text: str, pointer: str) -> datetime:
+    """The last minute of a typed day, in UTC. Raises ``Invalid`` for the field at ``pointer``."""
+    try:
+        return datetime.combine(date.fromisoformat(text), time(23, 59), UTC)
+    except ValueError:
+        raise Invalid.field(pointer, "date", "Choose a day.") from None
 
 
 class Problems:
@@ -125,15 +164,20 @@ class Problems:
         return [(label_of_pointer(place), text) for place, texts in self._at.items() for text in texts]
 
 
-def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Validate values by the API's model. Raises ``Invalid`` with an error for each field."""
+def validate(
+    model: type[Model], values: Mapping[str, Any], fields: Mapping[str, str] = MappingProxyType({})
+) -> Model:
+    """Validate values by the API's model. Raises ``Invalid`` with an error for each field.
+
+    ``fields`` has the pointers of the form's fields whose names differ from the model's.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        errors = [
-            FieldError("".join(f"/{part}" for part in one["loc"]), one["type"], _sentence(one["msg"]))
-            for one in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
+        errors = []
+        for one in error.errors(include_url=False, include_context=False, include_input=False):
+            pointer = "".join(f"/{part}" for part in one["loc"])
+            errors.append(FieldError(fields.get(pointer, pointer), one["type"], _sentence(one["msg"])))
         raise Invalid("Some fields are invalid: see below.", errors=errors) from None
 
 

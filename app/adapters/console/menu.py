@@ -13,85 +13,41 @@ MY_ACCESS = "/console/my-access"
 class Entry:
     """A menu entry. ``key`` opens it after ``g``."""
 
-    path: str
     name: str
+    path: str
     icon: str
     key: str
     permission: Permission
 
 
-_GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    (
-        "",
-        (
-            Entry(HOME, "Home", icon="home", key="h", permission=Permission.TOKENS_READ),
-            Entry(MY_ACCESS, "My access", icon="user-circle", key="m", permission=Permission.SELF_READ),
-        ),
+_GROUPS: dict[str, tuple[Entry, ...]] = {
+    "": (
+        Entry("Home", HOME, "home", "h", Permission.TOKENS_READ),
+        Entry("My access", MY_ACCESS, "user-circle", "m", Permission.SELF_READ),
     ),
-    (
-        "Access",
-        (
-            Entry("/console/tokens", "Tokens", icon="key", key="t", permission=Permission.TOKENS_READ),
-            Entry(
-                "/console/grants", "Grants", icon="shield-check", key="r", permission=Permission.GRANTS_READ
-            ),
-            Entry(
-                "/console/identities",
-                "Identities",
-                icon="users",
-                key="i",
-                permission=Permission.IDENTITIES_READ,
-            ),
-            Entry(
-                "/console/groups", "Groups", icon="users-group", key="u", permission=Permission.GROUPS_READ
-            ),
-            Entry(
-                "/console/access",
-                "Access matrix",
-                icon="grid-dots",
-                key="x",
-                permission=Permission.ACCESS_EXPLAIN,
-            ),
-        ),
+    "Access": (
+        Entry("Tokens", "/console/tokens", "key", "t", Permission.TOKENS_READ),
+        Entry("Grants", "/console/grants", "shield-check", "r", Permission.GRANTS_READ),
+        Entry("Identities", "/console/identities", "users", "i", Permission.IDENTITIES_READ),
+        Entry("Groups", "/console/groups", "users-group", "u", Permission.GROUPS_READ),
+        Entry("Access matrix", "/console/access", "grid-dots", "x", Permission.ACCESS_EXPLAIN),
     ),
-    (
-        "Fleet",
-        (
-            Entry("/console/servers", "Servers", icon="server", key="s", permission=Permission.SERVERS_READ),
-            Entry("/console/tools", "Tools", icon="tool", key="o", permission=Permission.TOOLS_READ),
-        ),
+    "Fleet": (
+        Entry("Servers", "/console/servers", "server", "s", Permission.SERVERS_READ),
+        Entry("Tools", "/console/tools", "tool", "o", Permission.TOOLS_READ),
     ),
-    (
-        "Control",
-        (
-            Entry(
-                "/console/policies", "Policies", icon="scale", key="p", permission=Permission.POLICIES_READ
-            ),
-            Entry(
-                "/console/approvals",
-                "Approvals",
-                icon="checkup-list",
-                key="a",
-                permission=Permission.SELF_READ,
-            ),
-            Entry(
-                "/console/explain",
-                "Explain",
-                icon="zoom-question",
-                key="e",
-                permission=Permission.ACCESS_EXPLAIN,
-            ),
-            Entry(
-                "/console/audit", "Audit log", icon="list-details", key="l", permission=Permission.AUDIT_READ
-            ),
-        ),
+    "Control": (
+        Entry("Policies", "/console/policies", "scale", "p", Permission.POLICIES_READ),
+        Entry("Approvals", "/console/approvals", "checkup-list", "a", Permission.SELF_READ),
+        Entry("Explain", "/console/explain", "zoom-question", "e", Permission.ACCESS_EXPLAIN),
+        Entry("Audit log", "/console/audit", "list-details", "l", Permission.AUDIT_READ),
     ),
-)
+}
 
 
 def list_menu(caller: Caller) -> Iterator[tuple[str, list[Entry]]]:
     """The menu groups with the entries that the caller may open."""
-    for name, entries in _GROUPS:
+    for name, entries in _GROUPS.items():
         open_to = [entry for entry in entries if caller.may(entry.permission)]
         if open_to:
             yield name, open_to
@@ -104,6 +60,6 @@ def first_page(caller: Caller) -> str:
 
 def entry_at(path: str) -> str:
     """The path of the menu entry that a path belongs to, or an empty string."""
-    paths = [entry.path for _, entries in _GROUPS for entry in entries]
+    paths = [entry.path for entries in _GROUPS.values() for entry in entries]
     within = [one for one in paths if path == one or (one != HOME and path.startswith(f"{one}/"))]
     return max(within, key=len, default="")

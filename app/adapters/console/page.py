@@ -14,7 +14,7 @@ from jinja2_fragments import render_block
 
 from app.adapters.console.assets import are_made, asset_path
 from app.adapters.console.console import Console, is_live_request
-from app.adapters.console.display import label_of_pointer, visible
+from app.adapters.console.display import format_name, label_of_pointer, link, visible
 from app.adapters.console.menu import HOME, entry_at, list_menu
 from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
@@ -274,6 +274,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals |= {"link": link, "format_name": format_name}
     templates.filters["visible"] = visible
     templates.filters["place"] = label_of_pointer
     # Formats ids as the API does: {{ row.id|typed("idn") }}.

@@ -135,22 +135,14 @@ async def finish_sign_in(
 
 
 @router.post(SIGN_OUT, operation_id="sign_browser_out")
-async def sign_out(
-    request: Request,
-    console: CurrentConsole,
-    session: Session,
-    submission: Annotated[Submission, may_submit(Permission.SELF_READ)],
-) -> Response:
+async def sign_out(sent: Annotated[Submission, may_submit(Permission.SELF_READ)]) -> Response:
     """End the session, and offer to end the one at the provider."""
-    viewer = submission.viewer
-    ended = await browser_sessions.end_session(
-        session, viewer.caller, viewer.cookie, request.state.request_id
-    )
-    provider, onward = None, None
+    console, provider, onward = sent.console, None, None
+    ended = await browser_sessions.end_session(sent.session, sent.caller, sent.viewer.cookie, sent.request_id)
     if ended is not None:
         provider, id_token = ended
         onward = await console.flow.sign_out_address(provider, id_token, f"{console.public_url}{SIGNED_OUT}")
-    response = page(request, "signed_out.html", onward=onward, provider=provider, sign_in="/login")
+    response = page(sent.request, "signed_out.html", onward=onward, provider=provider, sign_in="/login")
     console.cookies.end_session(response)
     return response
 

@@ -266,7 +266,7 @@ async def test_limits_are_held_and_what_was_typed_stays(
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"lasts": "date", "date": "2020-01-01"}, "in the past"),
         ({"lasts": "date", "date": "9999-12-31"}, "latest possible day"),
-        ({"lasts": "date", "date": "soon"}, "Choose a date"),
+        ({"lasts": "date", "date": "soon"}, "Choose a day"),
         ({"lasts": "4000"}, "Choose when the token expires"),
         ({"lasts": "9" * 5000}, "Choose when the token expires"),
         ({"lasts": "7", "ip_allow": "10.0.0.1/8"}, "host bits"),

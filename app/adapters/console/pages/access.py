@@ -1,7 +1,6 @@
 """Access: the matrix of identities and servers, and the page that explains a decision."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,8 +11,8 @@ from pydantic import Field
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
 from app.adapters.console.forms import Problems, validate
 from app.adapters.console.page import PageRoute
-from app.adapters.console.pages.principals import IDENTITIES, format_name
-from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
+from app.adapters.console.pages.principals import IDENTITIES
+from app.domain.errors import Conflict, Invalid, Malformed, NotFound
 from app.features.access.explain import AccessExplanation, ExplainRequest, explain_decision
 from app.features.access.reach import AccessMatrixCell, AccessMatrixQuery, count_access
 from app.features.identities import routes as identities
@@ -92,12 +91,11 @@ async def show_matrix(context: Annotated[PageContext, may_open(Permission.ACCESS
         cells = {row.identity_id: {cell.server_id: cell for cell in row.cells} for row in found.items}
     return context.page(
         "access/matrix.html", people=people.items, servers=fleet.items, cells=cells,
-        format_name=format_name, query=rows, server_q=asked.server_q, href=_cell_href,
+        query=rows, server_q=asked.server_q, href=_cell_href,
         more=_other_page(context, cursor=people.next_cursor),
         first=_other_page(context, cursor="") if rows.cursor else None,
         more_servers=_other_page(context, server_cursor=fleet.next_cursor),
         first_servers=_other_page(context, server_cursor="") if asked.server_cursor else None,
-        is_filtered=bool(rows.q or rows.kind or asked.server_q),
     )  # fmt: skip
 
 
@@ -155,7 +153,7 @@ async def explain_call(sent: Annotated[Submission, may_submit(Permission.ACCESS_
 
 async def _explained(context: PageContext, asked: dict[str, Any], typed: dict[str, str]) -> Response:
     try:
-        body = _request(asked)
+        body = validate(ExplainRequest, asked, _FIELD_OF)
         found = await explain_decision(
             context.session, context.caller, context.snapshot, body, context.runtime
         )
@@ -163,15 +161,6 @@ async def _explained(context: PageContext, asked: dict[str, Any], typed: dict[st
         context.problems = Problems(error)
         return await _answer(context, typed)
     return await _answer(context, typed, found=found)
-
-
-def _request(asked: dict[str, Any]) -> ExplainRequest:
-    """Validate the request by the API's model. Raises ``Invalid`` with the form's field names."""
-    try:
-        return validate(ExplainRequest, asked)
-    except Invalid as invalid:
-        errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
-        raise Invalid(invalid.detail, errors=errors) from None
 
 
 async def _answer(
@@ -200,7 +189,7 @@ async def _who(context: PageContext, text: str) -> tuple[dict[str, str], list[Id
         if text.startswith(f"{prefix}_"):
             return {name: text}, []
     if not text:
-        raise _wrong("/who", "required", "Enter a name or the id of a token.")
+        raise Invalid.field("/who", "required", "Enter a name or the id of a token.")
     for fields in ({"user_name": [text]}, {"q": text}):
         query = validate(IdentityQuery, {**fields, "limit": _LIKELY})
         found = (await list_identities(query, context.session, context.runtime)).items
@@ -208,19 +197,19 @@ async def _who(context: PageContext, text: str) -> tuple[dict[str, str], list[Id
             return {"identity_id": format_id(IDENTITY, found[0].id)}, []
         if found:
             return {}, found
-    raise _wrong("/who", "unknown", "No person or agent has this name.")
+    raise Invalid.field("/who", "unknown", "No person or agent has this name.")
 
 
 def _question(typed: dict[str, str]) -> Iterator[tuple[str, Any]]:
     """The form's question as fields of the API. Raises ``Invalid``."""
     if not typed["server"]:
-        raise _wrong("/server", "required", "Name the server.")
+        raise Invalid.field("/server", "required", "Name the server.")
     yield "server", typed["server"]
     if typed["asks_for"] in ("resources", "prompts"):
         yield "part", typed["asks_for"]
     elif typed["asks_for"] == "tool":
         if not typed["tool"]:
-            raise _wrong("/tool", "required", "Name the tool, or ask about the server only.")
+            raise Invalid.field("/tool", "required", "Name the tool, or ask about the server only.")
         yield "tool", typed["tool"]
         if typed["arguments"].strip():
             yield "arguments", _arguments(typed["arguments"])
@@ -236,11 +225,9 @@ def _arguments(text: str) -> Any:
     try:
         return strict_json.loads(text.encode())
     except (strict_json.StrictJsonError, UnicodeEncodeError):
-        raise _wrong("/arguments", "invalid_json", 'Enter a JSON object, such as {"amount": 250}.') from None
-
-
-def _wrong(pointer: str, code: str, detail: str) -> Invalid:
-    return Invalid(detail, errors=[FieldError(pointer, code, detail)])
+        raise Invalid.field(
+            "/arguments", "invalid_json", 'Enter a JSON object, such as {"amount": 250}.'
+        ) from None
 
 
 def _named(found: AccessExplanation) -> Iterator[UUID | None]:

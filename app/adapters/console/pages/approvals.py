@@ -1,11 +1,9 @@
 """Approvals: the live list of pending ones, the history, and the page that decides one."""
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -15,13 +13,12 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import visible
-from app.adapters.console.forms import Form, validate
+from app.adapters.console.display import ERASED, MAX_SHORT_TEXT, link, visible_in_thread
+from app.adapters.console.forms import Form, end_of_day, validate
 from app.adapters.console.page import HEADERS, PageRoute, redirect
 from app.adapters.console.pages.grants import describe_tools
-from app.adapters.console.pages.principals import ERASED
 from app.db.change import Change
-from app.domain.errors import Invalid, NotFound, Unavailable
+from app.domain.errors import NotFound, Unavailable
 from app.domain.risk import Risk
 from app.features.approvals import service as approvals
 from app.features.approvals.queries import require_requestable, select_tools, tools_of
@@ -35,7 +32,7 @@ from app.features.approvals.schemas import (
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.features.tokens.service import list_own_tokens
 from app.http.authorization import Caller, Permission
-from app.http.live import News, live_event
+from app.http.live import News
 from app.http.pagination import MAXIMUM_LIMIT, Page
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
@@ -70,12 +67,11 @@ _PAGE = 25
 _OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
 Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
 _ONE = f"{HOME}/{{approval_id}}"
-# Arguments longer than this are summarized by their length.
-_MAX_SHORT_TEXT = 2_000
 _EARLIER = 8
 # The form names each selected tool, of which there can be some hundred.
 _MAX_FORM_BYTES = 256 * 1024
 Decision = Annotated[Submission, may_submit(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
+Withdrawal = Annotated[Submission, may_submit(Permission.SELF_WRITE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +182,9 @@ async def watch(context: Reader) -> Response:
             return News()
         shown = mark
         rows: dict[str, Any] = {"rows": await build_rows(session, found.items), "waiting": True}
-        fresh = context.page("approvals/rows.html", chosen={"kind": "", "state": ""}, **rows)
-        return News([live_event(bytes(fresh.body).decode())])
+        return News([context.event("approvals/rows.html", chosen={"kind": "", "state": ""}, **rows)])
 
-    return context.runtime.live.stream(
-        context.request, context.caller, Permission.SELF_READ, context.console.authenticate, look
-    )
+    return context.stream(Permission.SELF_READ, look)
 
 
 @router.get("/approvals", operation_id="page_old_approvals")
@@ -226,63 +219,6 @@ def _kinds(context: PageContext) -> list[tuple[str, str]]:
 @router.get(_ONE, operation_id="page_show_approval")
 async def show_page(context: Reader, approval_id: ApprovalId) -> Response:
     """Show a request with the form that decides it."""
-    return await _show(context, approval_id)
-
-
-@router.post(f"{_ONE}/approve", operation_id="page_approve")
-async def approve(sent: Decision, approval_id: ApprovalId) -> Response:
-    """Approve a call once, or grant access, as requested or narrower."""
-    async with sent.attempt():
-        body = validate(ApprovalAgreement, _agreement(sent.form))
-        await approvals.approve(sent.change, approval_id, body, sent.shown, ttl=sent.runtime.approval_ttl)
-    if sent.problems:
-        return await _show(sent, approval_id)
-    return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
-
-
-@router.post(f"{_ONE}/deny", operation_id="page_deny")
-async def deny(sent: Decision, approval_id: ApprovalId) -> Response:
-    """Deny a request."""
-    async with sent.attempt():
-        body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
-        await approvals.deny(sent.change, approval_id, body, sent.shown)
-    if sent.problems:
-        return await _show(sent, approval_id)
-    return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
-
-
-@router.post(f"{_ONE}/withdraw", operation_id="page_withdraw_request")
-async def withdraw(
-    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE)], approval_id: ApprovalId
-) -> Response:
-    """Withdraw one's own request."""
-    async with sent.attempt():
-        await approvals.withdraw_request(sent.change, approval_id, sent.shown)
-    if sent.problems:
-        return await _show(sent, approval_id)
-    return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
-
-
-def _agreement(form: Form) -> dict[str, Any]:
-    """What the form approves: everything, or the selected tools until the given day.
-
-    Raises ``Invalid`` for an invalid date.
-    """
-    agreed: dict[str, Any] = {"reason": form.text("reason") or None}
-    if form.text("give") != "less":
-        return agreed
-    less: dict[str, Any] = {"tools": {"kind": "names", "names": form.texts("tool")}}
-    until = form.text("until")
-    # An unchanged day keeps the requested time of day.
-    if until and until != form.text("asked_until"):
-        try:
-            less["expires_at"] = datetime.combine(date.fromisoformat(until), time(23, 59), UTC)
-        except ValueError:
-            raise Invalid.field("/access/expires_at", "date", "Choose a day.") from None
-    return agreed | {"access": less}
-
-
-async def _show(context: PageContext, approval_id: ApprovalId) -> Response:
     row = await approvals.get_approval(context.session, context.caller, approval_id)
     view = await approvals.show_approval(context.session, context.caller, row, context.runtime.public_url)
     mine = context.caller.identity_id in {view.identity.id, view.owner and view.owner.id}
@@ -304,6 +240,54 @@ async def _show(context: PageContext, approval_id: ApprovalId) -> Response:
         public_url=context.runtime.public_url,
         **values,
     )
+
+
+@router.post(f"{_ONE}/approve", operation_id="page_approve")
+async def approve(sent: Decision, approval_id: ApprovalId) -> Response:
+    """Approve a call once, or grant access, as requested or narrower."""
+    async with sent.attempt():
+        body = validate(ApprovalAgreement, _agreement(sent.form))
+        await approvals.approve(sent.change, approval_id, body, sent.shown, ttl=sent.runtime.approval_ttl)
+    if sent.problems:
+        return await show_page(sent, approval_id)
+    return redirect(link("approval", approval_id))
+
+
+@router.post(f"{_ONE}/deny", operation_id="page_deny")
+async def deny(sent: Decision, approval_id: ApprovalId) -> Response:
+    """Deny a request."""
+    async with sent.attempt():
+        body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
+        await approvals.deny(sent.change, approval_id, body, sent.shown)
+    if sent.problems:
+        return await show_page(sent, approval_id)
+    return redirect(link("approval", approval_id))
+
+
+@router.post(f"{_ONE}/withdraw", operation_id="page_withdraw_request")
+async def withdraw(sent: Withdrawal, approval_id: ApprovalId) -> Response:
+    """Withdraw one's own request."""
+    async with sent.attempt():
+        await approvals.withdraw_request(sent.change, approval_id, sent.shown)
+    if sent.problems:
+        return await show_page(sent, approval_id)
+    return redirect(link("approval", approval_id))
+
+
+def _agreement(form: Form) -> dict[str, Any]:
+    """What the form approves: everything, or the selected tools until the given day.
+
+    Raises ``Invalid`` for an invalid date.
+    """
+    agreed: dict[str, Any] = {"reason": form.text("reason") or None}
+    if form.text("give") != "less":
+        return agreed
+    less: dict[str, Any] = {"tools": {"kind": "names", "names": form.texts("tool")}}
+    until = form.text("until")
+    # An unchanged day keeps the requested time of day.
+    if until and until != form.text("asked_until"):
+        less["expires_at"] = end_of_day(until, "/access/expires_at")
+    return agreed | {"access": less}
 
 
 async def _own_tokens(context: PageContext, view: ApprovalView) -> list[TokenView]:
@@ -372,6 +356,5 @@ async def _arguments(context: PageContext, row: Approval) -> dict[str, Any]:
     if not arguments.kept:
         return shown | {"why": "The arguments are not kept, by the server's setting keep_arguments."}
     text = json.dumps(arguments.arguments, indent=2, ensure_ascii=False)
-    # Escaping a megabyte would block the event loop.
-    made = await asyncio.to_thread(visible, text) if len(text) > _MAX_SHORT_TEXT else visible(text)
-    return shown | {"text": made, "length": len(text) if len(text) > _MAX_SHORT_TEXT else 0}
+    length = len(text) if len(text) > MAX_SHORT_TEXT else 0
+    return shown | {"text": await visible_in_thread(text), "length": length}

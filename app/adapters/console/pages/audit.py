@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import meaning_of
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import ROOMS, format_time
 from app.adapters.console.page import PageRoute
-from app.adapters.console.pages.grants import ROOMS
 from app.domain.errors import Malformed
 from app.features.audit import reading
 from app.features.audit.reading import check_since, export, headers_of, present, read_on
@@ -32,7 +32,7 @@ from app.features.audit.schemas import (
 )
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
-from app.http.live import News, live_event
+from app.http.live import News
 from app.http.pagination import Page
 from app.lib.ids import EventId
 
@@ -94,9 +94,7 @@ _CHIP_NAMES = {
     "trace_id": "Trace",
     "tool": "Tool",
 }
-_NAMED = (
-    "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
-)  # fmt: skip
+_NAMED = ("actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id")
 """Filters by ids, which are shown by name."""
 ACTIONS = (
     "tool.call", "tools.list", "resource.read", "prompt.get", "mcp.initialize", "token.refused",
@@ -116,6 +114,7 @@ _MAX_TEXT_LENGTH = 2_000
 # Filters that the hourly counts support.
 _COUNTED_BY = frozenset({"since", "until", "action", "decision"})
 CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
+ArgumentsRead = Annotated[Submission, may_submit(Permission.ARGUMENTS_READ)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +235,14 @@ class AuditRequest:
 
     def span(self, since: datetime, until: datetime) -> str:
         """The same filters in another time range."""
-        return self.address(without=("period",), since=_time(since), until=_time(until))
+        return self.address(without=("period",), since=format_time(since), until=format_time(until))
 
     def page_after(self, cursor: str | None) -> str | None:
         """The next page, in the same time range."""
         if cursor is None:
             return None
         params = [(name, value) for name, value in self.params if name not in {"cursor", "at"}]
-        return f"{PATH}?{urlencode([*params, ('at', _time(self.now)), ('cursor', cursor)])}"
+        return f"{PATH}?{urlencode([*params, ('at', format_time(self.now)), ('cursor', cursor)])}"
 
 
 def parse_request(context: PageContext) -> AuditRequest:
@@ -266,7 +265,7 @@ def parse_request(context: PageContext) -> AuditRequest:
     # Filters without an index search at most a month, as in the API.
     is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
-    since: dict[str, Any] = {} if back is None else {"since": _time(now - back)}
+    since: dict[str, Any] = {} if back is None else {"since": format_time(now - back)}
     query = context.query(AuditQuery, limit=SHOWN, **(gone | since))
     return AuditRequest(query, params, period, now, is_shortened)
 
@@ -308,10 +307,6 @@ def _check_earliest(time: datetime) -> datetime:
     if time < _EARLIEST:
         raise Malformed("The address has an invalid filter. Open the page again.")
     return time
-
-
-def _time(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")
 
 
 def path_of(kind: str, id: str | None) -> str | None:
@@ -381,14 +376,12 @@ async def watch_audit_log(context: CanAudit) -> Response:
         ids = {event.id for event in found.items}
         fresh = set() if before is None else ids - before
         before = ids
-        rows = context.page(
+        rows = context.event(
             "audit/events.html", events=found.items, fresh=fresh, path_of=path_of, who_path=who_path
         )
-        return News([live_event(bytes(rows.body).decode())])
+        return News([rows])
 
-    return context.runtime.live.stream(
-        context.request, context.caller, Permission.AUDIT_READ, context.console.authenticate, look
-    )
+    return context.stream(Permission.AUDIT_READ, look)
 
 
 @router.get(f"{PATH}/export", operation_id="page_export_audit_events")
@@ -435,9 +428,7 @@ async def show_event(context: CanAudit, event_id: EventId) -> Response:
 
 
 @router.post(PATH + "/{event_id}/arguments", operation_id="page_show_audit_event_arguments")
-async def show_arguments(
-    sent: Annotated[Submission, may_submit(Permission.ARGUMENTS_READ)], event_id: EventId
-) -> Response:
+async def show_arguments(sent: ArgumentsRead, event_id: EventId) -> Response:
     """Show an event with the call's arguments. A POST, since reading them is recorded in the audit log."""
     authorize(sent.caller, Permission.AUDIT_READ)
     found = await reading.read_arguments(sent.change, event_id, sent.runtime)

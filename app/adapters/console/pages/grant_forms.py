@@ -9,9 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import Form, validate
+from app.adapters.console.display import link
+from app.adapters.console.forms import Form, format_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import HOME, describe_access, ids_to_name, link, preview_reach
+from app.adapters.console.pages.grants import HOME, describe_access, ids_to_name, preview_reach
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH, find_principals, find_servers
 from app.db.engine import undo
 from app.domain.errors import FieldError, Invalid
@@ -34,9 +35,17 @@ _LISTS = ("server", "risk", "tool")
 _TEXTS = ("who", "servers", "labels", "tools", "expires", "expires_on", "expires_at", "begins_on", "reason")
 _FLAGS = ("resources", "prompts")
 _PRINCIPALS, _SERVERS, _TOOLS = 6, 10, 40
+_RISKS = (
+    (Risk.READ.value, "Tools that only read"),
+    (Risk.WRITE.value, "Tools that change something"),
+    (Risk.DESTRUCTIVE.value, "Tools that destroy something"),
+    (Risk.UNKNOWN.value, "Tools whose risk is unknown"),
+)
 NEW = f"{HOME}/new"
 # The form carries up to a thousand tool names and as many servers.
 _MAX_FORM_BYTES = 512 * 1024
+Writer = Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)]
 
 
 @dataclass(slots=True)
@@ -89,7 +98,7 @@ class GrantForm:
             who=format_id(prefix, grant.principal.id),
             servers=servers.kind,
             server=[format_id(SERVER, id) for id in servers.ids] if servers.kind == "ids" else [],
-            labels=_lines(servers.labels) if servers.kind == "labels" else "",
+            labels=format_pairs(servers.labels) if servers.kind == "labels" else "",
             tools=tools.kind,
             risk=[one.value for one in tools.risk] if tools.kind == "risk" else [],
             tool=list(tools.names) if tools.kind == "names" else [],
@@ -210,10 +219,6 @@ def _labels(text: str) -> dict[str, str]:
     return found
 
 
-def _lines(labels: Mapping[str, str]) -> str:
-    return "\n".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An option: its value in the form, its name, and details that identify it."""
@@ -224,47 +229,29 @@ class Choice:
     risk: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """The options of the form. Selected ones are always listed, before the results of a search."""
+async def choices_for(context: PageContext, grant_form: GrantForm) -> dict[str, Any]:
+    """Read the options for the current state of the form. Raises ``Invalid``.
 
-    chosen_who: Choice | None
-    who: list[Choice]
-    chosen_servers: list[Choice]
-    servers: list[Choice]
-    chosen_tools: list[Choice]
-    tools: list[Choice]
-    searched: dict[str, str]
-    dates: list[tuple[str, str, datetime]]
-    risks: list[tuple[str, str]] = field(
-        default_factory=lambda: [
-            (Risk.READ.value, "Tools that only read"),
-            (Risk.WRITE.value, "Tools that change something"),
-            (Risk.DESTRUCTIVE.value, "Tools that destroy something"),
-            (Risk.UNKNOWN.value, "Tools whose risk is unknown"),
-        ]
-    )
-
-
-async def choices_for(context: PageContext, grant_form: GrantForm) -> Choices:
-    """Read the options for the current state of the form. Raises ``Invalid``."""
+    Selected ones are always listed, before the results of a search.
+    """
     searched = {name: context.form.text(name)[:MAX_SEARCH_LENGTH] for name in ("who_q", "server_q", "tool_q")}
     now = context.now
     names = await _names(context, grant_form)
-    return Choices(
-        chosen_who=Choice(grant_form.who, names[grant_form.who]) if grant_form.who in names else None,
-        who=[one for one in await _who(context, searched["who_q"]) if one.value != grant_form.who],
-        chosen_servers=[Choice(id, names[id]) for id in grant_form.server if id in names],
-        servers=[
+    return {
+        "chosen_who": Choice(grant_form.who, names[grant_form.who]) if grant_form.who in names else None,
+        "who": [one for one in await _who(context, searched["who_q"]) if one.value != grant_form.who],
+        "chosen_servers": [Choice(id, names[id]) for id in grant_form.server if id in names],
+        "servers": [
             Choice(show_id("server", one.id) or "", one.slug, one.name)
             for one in await find_servers(context, searched["server_q"], limit=_SERVERS)
             if show_id("server", one.id) not in grant_form.server
         ],
-        chosen_tools=[Choice(name, name) for name in grant_form.tool],
-        tools=await _tools(context, grant_form, searched["tool_q"]),
-        searched=searched,
-        dates=[(str(days), _span(days), now + timedelta(days=days)) for days in PRESETS],
-    )
+        "chosen_tools": [Choice(name, name) for name in grant_form.tool],
+        "tools": await _tools(context, grant_form, searched["tool_q"]),
+        "searched": searched,
+        "dates": [(str(days), _span(days), now + timedelta(days=days)) for days in PRESETS],
+        "risks": _RISKS,
+    }
 
 
 async def _names(context: PageContext, grant_form: GrantForm) -> dict[str, str]:
@@ -319,15 +306,13 @@ def _span(days: int) -> str:
 
 
 @router.get(NEW, operation_id="page_new_grant")
-async def new_page(context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]) -> Response:
+async def new_page(context: Writer) -> Response:
     """Show the form, prefilled by the link's parameters."""
     return await _form(context, GrantForm.asked(context.request.query_params))
 
 
 @router.post(NEW, operation_id="page_create_grant")
-async def create(
-    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
-) -> Response:
+async def create(sent: Written) -> Response:
     """Search, show the review, or create the reviewed grant."""
     form = sent.form
     grant_form, step = GrantForm.typed(form), form.text("do")
@@ -348,19 +333,14 @@ async def create(
 
 
 @router.get(f"{HOME}/{{grant_id}}/edit", operation_id="page_edit_grant")
-async def edit_page(
-    context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)], grant_id: GrantId
-) -> Response:
+async def edit_page(context: Writer, grant_id: GrantId) -> Response:
     """Show the form with an existing grant."""
     grant = await _read(context, grant_id)
     return await _form(context, GrantForm.of(grant), grant=grant)
 
 
 @router.post(f"{HOME}/{{grant_id}}/edit", operation_id="page_update_grant")
-async def update(
-    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
-    grant_id: GrantId,
-) -> Response:
+async def update(sent: Written, grant_id: GrantId) -> Response:
     """Search, show the review of a change, or make the reviewed change."""
     form = sent.form
     grant_form, step = GrantForm.typed(form), form.text("do")
@@ -415,5 +395,4 @@ async def _review(
         right_before=None if before is None else describe_access(before, names),
         pairs=grant_form.pairs(),
         action=NEW if before is None else f"{link('grant', before.id)}/edit",
-        link=link,
     )

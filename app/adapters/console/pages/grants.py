@@ -9,9 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import ERASED
 from app.adapters.console.forms import Form, Problems, validate, whole_number
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.principals import ERASED, MAX_FOUND, find_principals, find_server
+from app.adapters.console.pages.principals import MAX_FOUND, find_principals, find_server
 from app.domain.errors import Invalid, NotFound
 from app.domain.risk import Risk
 from app.features.access.unused import apply_proposals, list_unused
@@ -22,7 +23,6 @@ from app.features.access.unused_schemas import (
     StaleGrantView,
     StaleQuery,
 )
-from app.features.audit.schemas import show_id
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantPreview, GrantPreviewRequest, GrantQuery, GrantView, Principal
 from app.http.authorization import Permission
@@ -30,12 +30,15 @@ from app.http.pagination import Page
 from app.http.selectors import (
     AllServersModel,
     AllToolsModel,
+    GrantsScopeModel,
     ServersByIdsModel,
     ServersByLabelsModel,
     ServerSelectorModel,
+    TokenScopeModel,
     ToolsByNamesModel,
     ToolsByRiskModel,
     ToolSelectorModel,
+    servers_named_by_scope,
 )
 from app.lib.ids import GRANT, GrantId, format_id
 
@@ -49,18 +52,6 @@ Names = Mapping[UUID, str]
 _MAX_NAMED = 3
 MAX_IDS = _MAX_NAMED + 1
 """The maximum number of ids in a list that a description names."""
-ROOMS = {
-    "approval": "approvals",
-    "audit_event": "audit",
-    "grant": "grants",
-    "group": "groups",
-    "identity": "identities",
-    "policy": "policies",
-    "server": "servers",
-    "token": "tokens",
-    "tool": "tools",
-}
-"""The path segment of each kind of object, under ``/console``."""
 RISK_WORDS = {
     Risk.READ: "only read",
     Risk.WRITE: "change something",
@@ -84,11 +75,9 @@ _DONE = {
     "updated": "The grant was changed. Tokens in use follow it immediately.",
     "ended": "The grant was revoked. No call depends on it any more.",
 }
-
-
-def link(kind: str, id: UUID) -> str:
-    """The path of an object's page."""
-    return f"/console/{ROOMS[kind]}/{show_id(kind, id)}"
+Reader = Annotated[PageContext, may_open(Permission.GRANTS_READ)]
+Writer = Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.GRANTS_WRITE)]
 
 
 def listed(words: Sequence[str], more: str, joined: str = "and") -> str:
@@ -131,6 +120,23 @@ def describe_access(right: Any, names: Names) -> str:
     return f"{tools} on {describe_servers(right.servers, names)}{also}"
 
 
+def describe_scope(
+    scope: TokenScopeModel, names: Names, everything: str, max_lines: int | None = None
+) -> list[str]:
+    """Describe a token's scope, one line for each entry; ``everything`` stands for the scope ``grants``."""
+    if isinstance(scope, GrantsScopeModel):
+        return [everything]
+    lines = [describe_access(entry, names) for entry in scope.entries[:max_lines]]
+    if len(lines) < len(scope.entries):
+        lines.append(f"and {len(scope.entries) - len(lines)} more entries")
+    return lines or ["nothing"]
+
+
+def scope_servers(scope: TokenScopeModel) -> set[UUID]:
+    """The ids of the servers that a scope names."""
+    return {id for _, id in servers_named_by_scope(scope, "")}
+
+
 def ids_to_name(principal: Principal, servers: ServerSelectorModel) -> Iterable[UUID]:
     """The ids whose names the description of a grant needs."""
     yield principal.id
@@ -150,7 +156,7 @@ class Line:
 
 
 @router.get(HOME, operation_id="page_list_grants")
-async def list_page(context: Annotated[PageContext, may_open(Permission.GRANTS_READ)]) -> Response:
+async def list_page(context: Reader) -> Response:
     """List grants, newest first, with their unused access."""
     asked = {name: context.param(name) for name in ("q", "who", "server", "expiring")}
     wanted, notes = await _wanted(context, asked)
@@ -163,14 +169,10 @@ async def list_page(context: Annotated[PageContext, may_open(Permission.GRANTS_R
         "grants/list.html",
         lines=await _lines(context, found.items),
         asked=asked | {"status": context.param("status")},
-        filtered=any(
-            name not in ("cursor", "done") and value for name, value in context.request.query_params.items()
-        ),
         notes=notes,
         expiring=list(_EXPIRING.items()),
         done=_DONE,
         days=UNUSED_DAYS,
-        link=link,
         **context.pager(found.next_cursor),
     )
 
@@ -208,8 +210,8 @@ async def _wanted(context: PageContext, asked: dict[str, str]) -> tuple[GrantQue
 
 async def _lines(context: PageContext, found: list[GrantView]) -> list[Line]:
     names = await context.names([id for one in found for id in ids_to_name(one.principal, one.servers)])
-    judged = [one for one in found if one.status == "active"]
-    uses = await read_usage(context, judged, states=["unused", "partly_used", "in_use"])
+    judged = [one.id for one in found if one.status == "active"]
+    uses = await read_usage(context, judged, state=["unused", "partly_used", "in_use"])
     return [
         Line(
             one,
@@ -223,15 +225,12 @@ async def _lines(context: PageContext, found: list[GrantView]) -> list[Line]:
 
 
 async def read_usage(
-    context: PageContext, found: list[GrantView], *, states: list[Any]
-) -> dict[Any, StaleGrantView]:
-    """The usage report of these grants, by grant id."""
-    if not found:
+    context: PageContext, ids: list[UUID], *, days: int = UNUSED_DAYS, **filters: Any
+) -> dict[UUID, StaleGrantView]:
+    """The usage reports of these grants, by grant id."""
+    if not ids:
         return {}
-    asked = StaleQuery(
-        unused_for_days=UNUSED_DAYS, kind=["grant"], state=states,
-        grant_id=[one.id for one in found], limit=len(found),
-    )  # fmt: skip
+    asked = StaleQuery(unused_for_days=days, kind=["grant"], grant_id=ids, limit=len(ids), **filters)
     report = await list_unused(context.session, context.caller, context.snapshot, asked, context.runtime)
     return {one.grant_id: one for one in report.items if isinstance(one, StaleGrantView)}
 
@@ -248,12 +247,8 @@ class Result:
 
 
 @router.get(STALE, operation_id="page_list_stale_grants")
-async def stale_page(context: Annotated[PageContext, may_open(Permission.GRANTS_READ)]) -> Response:
+async def stale_page(context: Reader) -> Response:
     """List grants that are partly or entirely unused, with a proposal for each."""
-    return await _show_stale(context)
-
-
-async def _show_stale(context: PageContext) -> Response:
     more: dict[str, Any] = {"kind": ["grant"]}
     if not context.param("unused_for_days"):
         more["unused_for_days"] = UNUSED_DAYS
@@ -275,7 +270,6 @@ async def _show_stale(context: PageContext) -> Response:
         refused=context.problems.summary or None,
         words=describe_access,
         notes=NOTE_WORDS,
-        link=link,
         **context.pager(report.next_cursor),
     )
 
@@ -290,7 +284,7 @@ async def apply_page(
         body = _chosen(form)
     except Invalid as refused:
         sent.problems = Problems(refused)
-        return await _show_stale(sent)
+        return await stale_page(sent)
     dry_run = form.text("do") != "apply"
     results = await _apply(sent, body, dry_run=dry_run)
     return sent.page(
@@ -301,7 +295,6 @@ async def apply_page(
         chosen=form.texts("item"),
         days=body.unused_for_days,
         changed=_CHANGED,
-        link=link,
     )
 
 
@@ -330,23 +323,17 @@ async def _apply(sent: Submission, body: StaleApply, *, dry_run: bool) -> list[R
     done = await apply_proposals(sent.change, sent.snapshot, body, dry_run=dry_run)
     after: dict[UUID, Any] = {one.grant_id: one.grant for one in done.items if one.grant is not None}
     if dry_run:
-        after = await _proposed(sent, body)
-    ids = [id for one in before.values() for id in ids_to_name(one.principal, one.servers)]
-    ids += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
-    names = await sent.names(ids)
+        ids = [item.grant_id for item in body.items]
+        reports = await read_usage(sent, ids, days=body.unused_for_days)
+        after = {
+            id: one.proposal
+            for id, one in reports.items()
+            if one.proposal is not None and one.proposal.action == "narrow"
+        }
+    named = [id for one in before.values() for id in ids_to_name(one.principal, one.servers)]
+    named += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
+    names = await sent.names(named)
     return [_result(one, before.get(one.grant_id), after.get(one.grant_id), names) for one in done.items]
-
-
-async def _proposed(context: PageContext, body: StaleApply) -> dict[UUID, Any]:
-    """What each of the grants would be narrowed to."""
-    ids = [item.grant_id for item in body.items]
-    asked = StaleQuery(unused_for_days=body.unused_for_days, kind=["grant"], grant_id=ids, limit=len(ids))
-    report = await list_unused(context.session, context.caller, context.snapshot, asked, context.runtime)
-    return {
-        one.grant_id: one.proposal
-        for one in report.items
-        if isinstance(one, StaleGrantView) and one.proposal is not None and one.proposal.action == "narrow"
-    }
 
 
 def _result(done: AppliedView, before: GrantView | None, after: Any, names: dict[UUID, str]) -> Result:
@@ -367,9 +354,7 @@ async def ask_narrow(grant_id: GrantId) -> Response:
 
 
 @router.post(f"{HOME}/{{grant_id}}/narrow", operation_id="page_narrow_grant")
-async def narrow(
-    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE)], grant_id: GrantId
-) -> Response:
+async def narrow(sent: Written, grant_id: GrantId) -> Response:
     """Narrow a grant if the proposal is unchanged since it was shown, and show the result."""
     item = {"grant_id": grant_id, "proposal_digest": sent.form.text("digest")}
     body = validate(StaleApply, {"unused_for_days": UNUSED_DAYS, "items": [item]})
@@ -386,20 +371,17 @@ async def narrow(
         it=result,
         reached=reached,
         changed=_CHANGED,
-        link=link,
     )
 
 
 @router.get(f"{HOME}/{{grant_id}}", operation_id="page_show_grant")
-async def show_page(
-    context: Annotated[PageContext, may_open(Permission.GRANTS_READ)], grant_id: GrantId
-) -> Response:
+async def show_page(context: Reader, grant_id: GrantId) -> Response:
     """Show a grant: its content, its reach now, and its use."""
     grant = await read_grant(context, grant_id)
     use, reached = None, None
     if grant.status == "active":
         states = ["unused", "partly_used", "in_use", "unknown"]
-        use = (await read_usage(context, [grant], states=states)).get(grant.id)
+        use = (await read_usage(context, [grant.id], state=states)).get(grant.id)
     if grant.status != "ended":
         reached = await preview_reach(context, grant)
     names = await context.names(_all_ids(grant, use))
@@ -415,7 +397,6 @@ async def show_page(
         becomes=describe_proposal(use, names),
         notes=NOTE_WORDS,
         days=UNUSED_DAYS,
-        link=link,
         done=_DONE,
     )
 
@@ -450,26 +431,8 @@ async def preview_reach(context: PageContext, right: Any) -> GrantPreview:
 
 
 @router.get(f"{HOME}/{{grant_id}}/end", operation_id="page_ask_end_grant")
-async def ask_end(
-    context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)], grant_id: GrantId
-) -> Response:
+async def ask_end(context: Writer, grant_id: GrantId) -> Response:
     """Show what ends with a grant, and the form that ends it."""
-    return await _ending(context, grant_id)
-
-
-@router.post(f"{HOME}/{{grant_id}}/end", operation_id="page_end_grant")
-async def end(
-    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE)], grant_id: GrantId
-) -> Response:
-    """End a grant at the revision that was shown."""
-    async with sent.attempt():
-        await grants.end_grant(sent.change, grant_id, sent.shown)
-    if sent.problems:
-        return await _ending(sent, grant_id)
-    return redirect(f"{HOME}?done=ended")
-
-
-async def _ending(context: PageContext, grant_id: Any) -> Response:
     row = await grants.get_grant(context.session, context.caller, grant_id)
     grant = GrantView.from_row(row, context.now)
     names = await context.names(_all_ids(grant, None))
@@ -480,5 +443,14 @@ async def _ending(context: PageContext, grant_id: Any) -> Response:
         who=names.get(grant.principal.id, ERASED),
         right=describe_access(grant, names),
         reached=reached,
-        link=link,
     )
+
+
+@router.post(f"{HOME}/{{grant_id}}/end", operation_id="page_end_grant")
+async def end(sent: Written, grant_id: GrantId) -> Response:
+    """End a grant at the revision that was shown."""
+    async with sent.attempt():
+        await grants.end_grant(sent.change, grant_id, sent.shown)
+    if sent.problems:
+        return await ask_end(sent, grant_id)
+    return redirect(f"{HOME}?done=ended")

@@ -6,11 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import link
 from app.adapters.console.forms import Form, validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import describe_access, ids_to_name
-from app.adapters.console.pages.principals import PAGE_SIZE, format_name
-from app.domain.errors import Forbidden, Malformed, NotFound
+from app.adapters.console.pages.principals import PAGE_SIZE
+from app.domain.errors import Forbidden, NotFound
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.groups import service
@@ -27,7 +28,7 @@ from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
-from app.lib.ids import GROUP, IDENTITY, GroupId, format_id, parse_id
+from app.lib.ids import IDENTITY, GroupId, format_id, parse_id
 from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -59,7 +60,6 @@ async def show_groups(context: Reader) -> Response:
         items=found.items,
         query=query,
         names=await context.names([*(one.owner_group_id for one in found.items), *query.member_id]),
-        is_filtered=bool(query.q or query.source or query.member_id),
         done=_DONE,
         **context.pager(found.next_cursor),
     )
@@ -78,7 +78,7 @@ async def create(sent: Written) -> Response:
         made = await service.create_group(sent.change, validate(GroupCreate, _values_of(sent.form)))
     if sent.problems:
         return _show_form(sent, None)
-    return redirect(f"{_path(made.id)}?done=made")
+    return redirect(f"{link('group', made.id)}?done=made")
 
 
 @router.get(GROUPS + "/{group_id}", operation_id="page_show_group")
@@ -106,7 +106,6 @@ async def _show(context: PageContext, group_id: UUID) -> Response:
         owner=await context.name(it.owner_group_id),
         may_change=may_change,
         removed=await _removed(context, it.id) if may_change and tab == "members" else None,
-        format_name=format_name,
         done=_DONE,
         **read,
     )
@@ -178,25 +177,26 @@ async def update(sent: Written, group_id: GroupId) -> Response:
         await service.update_group(sent.change, group_id, body, sent.shown)
     if sent.problems:
         return _show_form(sent, it)
-    return redirect(f"{_path(group_id)}?done=changed")
+    return redirect(f"{link('group', group_id)}?done=changed")
 
 
 @router.post(GROUPS + "/{group_id}/members", operation_id="page_add_group_member")
 async def add_member(sent: Written, group_id: GroupId) -> Response:
     """Add a member to a group."""
     async with sent.attempt():
-        await service.add_member(sent.change, group_id, _member(sent.form), Precondition(None))
+        member = sent.form.object_id("identity_id", IDENTITY)
+        await service.add_member(sent.change, group_id, member, Precondition(None))
     if sent.problems:
         return await _show(sent, group_id)
-    return redirect(f"{_path(group_id)}?done=added")
+    return redirect(f"{link('group', group_id)}?done=added")
 
 
 @router.post(GROUPS + "/{group_id}/members/remove", operation_id="page_remove_group_member")
 async def remove_member(sent: Written, group_id: GroupId) -> Response:
     """Remove a member from a group."""
-    removed = _member(sent.form)
+    removed = sent.form.object_id("identity_id", IDENTITY)
     await service.remove_member(sent.change, group_id, removed, Precondition(None))
-    return redirect(f"{_path(group_id)}?done=removed&removed={format_id(IDENTITY, removed)}")
+    return redirect(f"{link('group', group_id)}?done=removed&removed={format_id(IDENTITY, removed)}")
 
 
 @router.get(GROUPS + "/{group_id}/end", operation_id="page_end_group")
@@ -216,20 +216,8 @@ async def end(sent: Written, group_id: GroupId) -> Response:
     return redirect(f"{GROUPS}?done=ended")
 
 
-def _path(group_id: UUID) -> str:
-    return f"{GROUPS}/{format_id(GROUP, group_id)}"
-
-
 async def _read(context: PageContext, group_id: UUID) -> GroupView:
     return GroupView.from_row(await service.get_group(context.session, context.caller, group_id))
-
-
-def _member(form: Form) -> Any:
-    """The identity that a form names. Raises ``Malformed``."""
-    try:
-        return parse_id(IDENTITY, form.text("identity_id"))
-    except ValueError:
-        raise Malformed("The form cannot be read: it names an invalid identity.") from None
 
 
 def _values_of(form: Form) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, may_open
+from app.adapters.console.display import format_time
 from app.adapters.console.menu import HOME, first_page
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.audit import Chart, build_chart
@@ -90,7 +91,7 @@ async def show_home(context: Annotated[PageContext, may_open(Permission.SELF_REA
             *(token.identity_id for token in ending.items),
             *(id for _, id, _ in ended),
             *(one.identity_id for one in claimed),
-        },
+        }
     )
     return context.page(
         "home/home.html", ended=ended, claimed=claimed, names=names, few=_FEW,
@@ -139,7 +140,7 @@ async def _calls(context: PageContext) -> AuditStatsView | None:
 
 def _denied(stats: AuditStatsView | None) -> Chart | None:
     def address(since: datetime, until: datetime) -> str:
-        return f"/console/audit?action=tool.call&decision=deny&since={_text(since)}&until={_text(until)}"
+        return f"/console/audit?action=tool.call&decision=deny&since={format_time(since)}&until={format_time(until)}"
 
     return None if stats is None else build_chart(stats, address, refused_only=True)
 
@@ -201,7 +202,3 @@ def _capped(found: Page[Any]) -> str:
 
 def _up_to(number: int) -> str:
     return f"{COUNTED}+" if number > COUNTED else str(number)
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")

@@ -2,18 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import (
-    Form,
-    validate,
-)
+from app.adapters.console.display import format_name, link
+from app.adapters.console.forms import Form, format_pairs, parse_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, format_name, search_person
-from app.domain.errors import Forbidden, Invalid, Malformed, NotFound
+from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, search_person
+from app.domain.errors import Forbidden, NotFound
 from app.features.access.reach import AccessQuery, AccessReason, IdentityAccessView, list_identity_access
 from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
@@ -40,7 +37,7 @@ from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
 from app.http.pagination import Page
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, IdentityId, InvitationId, format_id, parse_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, IdentityId, InvitationId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -70,15 +67,14 @@ _INVITATION_DONE = {
 
 
 @router.get(IDENTITIES, operation_id="page_list_identities")
-async def show_identities(context: Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]) -> Response:
+async def show_identities(context: Reader) -> Response:
     """List people and agents, newest first."""
     query = context.query(IdentityQuery, limit=PAGE_SIZE)
     found = await identities.list_identities(query, context.session, context.runtime)
     names = await context.names([*(one.owner_id for one in found.items), *query.owner_id])
     return context.page(
         "identities/list.html", items=found.items, names=names,
-        format_name=format_name, query=query,
-        is_filtered=bool(query.q or query.kind or query.status or query.source or query.owner_id),
+        query=query,
         done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
@@ -86,30 +82,47 @@ async def show_identities(context: Annotated[PageContext, may_open(Permission.ID
 @router.get(f"{IDENTITIES}/new", operation_id="page_new_identity")
 async def show_new(context: Writer) -> Response:
     """Show the form for a person, or for an agent once its owner is chosen."""
-    owner_id = _read_id(context.param("owner_id"))
-    kind = "agent" if owner_id or context.param("kind") == "agent" else "person"
-    return await _show_new(context, kind, owner_id)
+    owner_id = context.typed.optional_id("owner_id", IDENTITY)
+    kind = "agent" if owner_id or context.typed.text("kind") == "agent" else "person"
+    owner = await context.name(owner_id)
+    return context.page(
+        "identities/new.html", typed=context.form, kind=kind,
+        owner_id=owner_id if owner else None, owner=owner,
+        search=await search_person(context, "owner_id"),
+    )  # fmt: skip
 
 
 @router.post(f"{IDENTITIES}/new", operation_id="page_create_identity")
 async def create(sent: Written) -> Response:
     """Create a person or an agent."""
-    form, kind = sent.form, sent.form.text("kind")
+    form = sent.form
     async with sent.attempt():
-        values = _values_of(form) | {"kind": kind, "owner_id": form.text("owner_id") or None}
+        values = _values_of(form) | {"kind": form.text("kind"), "owner_id": form.text("owner_id") or None}
         body = validate(IdentityCreate, values | {"attributes": _attributes_of(form)})
         made = await service.create_identity(sent.change, body)
-    if not sent.problems:
-        return redirect(f"{IDENTITIES}/{format_id(IDENTITY, made.id)}?done=made")
-    owner_id = _read_id(form.text("owner_id"))
-    return await _show_new(sent, kind, owner_id)
+    if sent.problems:
+        return await show_new(sent)
+    return redirect(f"{link('identity', made.id)}?done=made")
 
 
 @router.get(IDENTITIES + "/{identity_id}/edit", operation_id="page_edit_identity")
 async def show_edit(context: Writer, identity_id: IdentityId) -> Response:
     """Show the form that changes an identity."""
     it = await identities.get_identity(identity_id, context.session, Response())
-    return await _show_edit(context, it)
+    form = context.form
+    owner_id = None
+    if it.kind == "agent":
+        owner_id = context.typed.optional_id("owner_id", IDENTITY) or it.owner_id
+    shown = {name: getattr(it, name) or "" for name in _FIELDS}
+    shown["attributes"] = format_pairs(it.attributes)
+    values = {name: form.raw(name) for name in shown} if form else shown
+    return context.page(
+        "identities/edit.html", it=it,
+        who=format_name(it), values=values,
+        revision=form.text("revision") if form else it.revision,
+        owner_id=owner_id, owner=await context.name(owner_id),
+        search=await search_person(context, "owner_id"),
+    )  # fmt: skip
 
 
 @router.post(IDENTITIES + "/{identity_id}/edit", operation_id="page_update_identity")
@@ -124,34 +137,9 @@ async def update(sent: Written, identity_id: IdentityId) -> Response:
         owner_id = form.text("owner_id")
         body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
         await service.update_identity(sent.change, identity_id, body, sent.shown)
-    if not sent.problems:
-        return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=changed")
-    return await _show_edit(sent, it)
-
-
-async def _show_new(context: PageContext, kind: str, owner_id: UUID | None) -> Response:
-    owner = await context.name(owner_id)
-    return context.page(
-        "identities/new.html", typed=context.form, kind=kind,
-        owner_id=owner_id if owner else None, owner=owner,
-        search=await search_person(context, "owner_id"),
-    )  # fmt: skip
-
-
-async def _show_edit(context: PageContext, it: IdentityView) -> Response:
-    form = context.form
-    text = form.text("owner_id") if form else context.param("owner_id")
-    owner_id = (_read_id(text) or it.owner_id) if it.kind == "agent" else None
-    shown = {name: getattr(it, name) or "" for name in _FIELDS}
-    shown["attributes"] = "\n".join(f"{name}={value}" for name, value in sorted(it.attributes.items()))
-    values = {name: form.raw(name) for name in shown} if form else shown
-    return context.page(
-        "identities/edit.html", it=it,
-        who=format_name(it), values=values,
-        revision=form.text("revision") if form else it.revision,
-        owner_id=owner_id, owner=await context.name(owner_id),
-        search=await search_person(context, "owner_id"),
-    )  # fmt: skip
+    if sent.problems:
+        return await show_edit(sent, identity_id)
+    return redirect(f"{link('identity', identity_id)}?done=changed")
 
 
 def _values_of(form: Form) -> dict[str, Any]:
@@ -160,28 +148,8 @@ def _values_of(form: Form) -> dict[str, Any]:
 
 
 def _attributes_of(form: Form) -> dict[str, str]:
-    """Parse attributes, one on each line, such as ``department=finance``. Raises ``Invalid``."""
-    found: dict[str, str] = {}
-    for line in form.raw("attributes").splitlines():
-        name, separator, value = (part.strip() for part in line.partition("="))
-        if not line.strip():
-            continue
-        if not separator or name in found:
-            raise Invalid.field(
-                "/attributes",
-                "not_an_attribute",
-                "Enter one attribute on each line, each name once, such as department=finance.",
-            )
-        found[name] = value
-    return found
-
-
-def _read_id(text: str) -> UUID | None:
-    """The identity that an address or a hidden field names. Raises ``Malformed``."""
-    try:
-        return parse_id(IDENTITY, text) if text else None
-    except ValueError:
-        raise Malformed("The address names an invalid identity. Open the page again.") from None
+    wanted = "Enter one attribute on each line, each name once, such as department=finance."
+    return parse_pairs(form.raw("attributes"), "/attributes", wanted)
 
 
 async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
@@ -235,37 +203,6 @@ _TABS: dict[str, tuple[str, Permission, _Read]] = {
 async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     """Show a tab of an identity's page."""
     it = await identities.get_identity(identity_id, context.session, Response())
-    return await _show(context, it)
-
-
-@router.post(IDENTITIES + "/{identity_id}/reinstate", operation_id="page_reinstate_identity")
-async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
-    """Reinstate an identity."""
-    async with sent.attempt():
-        await service.reinstate_identity(sent.change, identity_id, sent.shown)
-    if not sent.problems:
-        return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=reinstated")
-    it = await identities.get_identity(identity_id, sent.session, Response())
-    return await _show(sent, it)
-
-
-@router.get(IDENTITIES + "/{identity_id}/suspend", operation_id="page_suspend_identity")
-async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
-    """Show what stops when an identity is suspended."""
-    return await _show_suspend(context, identity_id)
-
-
-@router.post(IDENTITIES + "/{identity_id}/suspend", operation_id="page_do_suspend_identity")
-async def suspend(sent: Written, identity_id: IdentityId) -> Response:
-    """Suspend an identity."""
-    async with sent.attempt():
-        await service.suspend_identity(sent.change, identity_id, sent.shown)
-    if not sent.problems:
-        return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=suspended")
-    return await _show_suspend(sent, identity_id)
-
-
-async def _show(context: PageContext, it: IdentityView) -> Response:
     tab = "overview" if context.problems else context.param("tab", "overview")
     if tab not in _TABS:
         raise NotFound("There is no such page.")
@@ -281,11 +218,43 @@ async def _show(context: PageContext, it: IdentityView) -> Response:
         scheduled = _first(await identities.list_scheduled_offboardings(planned, session, runtime))
     return context.page(
         "identities/one.html", it=it,
-        who=format_name(it), format_name=format_name, tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
+        who=format_name(it), tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
         tabs=[(key, words) for key, (words, needed, _) in _TABS.items() if context.caller.may(needed)],
         done=_IDENTITY_DONE,
         may_end=await _may_end(context, it), **await read(context, it),
     )  # fmt: skip
+
+
+@router.post(IDENTITIES + "/{identity_id}/reinstate", operation_id="page_reinstate_identity")
+async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
+    """Reinstate an identity."""
+    async with sent.attempt():
+        await service.reinstate_identity(sent.change, identity_id, sent.shown)
+    if sent.problems:
+        return await show_identity(sent, identity_id)
+    return redirect(f"{link('identity', identity_id)}?done=reinstated")
+
+
+@router.get(IDENTITIES + "/{identity_id}/suspend", operation_id="page_suspend_identity")
+async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
+    """Show what stops when an identity is suspended."""
+    it = await identities.get_identity(identity_id, context.session, Response())
+    stopping = IdentityQuery(owner_id=[identity_id], status=["active"], limit=PAGE_SIZE)
+    return context.page(
+        "identities/suspend.html", it=it,
+        who=format_name(it),
+        agents=await identities.list_identities(stopping, context.session, context.runtime),
+    )  # fmt: skip
+
+
+@router.post(IDENTITIES + "/{identity_id}/suspend", operation_id="page_do_suspend_identity")
+async def suspend(sent: Written, identity_id: IdentityId) -> Response:
+    """Suspend an identity."""
+    async with sent.attempt():
+        await service.suspend_identity(sent.change, identity_id, sent.shown)
+    if sent.problems:
+        return await show_suspend(sent, identity_id)
+    return redirect(f"{link('identity', identity_id)}?done=suspended")
 
 
 async def _may_end(context: PageContext, it: IdentityView) -> bool:
@@ -296,16 +265,6 @@ async def _may_end(context: PageContext, it: IdentityView) -> bool:
     except Forbidden:
         return False
     return True
-
-
-async def _show_suspend(context: PageContext, id: IdentityId) -> Response:
-    it = await identities.get_identity(id, context.session, Response())
-    stopping = IdentityQuery(owner_id=[id], status=["active"], limit=PAGE_SIZE)
-    return context.page(
-        "identities/suspend.html", it=it,
-        who=format_name(it), format_name=format_name,
-        agents=await identities.list_identities(stopping, context.session, context.runtime),
-    )  # fmt: skip
 
 
 def _reasons(reached: IdentityAccessView) -> list[AccessReason]:
@@ -320,33 +279,7 @@ def _first(found: Page[Any]) -> Any:
 @router.get(IDENTITIES + "/{identity_id}/links", operation_id="page_identity_links")
 async def show_links(context: Granter, identity_id: IdentityId) -> Response:
     """Show the links to identity providers, and the form for another one."""
-    return await _show_links(context, identity_id)
-
-
-@router.post(IDENTITIES + "/{identity_id}/links", operation_id="page_set_identity_links")
-async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
-    """Add the typed link, or remove the one whose button was pressed."""
-    form = sent.form
-    async with sent.attempt():
-        it = await identities.get_identity(identity_id, sent.session, Response())
-        body = validate(IdentityUpdate, {"links": _wanted(it, form)})
-        await service.update_identity(sent.change, identity_id, body, sent.shown)
-    if sent.problems:
-        return await _show_links(sent, identity_id)
-    return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=changed")
-
-
-def _wanted(it: IdentityView, form: Form) -> list[dict[str, str]]:
-    """The complete new list of links."""
-    removed = form.text("remove")
-    kept = [link.model_dump(mode="json") for number, link in enumerate(it.links) if str(number) != removed]
-    if removed:
-        return kept
-    return [*kept, {name: form.text(name) for name in ("provider_id", "kind", "value")}]
-
-
-async def _show_links(context: PageContext, id: UUID) -> Response:
-    it = await identities.get_identity(id, context.session, Response())
+    it = await identities.get_identity(identity_id, context.session, Response())
     found = await identity_providers.list_identity_providers(
         IdentityProviderQuery(limit=_MAX_PROVIDERS), context.caller, context.session, context.runtime
     )
@@ -358,6 +291,28 @@ async def _show_links(context: PageContext, id: UUID) -> Response:
     )  # fmt: skip
 
 
+@router.post(IDENTITIES + "/{identity_id}/links", operation_id="page_set_identity_links")
+async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
+    """Add the typed link, or remove the one whose button was pressed."""
+    form = sent.form
+    async with sent.attempt():
+        it = await identities.get_identity(identity_id, sent.session, Response())
+        body = validate(IdentityUpdate, {"links": _wanted(it, form)})
+        await service.update_identity(sent.change, identity_id, body, sent.shown)
+    if sent.problems:
+        return await show_links(sent, identity_id)
+    return redirect(f"{link('identity', identity_id)}?done=changed")
+
+
+def _wanted(it: IdentityView, form: Form) -> list[dict[str, str]]:
+    """The complete new list of links."""
+    removed = form.text("remove")
+    kept = [link.model_dump(mode="json") for number, link in enumerate(it.links) if str(number) != removed]
+    if removed:
+        return kept
+    return [*kept, {name: form.text(name) for name in ("provider_id", "kind", "value")}]
+
+
 @router.get(INVITATIONS, operation_id="page_list_invitations")
 async def show_invitations(context: Reader) -> Response:
     """List invitations, newest first."""
@@ -366,7 +321,6 @@ async def show_invitations(context: Reader) -> Response:
     return context.page(
         "invitations/list.html", items=found.items, query=query,
         names=await context.names([one.identity_id for one in found.items]),
-        is_filtered=bool(query.status or query.identity_id or query.provider_id),
         done=_INVITATION_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
@@ -374,7 +328,15 @@ async def show_invitations(context: Reader) -> Response:
 @router.get(f"{INVITATIONS}/new", operation_id="page_new_invitation")
 async def show_invite(context: Writer) -> Response:
     """Show the form that invites a new or an existing person."""
-    return await _show_invite(context)
+    typed = context.form or Form([("identity_id", context.param("identity_id"))])
+    who = await context.name(typed.optional_id("identity_id", IDENTITY))
+    return context.page(
+        "invitations/new.html", typed=typed, who=who,
+        providers=[
+            (format_id(IDENTITY_PROVIDER, one.id), one.name)
+            for one in await providers.browser_providers(context.session)
+        ],
+    )  # fmt: skip
 
 
 @router.post(f"{INVITATIONS}/new", operation_id="page_create_invitation")
@@ -384,7 +346,7 @@ async def invite(sent: Written) -> Response:
         body = validate(InvitationCreate, _invited(sent.form))
         made = await invitation_service.create_invitation(sent.change, sent.runtime.peppers, body)
     if sent.problems:
-        return await _show_invite(sent)
+        return await show_invite(sent)
     it = await invitations.get_invitation(made.reading.row.id, sent.session, Response())
     return sent.page(
         "invitations/made.html", it=it, url=f"{sent.runtime.public_url}{PAGE}/{made.secret}",
@@ -395,7 +357,13 @@ async def invite(sent: Written) -> Response:
 @router.get(INVITATIONS + "/{invitation_id}", operation_id="page_show_invitation")
 async def show_invitation(context: Reader, invitation_id: InvitationId) -> Response:
     """Show an invitation with the account that claimed it."""
-    return await _show_invitation(context, invitation_id)
+    it = await invitations.get_invitation(invitation_id, context.session, Response())
+    provider = await providers.find(context.session, it.provider_id, ended=True)
+    return context.page(
+        "invitations/show.html", it=it,
+        path=f"{INVITATIONS}/{format_id(INVITATION, it.id)}", provider=provider.name if provider else "a provider",
+        names=await context.names([it.identity_id]),
+    )  # fmt: skip
 
 
 @router.post(INVITATIONS + "/{invitation_id}/confirm", operation_id="page_confirm_invitation")
@@ -404,7 +372,7 @@ async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
     async with sent.attempt():
         await invitation_service.confirm_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
-        return await _show_invitation(sent, invitation_id)
+        return await show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=confirmed")
 
 
@@ -414,35 +382,8 @@ async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
     async with sent.attempt():
         await invitation_service.revoke_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
-        return await _show_invitation(sent, invitation_id)
+        return await show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=revoked")
-
-
-async def _show_invitation(context: PageContext, id: InvitationId) -> Response:
-    it = await invitations.get_invitation(id, context.session, Response())
-    provider = await providers.find(context.session, it.provider_id, ended=True)
-    return context.page(
-        "invitations/show.html", it=it,
-        path=f"{INVITATIONS}/{format_id(INVITATION, it.id)}", provider=provider.name if provider else "a provider",
-        names=await context.names([it.identity_id]),
-    )  # fmt: skip
-
-
-async def _show_invite(context: PageContext) -> Response:
-    typed = context.form or Form([("identity_id", context.param("identity_id"))])
-    who, id = None, typed.text("identity_id")
-    if id:
-        try:
-            who = await context.name(parse_id(IDENTITY, id))
-        except ValueError:
-            raise NotFound("There is no such page.") from None
-    return context.page(
-        "invitations/new.html", typed=typed, who=who,
-        providers=[
-            (format_id(IDENTITY_PROVIDER, one.id), one.name)
-            for one in await providers.browser_providers(context.session)
-        ],
-    )  # fmt: skip
 
 
 def _invited(form: Form) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The choices are kept in a draft on the server, so that searching and going back 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import validate
+from app.adapters.console.forms import end_of_day, validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.pages.principals import find_identity_id
 from app.domain.errors import Invalid, Malformed, NotFound
 from app.domain.risk import Risk
 from app.features.audit.queries import first_use
@@ -44,7 +45,7 @@ from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.schemas import Name, Strict
 from app.http.selectors import reaches_by_default
-from app.lib.ids import IDENTITY, TOKEN, TOKEN_DRAFT, ServerId, TokenDraftId, TokenId, format_id, parse_id
+from app.lib.ids import IDENTITY, SERVER, TOKEN, TOKEN_DRAFT, ServerId, TokenDraftId, TokenId, format_id
 from app.models.identities import Identity
 from app.models.tokens import TokenDraft
 
@@ -111,7 +112,9 @@ async def make_holder(sent: Annotated[Submission, may_submit(Permission.IDENTITI
             name: form.text(name) or None for name in ("kind", "user_name", "display_name")
         }
         if values["kind"] == "agent":
-            values["owner_id"] = await _find_person(sent, form.text("owner"))
+            values["owner_id"] = await find_identity_id(
+                sent, form.text("owner"), kind=["person"], status=["active"]
+            )
         body = validate(IdentityCreate, values)
         made = await create_identity(sent.change, body)
     if sent.problems:
@@ -169,7 +172,7 @@ async def show_tools(context: Issuer, draft_id: TokenDraftId) -> Response:
 async def choose_server(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Choose all tools of a server, its read-only tools, or none."""
     draft, content = await read_open_draft(sent, draft_id, hold=True)
-    server_id, mode = _server_id(sent.form.text("server_id")), sent.form.text("mode")
+    server_id, mode = sent.form.object_id("server_id", SERVER), sent.form.text("mode")
     if mode == "none":
         content = content.without_server(server_id)
     elif mode in ("read", "all"):
@@ -217,14 +220,14 @@ async def keep_tools(sent: Chosen, draft_id: TokenDraftId, server_id: ServerId) 
     if form.text("do") == "done":
         return redirect(draft_path(draft, f"/tools?which={which}"))
     again = urlencode({"which": which, "q": form.text("q")})
-    return redirect(f"{draft_path(draft)}/tools/{format_id('srv', server_id)}?{again}")
+    return redirect(f"{draft_path(draft)}/tools/{format_id(SERVER, server_id)}?{again}")
 
 
 async def _show_who(context: PageContext, draft: TokenDraft | None, content: DraftContent) -> Response:
-    given = context.form.text("identity_id") or context.param("identity_id")
-    identity = await _identity_of(context, given, content)
-    if context.param("change"):
-        identity = None
+    id = context.typed.optional_id("identity_id", IDENTITY) or content.identity_id
+    identity = None
+    if id is not None and not context.param("change"):
+        identity = await find_identity(context.session, id)
     query = context.query(IdentityQuery, limit=PEOPLE_A_PAGE, status=["active"])
     found = None if identity else await identities.list_identities(query, context.session, context.runtime)
     people = found.items if found else []
@@ -240,23 +243,8 @@ async def _show_who(context: PageContext, draft: TokenDraft | None, content: Dra
 
 async def _find_draft(sent: Submission) -> TokenDraft | None:
     """The draft that a form belongs to, if any. Raises ``Malformed`` and ``NotFound``."""
-    text = sent.form.text("draft_id")
-    if not text:
-        return None
-    try:
-        id = parse_id(TOKEN_DRAFT, text)
-    except ValueError:
-        raise Malformed("The form cannot be read. Open the page again.") from None
-    return (await read_open_draft(sent, id))[0]
-
-
-async def _identity_of(context: PageContext, given: str, content: DraftContent) -> Identity | None:
-    if given:
-        try:
-            return await find_identity(context.session, parse_id(IDENTITY, given))
-        except ValueError:
-            raise NotFound("There is no such identity.") from None
-    return None if content.identity_id is None else await find_identity(context.session, content.identity_id)
+    id = sent.form.optional_id("draft_id", TOKEN_DRAFT)
+    return None if id is None else (await read_open_draft(sent, id))[0]
 
 
 def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
@@ -264,13 +252,6 @@ def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
     named = validate(_Named, {"name": sent.form.text("name")})
     changed = {"identity_id": sent.form.text("identity_id"), "name": named.name}
     return validate(DraftContent, content.model_dump() | changed)
-
-
-async def _find_person(context: PageContext, user_name: str) -> UUID | None:
-    asked = {"user_name": [user_name], "kind": ["person"], "status": ["active"], "limit": 1}
-    query = validate(IdentityQuery, asked)
-    found = (await identities.list_identities(query, context.session, context.runtime)).items
-    return found[0].id if found else None
 
 
 async def _offer(
@@ -304,13 +285,6 @@ def _place(sent: Submission) -> dict[str, str]:
     return {"which": which, "q": sent.form.text("q"), "after": sent.form.text("after")}
 
 
-def _server_id(text: str) -> UUID:
-    try:
-        return parse_id("srv", text)
-    except ValueError:
-        raise Malformed("The form cannot be read: it names no server.") from None
-
-
 def _text(context: PageContext, name: str) -> str:
     text = context.param(name)
     if len(text) > 500 or "\x00" in text:
@@ -339,9 +313,27 @@ async def show_draft(context: Issuer, draft_id: TokenDraftId) -> Response:
 async def show_limits(context: Issuer, draft_id: TokenDraftId) -> Response:
     """Show the form for the expiry, the allowed addresses and the delivery of the secret."""
     draft, content = await read_open_draft(context, draft_id)
-    if _missing(content) in ("/who", "/tools"):
+    if content.identity_id is None or _missing(content) in ("/who", "/tools"):
         return redirect(draft_path(draft, _missing(content)))
-    return await _show_limits(context, draft, content)
+    now, longest = context.now, context.runtime.max_token_ttl
+    presets = [(days, now + timedelta(days=days)) for days in PRESETS if timedelta(days=days) <= longest]
+    form, shortest = context.form, str(presets[-1][0]) if presets else "date"
+    usual = content.lasts or (str(USUAL) if timedelta(days=USUAL) <= longest else shortest)
+    saved_date = "" if content.expires_at is None else f"{content.expires_at:%Y-%m-%d}"
+    identity = await find_identity(context.session, content.identity_id)
+    recipient = identity.owner_id or identity.id
+    return context.page(
+        "tokens/limits.html", path_of=draft_path(draft), content=content, presets=presets,
+        lasts=form.text("lasts") if form else usual,
+        date=form.text("date") if form else saved_date,
+        ip_allow=form.raw("ip_allow") if form else "\n".join(content.ip_allow),
+        delivery=form.text("delivery") if form else content.delivery,
+        soonest=now.date(), latest=now + longest, days=longest.days,
+        who=identity.display_name or identity.user_name,
+        recipient=await context.name(recipient, "its owner"),
+        recipient_id=recipient, can_pick_up=await can_sign_in(context.session, recipient),
+        pickup_hours=int(context.runtime.pickup_ttl.total_seconds() // 3600),
+    )  # fmt: skip
 
 
 @router.post(NEW + "/{draft_id}/limits", operation_id="page_keep_limits")
@@ -357,7 +349,7 @@ async def keep_limits(sent: Chosen, draft_id: TokenDraftId) -> Response:
         }
         await save_draft(sent.session, draft, validate(DraftContent, content.model_dump() | changed))
     if sent.problems:
-        return await _show_limits(sent, draft, content)
+        return await show_limits(sent, draft_id)
     return redirect(draft_path(draft, "/summary"))
 
 
@@ -367,10 +359,22 @@ async def show_summary(context: Issuer, draft_id: TokenDraftId) -> Response:
     draft, content = await read_draft(context.session, context.caller, draft_id)
     if draft.token_id is not None:  # As after going back from the secret.
         return await _issued_already(context, draft)
-    missing = _missing(content)
-    if missing:
-        return redirect(draft_path(draft, missing))
-    return await _show_summary(context, AccessReader(context.session, context.snapshot), draft, content)
+    if content.identity_id is None or _missing(content):
+        return redirect(draft_path(draft, _missing(content)))
+    reader = AccessReader(context.session, context.snapshot)
+    identity = await find_identity(context.session, content.identity_id)
+    prospect = await prospect_of(context.session, reader, content)
+    tools = [tool for server in prospect.servers for tool in server.tools]
+    recipient = identity.owner_id or identity.id
+    return context.page(
+        "tokens/summary.html", path_of=draft_path(draft), content=content, prospect=prospect,
+        identity=identity, who=identity.display_name or identity.user_name,
+        grants=_describe_grants(content, prospect), kinds=_kinds(tools),
+        recipient=await context.name(recipient, "its owner"),
+        total=len(tools), reached=sum(1 for one in prospect.servers if one.slug and one.tools),
+        destructive=sum(tool.risk is Risk.DESTRUCTIVE for tool in tools),
+        asked=sum(tool.needs_approval for tool in tools),
+    )  # fmt: skip
 
 
 @router.get(
@@ -393,7 +397,7 @@ async def issue(sent: Chosen, draft_id: TokenDraftId) -> Response:
     async with sent.attempt():
         issued = await issue_draft(sent.change, draft, content, confirmed, reader, sent.runtime)
     if sent.problems:
-        return await _show_summary(sent, reader, draft, content)
+        return await show_summary(sent, draft_id)
     return await _show_secret(sent, issued)
 
 
@@ -412,15 +416,12 @@ async def watch_first_use(
             return News()
         last = found
         is_last = found is not None and found.kind == "called"
-        light = context.page("tokens/light.html", use=found, token_id=format_id(TOKEN, token_id))
-        events = [live_event(bytes(light.body).decode())]
+        events = [context.event("tokens/light.html", use=found, token_id=format_id(TOKEN, token_id))]
         if is_last:
             events.append(live_event("", name="ended"))
         return News(events, is_last=is_last)
 
-    return context.runtime.live.stream(
-        context.request, context.caller, Permission.TOKENS_READ, context.console.authenticate, look
-    )
+    return context.stream(Permission.TOKENS_READ, look)
 
 
 def _missing(content: DraftContent) -> str:
@@ -437,10 +438,7 @@ def _end_of(sent: Submission) -> datetime:
     now, lasts = sent.now, sent.form.text("lasts")
     latest = now + sent.runtime.max_token_ttl
     if lasts == "date":
-        try:
-            end = datetime.combine(date.fromisoformat(sent.form.text("date")), time(23, 59), UTC)
-        except ValueError:
-            raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+        end = end_of_day(sent.form.text("date"), "/expires_at")
     elif lasts in {str(days) for days in PRESETS}:
         end = (now + timedelta(days=int(lasts))).replace(second=0, microsecond=0)
     else:
@@ -453,48 +451,6 @@ def _end_of(sent: Submission) -> datetime:
             raise Invalid.field("/expires_at", "too_late", f"The latest possible day is {latest:%-d %b %Y}.")
         end = latest.replace(second=0, microsecond=0)
     return end
-
-
-async def _show_limits(context: PageContext, draft: TokenDraft, content: DraftContent) -> Response:
-    assert content.identity_id is not None  # noqa: S101  # The first step is complete.
-    now, longest = context.now, context.runtime.max_token_ttl
-    presets = [(days, now + timedelta(days=days)) for days in PRESETS if timedelta(days=days) <= longest]
-    form, shortest = context.form, str(presets[-1][0]) if presets else "date"
-    usual = content.lasts or (str(USUAL) if timedelta(days=USUAL) <= longest else shortest)
-    saved_date = "" if content.expires_at is None else f"{content.expires_at:%Y-%m-%d}"
-    identity = await find_identity(context.session, content.identity_id)
-    recipient = identity.owner_id or identity.id
-    return context.page(
-        "tokens/limits.html", path_of=draft_path(draft), content=content, presets=presets,
-        lasts=form.text("lasts") if form else usual,
-        date=form.text("date") if form else saved_date,
-        ip_allow=form.raw("ip_allow") if form else "\n".join(content.ip_allow),
-        delivery=form.text("delivery") if form else content.delivery,
-        soonest=now.date(), latest=now + longest, days=longest.days,
-        who=identity.display_name or identity.user_name,
-        recipient=await context.name(recipient, "its owner"),
-        recipient_id=recipient, can_pick_up=await can_sign_in(context.session, recipient),
-        pickup_hours=int(context.runtime.pickup_ttl.total_seconds() // 3600),
-    )  # fmt: skip
-
-
-async def _show_summary(
-    context: PageContext, reader: AccessReader, draft: TokenDraft, content: DraftContent
-) -> Response:
-    assert content.identity_id is not None  # noqa: S101  # The first step is complete.
-    identity = await find_identity(context.session, content.identity_id)
-    prospect = await prospect_of(context.session, reader, content)
-    tools = [tool for server in prospect.servers for tool in server.tools]
-    recipient = identity.owner_id or identity.id
-    return context.page(
-        "tokens/summary.html", path_of=draft_path(draft), content=content, prospect=prospect,
-        identity=identity, who=identity.display_name or identity.user_name,
-        grants=_describe_grants(content, prospect), kinds=_kinds(tools),
-        recipient=await context.name(recipient, "its owner"),
-        total=len(tools), reached=sum(1 for one in prospect.servers if one.slug and one.tools),
-        destructive=sum(tool.risk is Risk.DESTRUCTIVE for tool in tools),
-        asked=sum(tool.needs_approval for tool in tools),
-    )  # fmt: skip
 
 
 def _describe_grants(content: DraftContent, prospect: Prospect) -> list[str]:

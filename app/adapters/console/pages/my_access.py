@@ -1,8 +1,8 @@
 """A person's own access: their tokens, what they reach, access requests, pickup links, and connection tests."""
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,24 +10,18 @@ from fastapi import APIRouter, Response
 from markupsafe import Markup
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import visible
-from app.adapters.console.forms import Form, Problems, validate, whole_number
+from app.adapters.console.display import format_name, link, visible
+from app.adapters.console.forms import Form, Problems, end_of_day, validate, whole_number
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.approvals import build_rows, gravest
-from app.adapters.console.pages.grants import describe_access
-from app.adapters.console.pages.principals import format_name
+from app.adapters.console.pages.grants import describe_scope, scope_servers
 from app.db.change import Change
 from app.domain.errors import Conflict, Invalid, PreconditionFailed
 from app.features.access.reach import AccessQuery, list_identity_access
 from app.features.approvals.queries import has_requestable, require_requestable
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
-from app.features.approvals.service import (
-    MAX_DURATION,
-    ask_for_access,
-    list_approvals,
-    list_requestable,
-)
+from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals, list_requestable
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.me.routes import list_own_agents
 from app.features.tokens import service
@@ -49,8 +43,7 @@ from app.features.tokens.schemas import (
 from app.features.tokens.service import show_own_token, show_token
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT
-from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
-from app.lib.ids import APPROVAL, IDENTITY, SERVER, TOKEN, PickupId, ServerId, TokenId, format_id
+from app.lib.ids import IDENTITY, SERVER, TOKEN, PickupId, ServerId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -75,6 +68,8 @@ _ANY_TEST = "/console/tokens/{token_id}/check"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC")
 _TIME_TAG = r'<time datetime="\1T\2Z" title="\1 \2 UTC">\1 \2 UTC</time>'
 Tester = Annotated[PageContext, may_open(Permission.SELF_WRITE)]
+TokenReader = Annotated[PageContext, may_open(Permission.TOKENS_READ)]
+TokenTest = Annotated[Submission, may_submit(Permission.TOKENS_READ)]
 
 
 @router.get(MY_ACCESS, operation_id="page_my_access")
@@ -121,7 +116,8 @@ async def show_my_token(context: Reader, token_id: TokenId) -> Response:
 @router.get(f"{_TOKEN}/rotate", operation_id="page_rotate_my_token")
 async def ask_how_to_rotate(context: Reader, token_id: TokenId) -> Response:
     """Show the form that rotates a token, with the overlap of the current secret."""
-    return await _show_rotate(context, token_id)
+    overlap = context.form.text("overlap_s", "0")
+    return context.page("my_access/rotate.html", token=await _own(context, token_id), overlap=overlap)
 
 
 @router.post(f"{_TOKEN}/rotate", operation_id="page_rotated_my_token")
@@ -132,7 +128,7 @@ async def rotate(sent: Writer, token_id: TokenId) -> Response:
         peppers = sent.runtime.peppers
         secret = await service.rotate_own_token(sent.change, token_id, wanted, sent.shown, peppers)
     if sent.problems:
-        return await _show_rotate(sent, token_id)
+        return await ask_how_to_rotate(sent, token_id)
     token = await service.show_token(sent.session, token_id)
     about, connect = await describe_token(sent, token), connect_settings(sent.runtime.public_url)
     return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
@@ -141,7 +137,14 @@ async def rotate(sent: Writer, token_id: TokenId) -> Response:
 @router.get(f"{_TOKEN}/revoke", operation_id="page_revoke_my_token")
 async def ask_why_to_revoke(context: Reader, token_id: TokenId) -> Response:
     """Show what the revocation ends, and the form that asks for the reason."""
-    return await _show_revoke(context, token_id)
+    token = await _own(context, token_id)
+    ending = await service.preview_revocation(context.session, token_id)
+    return context.page(
+        "my_access/revoke.html",
+        token=token,
+        reason=context.form.text("reason"),
+        ending=ending if ending.tokens else None,
+    )
 
 
 @router.post(f"{_TOKEN}/revoke", operation_id="page_revoked_my_token")
@@ -151,24 +154,8 @@ async def revoke(sent: Writer, token_id: TokenId) -> Response:
         wanted = validate(TokenRevoke, {"reason": sent.form.text("reason")})
         await service.revoke_own_token(sent.change, token_id, wanted, sent.shown)
     if sent.problems:
-        return await _show_revoke(sent, token_id)
+        return await ask_why_to_revoke(sent, token_id)
     return redirect(f"{MY_ACCESS}/tokens/{format_id(TOKEN, token_id)}?done=revoked")
-
-
-async def _show_rotate(context: PageContext, token_id: UUID) -> Response:
-    overlap = context.form.text("overlap_s", "0")
-    return context.page("my_access/rotate.html", token=await _own(context, token_id), overlap=overlap)
-
-
-async def _show_revoke(context: PageContext, token_id: UUID) -> Response:
-    token = await _own(context, token_id)
-    ending = await service.preview_revocation(context.session, token_id)
-    return context.page(
-        "my_access/revoke.html",
-        token=token,
-        reason=context.form.text("reason"),
-        ending=ending if ending.tokens else None,
-    )
 
 
 async def _own(context: PageContext, token_id: UUID) -> TokenView:
@@ -202,7 +189,20 @@ async def show_requestable(context: Reader) -> Response:
 @router.get(_REQUEST, operation_id="page_request_server")
 async def show_request(context: Reader, server_id: ServerId) -> Response:
     """Show the form that requests access to a server."""
-    return await _show_request(context, await require_requestable(context.session, server_id))
+    server, now = await require_requestable(context.session, server_id), context.now
+    form = context.form or Form([("which", "names"), ("lasts", _USUAL)])
+    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
+    return context.page(
+        "my_access/request_form.html",
+        server=server,
+        agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
+        presets=[(days, now + timedelta(days=days)) for days in _LIFETIMES],
+        soonest=f"{now:%Y-%m-%d}",
+        latest=f"{now + MAX_DURATION:%Y-%m-%d}",
+        typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
+        ticked=set(form.texts("tool")),
+        reason=form.raw("reason"),
+    )
 
 
 @router.post(_REQUEST, operation_id="page_send_request")
@@ -216,8 +216,8 @@ async def send_request(
         body = validate(AccessRequest, _requested(sent.form, server, sent.change.now))
         row = await ask_for_access(sent.change, body)
     if sent.problems:
-        return await _show_request(sent, server)
-    return redirect(f"/console/approvals/{format_id(APPROVAL, row.id)}")
+        return await show_request(sent, server_id)
+    return redirect(link("approval", row.id))
 
 
 def _requested(form: Form, server: RequestableServer, now: datetime) -> dict[str, Any]:
@@ -241,30 +241,10 @@ def _requested_end(form: Form, now: datetime) -> datetime:
     lasts = form.text("lasts")
     if lasts in {str(days) for days in _LIFETIMES}:
         return now + timedelta(days=int(lasts))
-    try:
-        end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
-    except ValueError:
-        raise Invalid.field("/expires_at", "date", "Choose a day.") from None
+    end = end_of_day(form.text("date"), "/expires_at")
     latest = now + MAX_DURATION
     # On the last possible day, access ends at the maximum lifetime.
     return min(end, latest) if end.date() == latest.date() else end
-
-
-async def _show_request(context: PageContext, server: RequestableServer) -> Response:
-    now = context.now
-    form = context.form or Form([("which", "names"), ("lasts", _USUAL)])
-    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
-    return context.page(
-        "my_access/request_form.html",
-        server=server,
-        agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
-        presets=[(days, now + timedelta(days=days)) for days in _LIFETIMES],
-        soonest=f"{now:%Y-%m-%d}",
-        latest=f"{now + MAX_DURATION:%Y-%m-%d}",
-        typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
-        ticked=set(form.texts("tool")),
-        reason=form.raw("reason"),
-    )
 
 
 async def _asked_before(context: PageContext) -> list[Any]:
@@ -283,29 +263,8 @@ async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityVi
 
 
 @router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
-async def show_pickup(
-    context: Annotated[PageContext, may_open(Permission.SELF_READ)], pickup_id: PickupId
-) -> Response:
+async def show_pickup(context: Reader, pickup_id: PickupId) -> Response:
     """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
-    return await _show_pickup(context, pickup_id)
-
-
-@router.post(f"{PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
-async def take(
-    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE)], pickup_id: PickupId
-) -> Response:
-    """Create the secret and show it, which only this response does."""
-    try:
-        token_id, secret = await take_pickup(sent.change, pickup_id, sent.shown, sent.runtime.peppers)
-    except (Conflict, PreconditionFailed) as refused:
-        sent.problems = Problems(refused)
-        return await _show_pickup(sent, pickup_id)
-    token = await show_token(sent.session, token_id)
-    connect, about = connect_settings(sent.runtime.public_url), await describe_token(sent, token)
-    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
-
-
-async def _show_pickup(context: PageContext, pickup_id: PickupId) -> Response:
     change = Change(context.session, context.caller, context.request_id, context.now)
     own = await open_pickup(change, pickup_id, context.runtime)
     return context.page(
@@ -316,6 +275,19 @@ async def _show_pickup(context: PageContext, pickup_id: PickupId) -> Response:
     )
 
 
+@router.post(f"{PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
+async def take(sent: Writer, pickup_id: PickupId) -> Response:
+    """Create the secret and show it, which only this response does."""
+    try:
+        token_id, secret = await take_pickup(sent.change, pickup_id, sent.shown, sent.runtime.peppers)
+    except (Conflict, PreconditionFailed) as refused:
+        sent.problems = Problems(refused)
+        return await show_pickup(sent, pickup_id)
+    token = await show_token(sent.session, token_id)
+    connect, about = connect_settings(sent.runtime.public_url), await describe_token(sent, token)
+    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
+
+
 async def describe_token(context: PageContext, token: TokenView) -> dict[str, Any]:
     """Describe a token's owner and scope; ``agent`` is None for the viewer's own token."""
     return (await describe_tokens(context, [token]))[0]
@@ -323,24 +295,16 @@ async def describe_token(context: PageContext, token: TokenView) -> dict[str, An
 
 async def describe_tokens(context: PageContext, tokens: Sequence[TokenView]) -> list[dict[str, Any]]:
     """Describe several tokens with one query for all names."""
-    named = {id for token in tokens for _, id in servers_named_by_scope(token.scope, "")}
+    named = {id for token in tokens for id in scope_servers(token.scope)}
     names = await context.names(named | {token.identity_id for token in tokens})
-    me = context.caller.identity_id
-    agents = [None if one.identity_id == me else names.get(one.identity_id, "an agent") for one in tokens]
-    return [
-        {"token": token, "agent": agent, "scope": _describe_scope(token.scope, agent is None, names)}
-        for token, agent in zip(tokens, agents, strict=True)
-    ]
-
-
-def _describe_scope(scope: TokenScopeModel, own: bool, names: Mapping[UUID, str]) -> list[str]:
-    """Describe a scope, one line for each entry, addressed to the token's holder."""
-    if isinstance(scope, GrantsScopeModel):
-        return [f"all that {'your' if own else 'its'} grants allow, now and later"]
-    lines = [describe_access(entry, names) for entry in scope.entries[:MAX_LINES]]
-    if len(scope.entries) > MAX_LINES:
-        lines.append(f"and {len(scope.entries) - MAX_LINES} more entries")
-    return lines or ["nothing"]
+    described: list[dict[str, Any]] = []
+    for token in tokens:
+        own = token.identity_id == context.caller.identity_id
+        everything = f"all that {'your' if own else 'its'} grants allow, now and later"
+        agent = None if own else names.get(token.identity_id, "an agent")
+        scope = describe_scope(token.scope, names, everything, MAX_LINES)
+        described.append({"token": token, "agent": agent, "scope": scope})
+    return described
 
 
 @router.get(_OWN_TEST, operation_id="page_test_own_token")
@@ -356,17 +320,13 @@ async def check_own(sent: Writer, token_id: TokenId, checks: CurrentChecks) -> R
 
 
 @router.get(_ANY_TEST, operation_id="page_test_token")
-async def show_any(
-    context: Annotated[PageContext, may_open(Permission.TOKENS_READ)], token_id: TokenId
-) -> Response:
+async def show_any(context: TokenReader, token_id: TokenId) -> Response:
     """Show the form that tests any token."""
     return _show_test(context, await show_token(context.session, token_id), own=False)
 
 
 @router.post(_ANY_TEST, operation_id="page_check_token")
-async def check_any(
-    sent: Annotated[Submission, may_submit(Permission.TOKENS_READ)], token_id: TokenId, checks: CurrentChecks
-) -> Response:
+async def check_any(sent: TokenTest, token_id: TokenId, checks: CurrentChecks) -> Response:
     """Show the result of testing any token."""
     return await _test(sent, await show_token(sent.session, token_id), checks, own=False)
 

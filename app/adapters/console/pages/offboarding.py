@@ -6,15 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import format_name, link
 from app.adapters.console.forms import Form, Problems, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.principals import (
-    IDENTITIES,
-    PAGE_SIZE,
-    confirmation_text,
-    format_name,
-    search_person,
-)
+from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, confirmation_text, search_person
 from app.db.change import Change
 from app.domain.errors import Invalid
 from app.features.identities import routes as identities
@@ -58,63 +53,15 @@ _DONE = {"cancelled": "The scheduled offboarding was cancelled."}
 # The page shows at most this many entries of each list; the signed receipt has all.
 _LISTED = 200
 _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
+Offboarding = Annotated[Submission, may_submit(Permission.IDENTITIES_OFFBOARD)]
+Erasure = Annotated[Submission, may_submit(Permission.IDENTITIES_ERASE)]
 
 
 @router.get(IDENTITIES + "/{identity_id}/offboard", operation_id="page_offboard_identity")
 async def show_offboard(context: Offboarder, identity_id: IdentityId) -> Response:
     """Show a preview of what ends, and the form."""
-    return await _show(context, identity_id)
-
-
-@router.post(IDENTITIES + "/{identity_id}/offboard", operation_id="page_do_offboard_identity")
-async def offboard(
-    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_OFFBOARD)], identity_id: IdentityId
-) -> Response:
-    """Offboard now or schedule it, if the name was typed."""
-    async with sent.attempt():
-        body = validate(OffboardRequest, _asked(sent.form))
-        check_name(sent.form, await find_identity(sent.session, identity_id))
-        outcome = await offboard_or_schedule(
-            sent.change, identity_id, body, sent.shown, signer=sent.runtime.signer
-        )
-    if sent.problems:
-        return await _show(sent, identity_id)
-    if outcome.receipt_id is not None:
-        return redirect(f"{RECEIPTS}/{format_id(EVENT, outcome.receipt_id)}")
-    return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=scheduled")
-
-
-@router.get(IDENTITIES + "/{identity_id}/erase", operation_id="page_erase_identity")
-async def show_erase(context: Eraser, identity_id: IdentityId) -> Response:
-    """Show what is erased, and the form."""
     it = await identities.get_identity(identity_id, context.session, Response())
-    return _show_erase(context, it)
-
-
-@router.post(IDENTITIES + "/{identity_id}/erase", operation_id="page_do_erase_identity")
-async def erase(
-    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_ERASE)], identity_id: IdentityId
-) -> Response:
-    """Erase the personal data, if the name was typed."""
-    it = await identities.get_identity(identity_id, sent.session, Response())
-    async with sent.attempt():
-        check_name(sent.form, await find_identity(sent.session, identity_id))
-        await erase_identity(sent.change, identity_id, sent.shown)
-    if sent.problems:
-        return _show_erase(sent, it)
-    return redirect(f"{IDENTITIES}?done=erased")
-
-
-def check_name(form: Form, identity: Identity) -> None:
-    """Raise ``Invalid`` unless the name was typed, which prevents accidents."""
-    if form.text("confirm") != confirmation_text(identity):
-        raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
-
-
-async def _show(context: PageContext, id: UUID) -> Response:
-    it = await identities.get_identity(id, context.session, Response())
-    form, name = context.form, "transfer_agents_to"
-    heir, refused = form.text(name) if form else context.param(name), context.problems
+    heir, refused = context.typed.text("transfer_agents_to"), context.problems
     context.problems = Problems()
     async with context.attempt():
         outcome = await _preview(context, it, heir)
@@ -126,11 +73,53 @@ async def _show(context: PageContext, id: UUID) -> Response:
         return redirect(f"{RECEIPTS}/{format_id(EVENT, outcome.receipt_id)}")
     return context.page(
         "offboarding/offboard.html", it=it,
-        who=format_name(it), confirmation_text=confirmation_text(it), typed=form, outcome=outcome,
+        who=format_name(it), confirmation_text=confirmation_text(it), typed=context.form, outcome=outcome,
         heir=heir, most_calls=MAX_CALLS, named=_NAMED,
         names=await context.names(_named_in(outcome)),
         search=await search_person(context, "transfer_agents_to", but=it.id),
     )  # fmt: skip
+
+
+@router.post(IDENTITIES + "/{identity_id}/offboard", operation_id="page_do_offboard_identity")
+async def offboard(sent: Offboarding, identity_id: IdentityId) -> Response:
+    """Offboard now or schedule it, if the name was typed."""
+    async with sent.attempt():
+        body = validate(OffboardRequest, _asked(sent.form))
+        check_name(sent.form, await find_identity(sent.session, identity_id))
+        outcome = await offboard_or_schedule(
+            sent.change, identity_id, body, sent.shown, signer=sent.runtime.signer
+        )
+    if sent.problems:
+        return await show_offboard(sent, identity_id)
+    if outcome.receipt_id is not None:
+        return redirect(f"{RECEIPTS}/{format_id(EVENT, outcome.receipt_id)}")
+    return redirect(f"{link('identity', identity_id)}?done=scheduled")
+
+
+@router.get(IDENTITIES + "/{identity_id}/erase", operation_id="page_erase_identity")
+async def show_erase(context: Eraser, identity_id: IdentityId) -> Response:
+    """Show what is erased, and the form."""
+    it = await identities.get_identity(identity_id, context.session, Response())
+    return context.page(
+        "offboarding/erase.html", it=it, who=format_name(it), confirmation_text=confirmation_text(it)
+    )
+
+
+@router.post(IDENTITIES + "/{identity_id}/erase", operation_id="page_do_erase_identity")
+async def erase(sent: Erasure, identity_id: IdentityId) -> Response:
+    """Erase the personal data, if the name was typed."""
+    async with sent.attempt():
+        check_name(sent.form, await find_identity(sent.session, identity_id))
+        await erase_identity(sent.change, identity_id, sent.shown)
+    if sent.problems:
+        return await show_erase(sent, identity_id)
+    return redirect(f"{IDENTITIES}?done=erased")
+
+
+def check_name(form: Form, identity: Identity) -> None:
+    """Raise ``Invalid`` unless the name was typed, which prevents accidents."""
+    if form.text("confirm") != confirmation_text(identity):
+        raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
 
 
 async def _preview(context: PageContext, it: IdentityView, heir: str) -> OffboardOutcome:
@@ -164,12 +153,6 @@ def _named_in(outcome: OffboardOutcome) -> list[UUID]:
     return heir + [id for ids in lists for id in ids[:_NAMED]]
 
 
-def _show_erase(context: PageContext, it: IdentityView) -> Response:
-    return context.page(
-        "offboarding/erase.html", it=it, who=format_name(it), confirmation_text=confirmation_text(it)
-    )
-
-
 @router.get(RECEIPTS, operation_id="page_list_receipts")
 async def show_receipts(context: Reader) -> Response:
     """List receipts, newest first."""
@@ -178,7 +161,7 @@ async def show_receipts(context: Reader) -> Response:
     return context.page(
         "offboarding/receipts.html", items=found.items,
         names=await context.names([one.identity_id for one in found.items]),
-        is_filtered=bool(query.identity_id), **context.pager(found.next_cursor),
+        **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
@@ -203,37 +186,26 @@ async def show_scheduled(context: Reader) -> Response:
     return context.page(
         "offboarding/scheduled.html", items=found.items, query=query,
         names=await context.names([*people, *query.identity_id]),
-        is_filtered=bool(query.identity_id or query.status),
         done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_cancel_scheduled")
-async def show_cancel(
-    context: Annotated[PageContext, may_open(Permission.IDENTITIES_OFFBOARD)],
-    scheduled_id: ScheduledOffboardingId,
-) -> Response:
+async def show_cancel(context: Offboarder, scheduled_id: ScheduledOffboardingId) -> Response:
     """Show what cancelling means, and the form."""
-    return await _show_cancel(context, scheduled_id)
+    it = await identities.get_scheduled_offboarding(scheduled_id, context.session, Response())
+    names = await context.names([it.identity_id])
+    return context.page("offboarding/cancel.html", it=it, names=names)
 
 
 @router.post(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_do_cancel_scheduled")
-async def cancel(
-    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_OFFBOARD)],
-    scheduled_id: ScheduledOffboardingId,
-) -> Response:
+async def cancel(sent: Offboarding, scheduled_id: ScheduledOffboardingId) -> Response:
     """Cancel a scheduled offboarding."""
     async with sent.attempt():
         await cancel_schedule(sent.change, scheduled_id, sent.shown)
     if sent.problems:
-        return await _show_cancel(sent, scheduled_id)
+        return await show_cancel(sent, scheduled_id)
     return redirect(f"{SCHEDULED}?done=cancelled")
-
-
-async def _show_cancel(context: PageContext, id: UUID) -> Response:
-    it = await identities.get_scheduled_offboarding(id, context.session, Response())
-    names = await context.names([it.identity_id])
-    return context.page("offboarding/cancel.html", it=it, names=names)
 
 
 def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.display import link
 from app.adapters.console.forms import Form, Problems, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import link
 from app.adapters.console.pages.policy_draft import (
     Draft,
     DraftReport,
@@ -59,7 +59,7 @@ Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
 @router.get(NEW, operation_id="page_new_policy")
-async def new_page(context: Annotated[PageContext, may_open(Permission.POLICIES_WRITE)]) -> Response:
+async def new_page(context: Writer) -> Response:
     """Show the templates, the form of a template, or the editor."""
     chosen = context.param("template")
     if chosen == "blank":
@@ -163,7 +163,6 @@ async def show_editor(
         action=NEW if policy is None else link("policy", policy.id),
         # True until a button was pressed.
         untouched=not step,
-        link=link,
         done=_DONE,
         since=since,
         unsaved=unsaved or bool(step or context.problems),
@@ -187,10 +186,8 @@ async def list_page(context: CanRead) -> Response:
         "policies/list.html",
         found=found.items,
         asked=asked,
-        filtered=any(asked.values()),
         done=_DONE,
         since=audit_start(context),
-        link=link,
         **context.pager(found.next_cursor),
     )
 
@@ -209,7 +206,6 @@ async def show_page(context: CanRead, policy_id: PolicyId) -> Response:
         draft=Draft.of(policy),
         report=report,
         replayed=None,
-        link=link,
         done=_DONE,
         since=since,
     )
@@ -234,13 +230,7 @@ async def published_page(context: CanRead, policy_id: PolicyId) -> Response:
     diff = None
     if policy.published_text is not None and policy.unpublished_changes:
         diff = await service.compare(context.session, context.caller, policy_id)
-    return context.page(
-        "policies/published.html",
-        it=policy,
-        diff=diff,
-        link=link,
-        since=audit_start(context),
-    )
+    return context.page("policies/published.html", it=policy, diff=diff, since=audit_start(context))
 
 
 @router.get(f"{HOME}/{{policy_id}}/versions", operation_id="page_list_policy_versions")
@@ -254,7 +244,6 @@ async def versions_page(context: CanRead, policy_id: PolicyId) -> Response:
         "policies/versions.html",
         it=policy,
         found=found.items,
-        link=link,
         since=audit_start(context),
         **context.pager(found.next_cursor),
     )
@@ -263,7 +252,15 @@ async def versions_page(context: CanRead, policy_id: PolicyId) -> Response:
 @router.get(f"{HOME}/{{policy_id}}/publish", operation_id="page_ask_publish_policy")
 async def ask_publish(context: Writer, policy_id: PolicyId) -> Response:
     """Show the draft's difference and test results, and the form that publishes it."""
-    return await _show_publish(context, policy_id)
+    policy = await _read_live(context, policy_id)
+    return context.page(
+        "policies/publish.html",
+        it=policy,
+        diff=await service.compare(context.session, context.caller, policy_id),
+        test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
+        warnings=locate_warnings(policy.text, policy.warnings or []),
+        may_ignore=context.problems.code == "policy_tests_failed",
+    )
 
 
 @router.post(f"{HOME}/{{policy_id}}/publish", operation_id="page_publish_policy")
@@ -275,21 +272,8 @@ async def publish(sent: Sent, policy_id: PolicyId) -> Response:
             sent.change, sent.runtime, policy_id, sent.shown, ignore_failures=ignore
         )
     if sent.problems:
-        return await _show_publish(sent, policy_id)
+        return await ask_publish(sent, policy_id)
     return _after(change, "published")
-
-
-async def _show_publish(context: PageContext, policy_id: Any) -> Response:
-    policy = await _read_live(context, policy_id)
-    return context.page(
-        "policies/publish.html",
-        it=policy,
-        diff=await service.compare(context.session, context.caller, policy_id),
-        test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
-        warnings=locate_warnings(policy.text, policy.warnings or []),
-        may_ignore=context.problems.code == "policy_tests_failed",
-        link=link,
-    )
 
 
 def _after(change: PolicyChange, done: str) -> Response:
@@ -299,23 +283,6 @@ def _after(change: PolicyChange, done: str) -> Response:
 @router.get(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_show_policy_version")
 async def version_page(context: CanRead, policy_id: PolicyId, number: Number) -> Response:
     """Show a published version, and how it differs from the current one."""
-    return await _show_version(context, policy_id, number)
-
-
-@router.post(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_roll_back_policy")
-async def roll_back(sent: Sent, policy_id: PolicyId, number: Number) -> Response:
-    """Put an earlier version in force again."""
-    async with sent.attempt():
-        ignore = sent.form.flag("ignore_failed_tests")
-        change = await service.roll_back(
-            sent.change, sent.runtime, policy_id, number, sent.shown, ignore_failures=ignore
-        )
-    if sent.problems:
-        return await _show_version(sent, policy_id, number)
-    return _after(change, "rolled-back")
-
-
-async def _show_version(context: PageContext, policy_id: Any, number: int) -> Response:
     ended = context.may("audit.read")
     row = await service.get_policy(context.session, context.caller, policy_id, ended=ended)
     policy = await service.show(context.session, context.runtime, row)
@@ -331,8 +298,20 @@ async def _show_version(context: PageContext, policy_id: Any, number: int) -> Re
         diff=diff,
         decides=version.valid_to is None,
         may_ignore=context.problems.code == "policy_tests_failed",
-        link=link,
     )
+
+
+@router.post(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_roll_back_policy")
+async def roll_back(sent: Sent, policy_id: PolicyId, number: Number) -> Response:
+    """Put an earlier version in force again."""
+    async with sent.attempt():
+        ignore = sent.form.flag("ignore_failed_tests")
+        change = await service.roll_back(
+            sent.change, sent.runtime, policy_id, number, sent.shown, ignore_failures=ignore
+        )
+    if sent.problems:
+        return await version_page(sent, policy_id, number)
+    return _after(change, "rolled-back")
 
 
 @router.get(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_ask_unpublish_policy")
@@ -369,9 +348,4 @@ async def end(sent: Sent, policy_id: PolicyId) -> Response:
 
 async def _ask(context: PageContext, policy_id: Any, what: str) -> Response:
     policy = await _read_live(context, policy_id)
-    return context.page(
-        "policies/ending.html",
-        it=policy,
-        what=what,
-        link=link,
-    )
+    return context.page("policies/ending.html", it=policy, what=what)

@@ -11,10 +11,8 @@ from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
 from app.adapters.console.context import PageContext
 from app.adapters.console.forms import Form, validate, whole_number
-from app.adapters.console.pages.principals import find_principals, find_servers
+from app.adapters.console.pages.principals import find_principals, find_servers, require_group
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.groups import service as groups
-from app.features.groups.schemas import GroupQuery
 from app.features.policies.schemas import (
     PolicyCreate,
     PolicyTest,
@@ -287,7 +285,9 @@ async def fill_template(context: PageContext) -> Draft:
         if value is not None:
             given[blank.name] = value
     if "group_id" in given:
-        given["group_id"] = await _group(context, str(given["group_id"]))
+        text = str(given["group_id"])
+        if not text.startswith(f"{GROUP}_"):
+            given["group_id"] = format_id(GROUP, await require_group(context, text, "/parameters/group_id"))
     return Draft(name=template.title, text=await render(context.session, template.name, given))
 
 
@@ -305,14 +305,3 @@ def _value(blank: TemplateField, form: Form) -> Any:
             text = form.text(name)
             return whole_number(text) if text else None
     return form.text(name) or None
-
-
-async def _group(context: PageContext, text: str) -> str:
-    """The id of a group by name. Raises ``Invalid``."""
-    if text.startswith(f"{GROUP}_"):
-        return text
-    query = validate(GroupQuery, {"name": [text], "limit": 1})
-    found, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
-    if not found:
-        raise Invalid.field("/parameters/group_id", "not_found", "There is no group of this name.")
-    return format_id(GROUP, found[0].id)

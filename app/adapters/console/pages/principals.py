@@ -9,7 +9,7 @@ from uuid import UUID
 from markupsafe import escape
 
 from app.adapters.console.context import PageContext
-from app.adapters.console.display import visible
+from app.adapters.console.display import format_name, visible
 from app.adapters.console.forms import validate
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
@@ -26,7 +26,6 @@ MAX_FOUND = 50
 MAX_SEARCH_LENGTH = 200
 """The maximum length of a search text, in characters."""
 IDENTITIES = "/console/identities"
-ERASED = "an erased identity"
 PAGE_SIZE = 25
 _FOUND = 8
 
@@ -43,6 +42,22 @@ async def find_principals(
     named = validate(GroupQuery, wanted | {"sort": "name"})
     found, _ = await groups.list_groups(context.session, context.caller, named, context.runtime)
     return people.items, [GroupView.from_row(row) for row in found]
+
+
+async def find_identity_id(context: PageContext, user_name: str, **filters: Any) -> UUID | None:
+    """The id of the identity with this user name. Raises ``Invalid``."""
+    query = validate(IdentityQuery, {"user_name": [user_name], "limit": 1} | filters)
+    found = await identities.list_identities(query, context.session, context.runtime)
+    return found.items[0].id if found.items else None
+
+
+async def require_group(context: PageContext, name: str, pointer: str) -> UUID:
+    """The id of the group with this name. Raises ``Invalid`` for the field at ``pointer``."""
+    query = validate(GroupQuery, {"name": [name], "limit": 1})
+    found, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
+    if not found:
+        raise Invalid.field(pointer, "unknown_group", "There is no group of this name.")
+    return found[0].id
 
 
 async def find_servers(context: PageContext, text: str, *, limit: int) -> list[ServerView]:
@@ -82,11 +97,6 @@ class Search:
     q: str
     found: list[Choice]
     more: bool
-
-
-def format_name(it: IdentityView | Identity) -> str:
-    """The name to show for an identity."""
-    return ERASED if it.erased_at is not None else it.display_name or it.user_name
 
 
 def confirmation_text(it: IdentityView | Identity) -> str:

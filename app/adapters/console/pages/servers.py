@@ -2,23 +2,22 @@
 
 import re
 import unicodedata
-from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import Form, Model, validate
+from app.adapters.console.display import link
+from app.adapters.console.forms import Form, format_pairs, parse_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
+from app.adapters.console.pages.principals import find_identity_id, require_group
 from app.db.engine import commit
-from app.domain.errors import Invalid, Malformed
+from app.domain.errors import Invalid
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
-from app.features.identities import routes as identities
-from app.features.identities.schemas import IdentityQuery
 from app.features.servers import service
 from app.features.servers.credentials import delete_credential, list_credentials, put_credential
 from app.features.servers.schemas import (
@@ -41,7 +40,7 @@ from app.features.tools.schemas import ToolQuery, ToolView
 from app.features.tools.service import list_tools
 from app.http.authorization import Permission
 from app.http.etags import Precondition
-from app.lib.ids import IDENTITY, SERVER, IdentityId, ServerId, format_id, parse_id
+from app.lib.ids import IDENTITY, IdentityId, ServerId
 from app.models.servers import Server
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -89,11 +88,6 @@ _DONE = {
 }
 
 
-def path_of(server_id: UUID) -> str:
-    """The path of a server's page."""
-    return f"{LIST}/{format_id(SERVER, server_id)}"
-
-
 def health(server: ServerView) -> tuple[str, str]:
     """A server's health: a state for the badge, and its description."""
     if server.status == "disabled":
@@ -122,36 +116,29 @@ def read_credential(form: Form, env_names: list[str]) -> Credential:
     if kind == "none":
         return NoCredential(kind="none")
     if kind == "bearer":
-        return _read(BearerCredential, {"kind": kind, "token": secret})
+        return validate(BearerCredential, {"kind": kind, "token": secret}, _FIELD_OF)
     if kind == "header":
-        return _read(HeaderCredential, {"kind": kind, "name": form.text("header_name"), "value": secret})
+        return validate(
+            HeaderCredential, {"kind": kind, "name": form.text("header_name"), "value": secret}, _FIELD_OF
+        )
     if kind == "env":
         values = {name: form.raw(f"env.{name}") for name in env_names}
-        return _read(EnvCredential, {"kind": kind, "variables": values})
+        return validate(EnvCredential, {"kind": kind, "variables": values}, _FIELD_OF)
     if kind == "oauth_client_credentials":
         typed = {name: form.text(name) for name in ("kind", "token_url", "client_id", "auth_method")}
         more = {name: form.text(name) for name in _OPTIONAL if form.text(name)}
-        return _read(OAuthClientCredential, {**typed, "client_secret": secret, **more})
+        return validate(OAuthClientCredential, {**typed, "client_secret": secret, **more}, _FIELD_OF)
     raise Invalid.field("/kind", "required", "Choose the kind of credential.")
-
-
-def _read(model: type[Model], typed: dict[str, Any]) -> Model:
-    try:
-        return validate(model, typed)
-    except Invalid as invalid:
-        errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
-        raise Invalid(invalid.detail, errors=errors) from None
 
 
 async def find_holder(context: PageContext, user_name: str) -> UUID | None:
     """The identity that a credential is for; None without a name, for all other callers. Raises ``Invalid``."""
     if not user_name:
         return None
-    query = validate(IdentityQuery, {"user_name": [user_name], "limit": 1})
-    found = (await identities.list_identities(query, context.session, context.runtime)).items
-    if not found:
+    id = await find_identity_id(context, user_name)
+    if id is None:
         raise Invalid.field("/identity", "unknown_identity", "There is no identity with this user name.")
-    return found[0].id
+    return id
 
 
 async def _credentials(context: PageContext, server: ServerView) -> dict[str, Any]:
@@ -180,8 +167,7 @@ async def list_all(context: Reader) -> Response:
     found = await service.list_servers(context.session, context.caller, query, context.runtime)
     return context.page(
         "servers/list.html",
-        servers=found.items, query=query, path_of=path_of, health=health,
-        is_filtered=bool(query.q or query.status or query.transport or query.sync_state or query.owner_group_id),
+        servers=found.items, query=query, health=health,
         done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
@@ -201,7 +187,7 @@ async def register(sent: Written, syncs: CurrentSyncs) -> Response:
         return await _show_form(sent)
     await commit(sent.session)
     await syncs.sync(sent.runtime, row.id, sent.caller, sent.request_id)
-    return redirect(f"{path_of(row.id)}?done=registered")
+    return redirect(f"{link('server', row.id)}?done=registered")
 
 
 @router.get(f"{LIST}/{{server_id}}/edit", operation_id="page_edit_server")
@@ -220,7 +206,7 @@ async def save(sent: Written, server_id: ServerId) -> Response:
     if sent.problems:
         row = await service.get_server(sent.session, sent.caller, server_id)
         return await _show_form(sent, row)
-    return redirect(f"{path_of(server_id)}?done=saved")
+    return redirect(f"{link('server', server_id)}?done=saved")
 
 
 async def _create(sent: Submission) -> Server:
@@ -281,17 +267,9 @@ async def _settings(sent: Submission, *, known_group: str = "") -> dict[str, Any
     }
     group = form.text("owner_group")
     if group != known_group:
-        found = await _group_id(sent, group) if group else None
+        found = await require_group(sent, group, "/owner_group_id") if group else None
         settings["owner_group_id"] = found
     return settings
-
-
-async def _group_id(context: PageContext, name: str) -> Any:
-    query = validate(GroupQuery, {"name": [name], "limit": 1})
-    found, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
-    if not found:
-        raise Invalid.field("/owner_group_id", "unknown_group", "There is no group of this name.")
-    return found[0].id
 
 
 def slug_of(name: str) -> str:
@@ -305,15 +283,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _labels(text: str) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for line in _lines(text):
-        key, separator, value = line.partition("=")
-        if not separator or not key.strip() or key.strip() in labels:
-            raise Invalid.field(
-                "/labels", "odd_label", "Enter each label once, on a line of its own, as key=value."
-            )
-        labels[key.strip()] = value.strip()
-    return labels
+    return parse_pairs(text, "/labels", "Enter each label once, on a line of its own, as key=value.")
 
 
 def _typed(form: Form) -> dict[str, Any]:
@@ -333,7 +303,7 @@ async def _typed_of(context: PageContext, row: Server) -> dict[str, Any]:
     return _typed(Form()) | {
         **{name: named[name] or "" for name in ("name", "url", "command", "description")},
         **{name: named[name] for name in ("transport", "new_tools", "keep_arguments", "requestable")},
-        "labels": "\n".join(f"{key}={value}" for key, value in sorted(row.labels.items())),
+        "labels": format_pairs(row.labels),
         "args": "\n".join(row.args or []),
         "env_names": " ".join(row.env_names or []),
         "owner_group": next(iter(names.values()), ""),
@@ -350,7 +320,7 @@ async def _show_form(context: PageContext, server: Server | None = None) -> Resp
     suggested, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
     return context.page(
         "servers/form.html",
-        typed=typed, server=server, base=LIST if server is None else path_of(server.id),
+        typed=typed, server=server, base=LIST if server is None else link("server", server.id),
         groups=[one.name for one in suggested],
         kinds=[(kind, KINDS[kind]) for kind in HTTP_KINDS if kind != "none"],
         runs_commands=bool(context.runtime.commands),
@@ -360,16 +330,13 @@ async def _show_form(context: PageContext, server: Server | None = None) -> Resp
 @router.get(f"{LIST}/{{server_id}}", operation_id="page_get_server")
 async def show_one(context: Reader, server_id: ServerId) -> Response:
     """Show a tab of a server's page."""
-    return await _show(context, server_id, context.param("tab"))
-
-
-async def _show(context: PageContext, server_id: UUID, tab: str) -> Response:
     server = await _read_server(context, server_id)
+    tab = "credentials" if context.problems else context.param("tab")
     tab = tab if tab in _TABS else ""
     read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": _credentials}[tab]
     answer = context.page(
         "servers/detail.html",
-        server=server, base=path_of(server.id), tab=tab, tabs=_TABS, health=health(server), done=_DONE,
+        server=server, base=link("server", server.id), tab=tab, tabs=_TABS, health=health(server), done=_DONE,
         owner=await context.name(server.owner_group_id), why_waiting=why_waiting,
         gateway_url=f"{context.runtime.public_url}/mcp/{server.slug}", **await read_tab(context, server),
     )  # fmt: skip
@@ -402,10 +369,7 @@ async def _some_tools(context: PageContext, server: ServerView, **filters: Any) 
 async def _tools(context: PageContext, server: ServerView) -> dict[str, Any]:
     query = context.query(ToolQuery, limit=25, server_id=[server.id])
     found = await list_tools(context.session, context.caller, query, context.runtime)
-    return {
-        "query": query, "tools": found.items,
-        **context.pager(found.next_cursor),
-    }  # fmt: skip
+    return {"query": query, "tools": found.items, **context.pager(found.next_cursor)}
 
 
 async def _access(context: PageContext, server: ServerView) -> dict[str, Any]:
@@ -418,7 +382,7 @@ async def _access(context: PageContext, server: ServerView) -> dict[str, Any]:
         "grants": found.items,
         "names": await context.names([grant.principal.id for grant in found.items]),
         **context.pager(found.next_cursor),
-    }  # fmt: skip
+    }
 
 
 async def read_shown(sent: Submission, server_id: UUID) -> Server:
@@ -436,28 +400,28 @@ async def sync(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Respo
     await commit(sent.session)
     ended = await syncs.sync(sent.runtime, server_id, sent.caller, sent.request_id)
     await sent.session.refresh(row)
-    return redirect(path_of(server_id) + ("?done=synced" if ended and row.sync_state == "ok" else ""))
+    return redirect(link("server", server_id) + ("?done=synced" if ended and row.sync_state == "ok" else ""))
 
 
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")
 async def ask_disable(context: Writer, server_id: ServerId) -> Response:
     """Show what stops when a server is disabled."""
     server = await _read_server(context, server_id)
-    return context.page("servers/disable.html", server=server, base=path_of(server_id))
+    return context.page("servers/disable.html", server=server, base=link("server", server_id))
 
 
 @router.post(f"{LIST}/{{server_id}}/disable/do", operation_id="page_disable_server")
 async def disable(sent: Written, server_id: ServerId) -> Response:
     """Disable a server immediately."""
     await _set_status(sent, server_id, "disabled")
-    return redirect(f"{path_of(server_id)}?done=disabled")
+    return redirect(f"{link('server', server_id)}?done=disabled")
 
 
 @router.post(f"{LIST}/{{server_id}}/enable", operation_id="page_enable_server")
 async def enable(sent: Written, server_id: ServerId) -> Response:
     """Enable a server."""
     await _set_status(sent, server_id, "active")
-    return redirect(f"{path_of(server_id)}?done=enabled")
+    return redirect(f"{link('server', server_id)}?done=enabled")
 
 
 @router.get(f"{LIST}/{{server_id}}/delete", operation_id="page_confirm_delete_server")
@@ -467,7 +431,7 @@ async def ask_delete(context: Writer, server_id: ServerId) -> Response:
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
     reaching, following = await grants.list_grants(context.session, context.caller, query, context.runtime)
     number = f"more than {_SOME}" if following else str(len(reaching))
-    return context.page("servers/delete.html", server=server, base=path_of(server_id), grants=number)
+    return context.page("servers/delete.html", server=server, base=link("server", server_id), grants=number)
 
 
 @router.post(f"{LIST}/{{server_id}}/delete/do", operation_id="page_delete_server")
@@ -481,7 +445,7 @@ async def delete(sent: Written, server_id: ServerId) -> Response:
 async def approve_instructions(sent: Written, server_id: ServerId) -> Response:
     """Approve the server's instructions, exactly as they were shown."""
     await service.approve_instructions(sent.change, server_id, sent.form.text("digest"), sent.shown)
-    return redirect(f"{path_of(server_id)}?done=instructions")
+    return redirect(f"{link('server', server_id)}?done=instructions")
 
 
 async def _set_status(sent: Submission, server_id: UUID, status: ServerStatus) -> None:
@@ -499,12 +463,12 @@ async def set_one(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Re
         holder = await find_holder(sent, form.text("identity"))
         await put_credential(sent.change, sent.runtime, server_id, holder, credential, sent.shown)
     if sent.problems:
-        return await _show(sent, server_id, "credentials")
+        return await show_one(sent, server_id)
     if not form.flag("sync"):
-        return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_set")
+        return redirect(f"{link('server', server_id)}?tab=credentials&done=credential_set")
     await commit(sent.session)
     await syncs.sync(sent.runtime, server_id, sent.caller, sent.request_id)
-    return redirect(f"{path_of(server_id)}?done=credential_set")
+    return redirect(f"{link('server', server_id)}?done=credential_set")
 
 
 @router.get(f"{LIST}/{{server_id}}/credentials/remove", operation_id="page_confirm_remove_credential")
@@ -515,22 +479,13 @@ async def ask_remove(
     server = await _read_server(context, server_id)
     return context.page(
         "servers/remove_credential.html",
-        server=server, base=path_of(server_id), identity_id=identity_id, holder=await context.name(identity_id),
+        server=server, base=link("server", server_id), identity_id=identity_id, holder=await context.name(identity_id),
     )  # fmt: skip
 
 
 @router.post(f"{LIST}/{{server_id}}/credentials/remove/do", operation_id="page_remove_credential")
 async def remove(sent: Written, server_id: ServerId) -> Response:
     """Remove a credential."""
-    holder = _holder(sent.form.text("identity_id"))
+    holder = sent.form.optional_id("identity_id", IDENTITY)
     await delete_credential(sent.change, server_id, holder, sent.shown)
-    return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_removed")
-
-
-def _holder(text: str) -> UUID | None:
-    if not text:
-        return None
-    try:
-        return parse_id(IDENTITY, text)
-    except ValueError:
-        raise Malformed("The form cannot be read. Open the page again.") from None
+    return redirect(f"{link('server', server_id)}?tab=credentials&done=credential_removed")

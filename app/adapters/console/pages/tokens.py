@@ -1,7 +1,6 @@
 """Tokens: the list, the page of each, and rotating, narrowing, revoking and pickup links."""
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,12 +8,13 @@ from fastapi import APIRouter, Response
 
 from app.access.explain import meaning_of
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.forms import Form, validate
+from app.adapters.console.display import link
+from app.adapters.console.forms import Form, end_of_day, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.pages.grants import describe_access, describe_scope, scope_servers
 from app.adapters.console.pages.issue_token import Chosen, Issuer
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH
-from app.domain.errors import Invalid, Malformed
+from app.domain.errors import Malformed
 from app.features.audit import reading
 from app.features.audit.queries import first_use
 from app.features.audit.schemas import AuditEventView, AuditQuery
@@ -45,7 +45,7 @@ from app.http.selectors import (
     ToolsByNamesModel,
     ToolsByRiskModel,
 )
-from app.lib.ids import TOKEN, PickupId, TokenId, format_id
+from app.lib.ids import PickupId, TokenId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -64,9 +64,11 @@ _DONE = {
     "cancelled": "The pickup link was cancelled.",
 }
 CanRead = Annotated[PageContext, may_open(Permission.TOKENS_READ)]
+_ALL_GRANTS = "everything that its identity's grants allow, now and later"
 OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
 _MAX_NAMED = 10
 CanRevoke = Annotated[PageContext, may_open(Permission.TOKENS_REVOKE)]
+Revocation = Annotated[Submission, may_submit(Permission.TOKENS_REVOKE)]
 
 
 @router.get(LIST, operation_id="page_list_tokens")
@@ -85,10 +87,9 @@ async def show_tokens(context: CanRead) -> Response:
     if holders or not who:
         found = await tokens.list_tokens(context.session, query, context.runtime)
     names = await context.names({token.identity_id for token in found.items} | set(query.identity_id[:1]))
-    filtered = any(value for name, value in asked.items() if name != "cursor")
     return context.page(
         "tokens/list.html", tokens=found.items, names=names, query=query, who=who, ends=ends,
-        all_ends=_END_WORDS, filtered=filtered, many=len(holders) == MAX_HOLDERS,
+        all_ends=_END_WORDS, many=len(holders) == MAX_HOLDERS,
         lines={token.id: summarize_scope(token.scope) for token in found.items},
         of=query.identity_id[0] if query.identity_id and not who else None,
         **context.pager(found.next_cursor),
@@ -110,25 +111,18 @@ async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
             *(one.recipient_id for one in pickups.items),
             *(child.identity_id for child in children.items),
             identity.owner_id,
-        ],
+        ]
     )
     refusal = await _last_refusal(context, token_id)
     return context.page(
         "tokens/token.html", token=token, identity=identity, names=names,
-        who=identity.display_name or identity.user_name, lines=describe_scope(token.scope, names),
+        who=identity.display_name or identity.user_name, lines=describe_scope(token.scope, names, _ALL_GRANTS),
         children=children.items, more_children=children.next_cursor is not None, pickups=pickups.items,
         waiting=next((one for one in pickups.items if one.state == "pending"), None),
         use=await first_use(context.session, token_id), refusal=refusal,
         meaning=meaning_of(refusal.reason_code) if refusal and refusal.reason_code else None,
         done=_DONE, token_id=token_id,
     )  # fmt: skip
-
-
-def describe_scope(scope: TokenScopeModel, names: dict[UUID, str]) -> list[str]:
-    """Describe what a token may reach, one line for each entry, within the grants of its identity."""
-    if isinstance(scope, GrantsScopeModel):
-        return ["everything that its identity's grants allow, now and later"]
-    return [describe_access(entry, names) for entry in scope.entries] or ["nothing"]
 
 
 def summarize_scope(scope: TokenScopeModel) -> str:
@@ -139,16 +133,6 @@ def summarize_scope(scope: TokenScopeModel) -> str:
     if any(not isinstance(entry.servers, ServersByIdsModel) for entry in scope.entries):
         return "servers by rule"
     return f"{len(ids)} server{'' if len(ids) == 1 else 's'}" if ids else "nothing"
-
-
-def scope_servers(scope: TokenScopeModel) -> set[UUID]:
-    """The ids of the servers that a scope names."""
-    if isinstance(scope, GrantsScopeModel):
-        return set()
-    named: Iterable[list[UUID]] = (
-        entry.servers.ids for entry in scope.entries if isinstance(entry.servers, ServersByIdsModel)
-    )
-    return {id for ids in named for id in ids}
 
 
 async def _find_holders(context: PageContext, who: str) -> list[UUID]:
@@ -198,7 +182,17 @@ async def rotate(sent: Chosen, token_id: TokenId) -> Response:
 @router.get(LIST + "/{token_id}/narrow", operation_id="page_ask_narrow")
 async def ask_narrow(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that renames a token, narrows it or shortens its lifetime."""
-    return await _ask_narrow(context, token_id)
+    token, form = await tokens.show_token(context.session, token_id), context.form
+    names = await context.names(scope_servers(token.scope))
+    scope = token.scope
+    entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
+    # Entries are identified by position, which another revision can change.
+    kept = form if form.text("revision") == str(token.revision) else Form()
+    return await _ask(
+        context, token_id, "tokens/narrow.html", typed=form or None,
+        entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
+        whole=kept.text("entry-0"),
+    )  # fmt: skip
 
 
 @router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
@@ -209,27 +203,31 @@ async def narrow(sent: Chosen, token_id: TokenId) -> Response:
         body = validate(TokenUpdate, _changes(sent, token))
         await tokens.narrow_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
-        return await _ask_narrow(sent, token_id)
-    return redirect(_path(token_id, "?done=narrowed"))
+        return await ask_narrow(sent, token_id)
+    return redirect(f"{link('token', token_id)}?done=narrowed")
 
 
 @router.get(LIST + "/{token_id}/revoke", operation_id="page_ask_revoke")
 async def ask_revoke(context: CanRevoke, token_id: TokenId) -> Response:
     """Show what the revocation ends."""
-    return await _ask_revoke(context, token_id)
+    preview = await tokens.preview_revocation(context.session, token_id)
+    below = [id for id in preview.tokens if id != token_id]
+    named = await queries.find_readings(context.session, below[:_MAX_NAMED])
+    return await _ask(
+        context, token_id, "tokens/revoke.html", reason=context.form.text("reason"), below=below,
+        named=[one.row for one in named.values()], in_flight=preview.in_flight,
+    )  # fmt: skip
 
 
 @router.post(LIST + "/{token_id}/revoke", operation_id="page_revoke_token")
-async def revoke(
-    sent: Annotated[Submission, may_submit(Permission.TOKENS_REVOKE)], token_id: TokenId
-) -> Response:
+async def revoke(sent: Revocation, token_id: TokenId) -> Response:
     """Revoke a token and the tokens attenuated from it."""
     async with sent.attempt():
         body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
         await tokens.revoke_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
-        return await _ask_revoke(sent, token_id)
-    return redirect(_path(token_id, "?done=revoked"))
+        return await ask_revoke(sent, token_id)
+    return redirect(f"{link('token', token_id)}?done=revoked")
 
 
 @router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
@@ -246,14 +244,14 @@ async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
         await create_pickup(sent.change, token_id, body, sent.runtime)
     if sent.problems:
         return await _ask_overlap(sent, token_id, "tokens/pickup.html")
-    return redirect(_path(token_id, "?done=linked"))
+    return redirect(f"{link('token', token_id)}?done=linked")
 
 
 @router.post(LIST + "/{token_id}/pickups/{pickup_id}/cancel", operation_id="page_cancel_pickup")
 async def cancel(sent: Chosen, token_id: TokenId, pickup_id: PickupId) -> Response:
     """Cancel a pending pickup link."""
     await cancel_pickup(sent.change, token_id, pickup_id, sent.shown)
-    return redirect(_path(token_id, "?done=cancelled"))
+    return redirect(f"{link('token', token_id)}?done=cancelled")
 
 
 async def _ask(context: PageContext, token_id: UUID, name: str, **values: Any) -> Response:
@@ -273,20 +271,6 @@ async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Respo
     return await _ask(context, token_id, name, overlaps=OVERLAPS, chosen=chosen)
 
 
-async def _ask_narrow(context: PageContext, token_id: UUID) -> Response:
-    token, form = await tokens.show_token(context.session, token_id), context.form
-    names = await context.names(scope_servers(token.scope))
-    scope = token.scope
-    entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
-    # Entries are identified by position, which another revision can change.
-    kept = form if form.text("revision") == str(token.revision) else Form()
-    return await _ask(
-        context, token_id, "tokens/narrow.html", typed=form or None,
-        entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
-        whole=kept.text("entry-0"),
-    )  # fmt: skip
-
-
 def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form) -> dict[str, Any]:
     """An entry of a scope, with the possible actions and the chosen one."""
     tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
@@ -299,29 +283,16 @@ def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form
     }
 
 
-async def _ask_revoke(context: PageContext, token_id: UUID) -> Response:
-    preview = await tokens.preview_revocation(context.session, token_id)
-    below = [id for id in preview.tokens if id != token_id]
-    named = await queries.find_readings(context.session, below[:_MAX_NAMED])
-    return await _ask(
-        context, token_id, "tokens/revoke.html", reason=context.form.text("reason"), below=below,
-        named=[one.row for one in named.values()], in_flight=preview.in_flight,
-    )  # fmt: skip
-
-
 def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
     """The changes that the form asks for. Raises ``Invalid``."""
     form, changes = sent.form, dict[str, Any]()
     if form.text("name") != token.name:
         changes["name"] = form.text("name")
     if form.text("date"):
-        try:
-            day = date.fromisoformat(form.text("date"))
-        except ValueError:
-            raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+        end = end_of_day(form.text("date"), "/expires_at")
         # The form offers the current expiry's day, which keeps its time.
-        if day != token.expires_at.date():
-            changes["expires_at"] = datetime.combine(day, time(23, 59), UTC)
+        if end.date() != token.expires_at.date():
+            changes["expires_at"] = end
     if isinstance(token.scope, GrantsScopeModel):
         if form.text("entry-0") == "read":
             everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
@@ -365,7 +336,3 @@ def _seconds(sent: Submission) -> int:
     if text not in {str(seconds) for seconds, _ in OVERLAPS}:
         raise Malformed("The form cannot be read: choose how long the current secrets keep working.")
     return int(text)
-
-
-def _path(token_id: UUID, more: str = "") -> str:
-    return f"{LIST}/{format_id(TOKEN, token_id)}{more}"

@@ -1,6 +1,5 @@
 """Tools: the list over all servers, the page of each by tabs, and the actions on a tool."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import visible
+from app.adapters.console.display import link, visible_in_thread
 from app.adapters.console.forms import validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.servers import path_of as path_of_server
 from app.adapters.console.pages.servers import why_waiting
 from app.features.access.reach import MomentQuery, list_callers
 from app.features.audit import reading
@@ -29,12 +27,10 @@ from app.features.tools.queries import approved_content
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolPatch, ToolQuery, ToolView
 from app.http.authorization import Permission, authorize
 from app.http.pagination import Page
-from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
+from app.lib.ids import SERVER, ToolId, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-# Longer texts are escaped in a thread, so as not to block the event loop.
-_MAX_INLINE_TEXT = 2_000
 _HINTS = {
     ("readOnlyHint", True): "claims to change nothing",
     ("readOnlyHint", False): "claims to change something",
@@ -108,7 +104,7 @@ async def differences(changes: ToolChanges) -> list[Difference]:
 async def format_json(value: Any) -> Markup:
     """JSON as escaped text; a string without its quotes."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    return await asyncio.to_thread(visible, text) if len(text) > _MAX_INLINE_TEXT else visible(text)
+    return await visible_in_thread(text)
 
 
 def list_parameters(schema: Mapping[str, Any]) -> list[Parameter]:
@@ -144,11 +140,6 @@ def _text(schema: Any, member: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def path_of(tool_id: UUID) -> str:
-    """The path of a tool's page."""
-    return f"{LIST}/{format_id(TOOL, tool_id)}"
-
-
 @router.get(LIST, operation_id="page_list_tools")
 async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)] = "") -> Response:
     """List tools of all servers, newest first."""
@@ -160,8 +151,7 @@ async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)
     return context.page(
         "tools/list.html",
         tools=found.items, query=query, server=server, done=_DONE, why_waiting=why_waiting,
-        slugs=await context.names({tool.server_id for tool in found.items}), path_of_server=path_of_server,
-        is_filtered=bool(query.q or server or query.risk or query.state),
+        slugs=await context.names({tool.server_id for tool in found.items}),
         **context.pager(found.next_cursor),
     )  # fmt: skip
 
@@ -174,8 +164,8 @@ async def show_one(context: Reader, tool_id: ToolId) -> Response:
     read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
     return context.page(
         "tools/detail.html",
-        tool=tool, base=path_of(tool.id), tab=tab, tabs=_TABS, done=_DONE,
-        slug=await context.name(tool.server_id, ""), server_path=path_of_server(tool.server_id), why=why_waiting(tool),
+        tool=tool, base=link("tool", tool.id), tab=tab, tabs=_TABS, done=_DONE,
+        slug=await context.name(tool.server_id, ""), server_path=link("server", tool.server_id), why=why_waiting(tool),
         **await read_tab(context, tool),
     )  # fmt: skip
 
@@ -253,7 +243,7 @@ async def approve(sent: Written, tool_id: ToolId) -> Response:
     """Approve the definition that was shown, not a later one."""
     seen = validate(ToolApprove, {"definition_digest": sent.form.text("digest")})
     await service.approve_tool(sent.change, tool_id, seen.definition_digest, sent.shown)
-    return redirect(f"{path_of(tool_id)}?done=approved")
+    return redirect(f"{link('tool', tool_id)}?done=approved")
 
 
 @router.post(f"{LIST}/{{tool_id}}/risk", operation_id="page_set_risk")
@@ -279,7 +269,7 @@ async def release(sent: Written, tool_id: ToolId) -> Response:
 async def ask_remove(context: Writer, tool_id: ToolId) -> Response:
     """Show what ends with a tool."""
     tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
-    return context.page("tools/remove.html", tool=tool, base=path_of(tool_id))
+    return context.page("tools/remove.html", tool=tool, base=link("tool", tool_id))
 
 
 @router.post(f"{LIST}/{{tool_id}}/remove/do", operation_id="page_remove_tool")
@@ -291,4 +281,4 @@ async def remove(sent: Written, tool_id: ToolId) -> Response:
 
 async def _patch(sent: Submission, tool_id: UUID, patch: ToolPatch, done: str) -> Response:
     await service.update_tool(sent.change, tool_id, patch, sent.shown)
-    return redirect(f"{path_of(tool_id)}?done={done}")
+    return redirect(f"{link('tool', tool_id)}?done={done}")
