@@ -4,6 +4,7 @@ A query adds the tail that is not counted yet. Each event is counted exactly onc
 one transaction with the position that was reached. Every worker tries; one locks that row, and the others skip.
 """
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -143,19 +144,25 @@ AT_ONCE = 20_000
 """Events per transaction. Readers stop at the oldest open transaction, so it must be short."""
 _EVERYTHING = AuditFilters()
 _COUNT = text("""
-INSERT INTO audit_hours AS h (
-    hour, action, decision, events, things, first_epoch, first_xact, first_seq, last_epoch, last_xact, last_seq
+WITH counted AS (
+    SELECT date_trunc('hour', time, 'UTC') AS hour, action, coalesce(decision, '') AS kind, count(*) AS events,
+        sum(coalesce(event_count, 1)) AS things, min(ARRAY[xact, seq]) AS first, max(ARRAY[xact, seq]) AS last
+    FROM audit_events
+    WHERE epoch = :epoch AND (xact, seq) > (:after_xact, :after_seq) AND (xact, seq) <= (:xact, :seq)
+    GROUP BY hour, action, kind
+), written AS (
+    INSERT INTO audit_hours AS h (
+        hour, action, decision, events, things, first_epoch, first_xact, first_seq, last_epoch, last_xact, last_seq
+    )
+    SELECT hour, action, kind, events, things, :epoch, first[1], first[2], :epoch, last[1], last[2] FROM counted
+    ON CONFLICT (hour, action, decision) DO UPDATE SET
+        events = h.events + excluded.events, things = h.things + excluded.things,
+        last_epoch = excluded.last_epoch, last_xact = excluded.last_xact, last_seq = excluded.last_seq
 )
-SELECT date_trunc('hour', time, 'UTC') AS hour, action, coalesce(decision, '') AS kind, count(*),
-    sum(coalesce(event_count, 1)), :epoch, (min(ARRAY[xact, seq]))[1], (min(ARRAY[xact, seq]))[2],
-    :epoch, (max(ARRAY[xact, seq]))[1], (max(ARRAY[xact, seq]))[2]
-FROM audit_events
-WHERE epoch = :epoch AND (xact, seq) > (:after_xact, :after_seq) AND (xact, seq) <= (:xact, :seq)
-GROUP BY hour, action, kind
-ON CONFLICT (hour, action, decision) DO UPDATE SET
-    events = h.events + excluded.events, things = h.things + excluded.things,
-    last_epoch = excluded.last_epoch, last_xact = excluded.last_xact, last_seq = excluded.last_seq
+SELECT coalesce(sum(events), 0)::int FROM counted
 """)
+PAUSE_S = 0.5
+"""The pause after a window that was not full. Without it, a steady flow of events would be counted one by one."""
 
 
 class HourCounts(Periodic):
@@ -166,26 +173,27 @@ class HourCounts(Periodic):
 
     async def round(self) -> None:
         """Count all new events, unless another worker does."""
-        while await self.count():
-            pass
+        while counted := await self.count():
+            if counted < AT_ONCE:
+                await asyncio.sleep(PAUSE_S)
 
-    async def count(self) -> bool:
-        """Count the next events, unless another worker does; return whether there were any."""
+    async def count(self) -> int:
+        """Count the next events, unless another worker does; return how many there were."""
         async with self._sessions() as session:
             mine = select(AuditRollup).with_for_update(skip_locked=True)
             note = (await session.execute(mine)).scalar_one_or_none()
             if note is None:
-                return False
+                return 0
             window = await next_window(session, _EVERYTHING, (note.epoch, note.xact, note.seq), AT_ONCE)
             if window is None:
-                return False
+                return 0
             (_, *after), end = window
             epoch, xact, seq = end
             values = {"epoch": epoch, "after_xact": after[0], "after_seq": after[1], "xact": xact, "seq": seq}
-            await session.execute(_COUNT, values)
+            counted: int = (await session.execute(_COUNT, values)).scalar_one()
             note.epoch, note.xact, note.seq = end
             await session.commit()
-        return True
+        return counted
 
 
 async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int:
