@@ -35,7 +35,7 @@ router = api_router("identity-providers")
 stream_router = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
 CanRead = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_READ)]
 CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]
-_CHANGED = problem_responses(409, 412)
+_CHANGED = problem_responses(409)
 
 
 def _answer(response: Response, row: IdentityProvider) -> IdentityProviderView:

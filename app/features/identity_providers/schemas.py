@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.http.authorization import Role
 from app.http.pagination import ListQuery
-from app.http.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+from app.http.schemas import CleanText, Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import IdentityProviderId, ServiceAccountId
 from app.models.identity_providers import IdentityProvider
 
@@ -153,7 +153,7 @@ SignalsDelivery = TypeAliasType(
 class ScimSettings(Strict):
     """SCIM provisioning of people and groups, with the mapping of attributes."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_SCIM_EXAMPLE]})
+    model_config = example(_SCIM_EXAMPLE)
 
     service_account_id: ServiceAccountId = Field(
         description="The service account that calls `/scim/v2`. It can serve only one provider."
@@ -167,7 +167,7 @@ class ScimSettings(Strict):
 class ScimSettingsUpdate(Patch):
     """Changes to the settings; the first time, all fields without a default."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"link_attribute": "none"}]})
+    model_config = example({"link_attribute": "none"})
 
     service_account_id: ServiceAccountId = absent("The service account that calls `/scim/v2`.")
     link_attribute: ScimLinkAttribute = absent("The SCIM attribute with the value of the link claim.")
@@ -177,7 +177,7 @@ class ScimSettingsUpdate(Patch):
 class SignalsSettings(Strict):
     """A Shared Signals transmitter, and the delivery of its events."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_SIGNALS_EXAMPLE]})
+    model_config = example(_SIGNALS_EXAMPLE)
 
     service_account_id: ServiceAccountId | None = Field(
         default=None,
@@ -201,7 +201,7 @@ class SignalsSettings(Strict):
 class SignalsSettingsUpdate(Patch):
     """Changes to the settings; the first time, all fields without a default."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"delivery": "poll"}]})
+    model_config = example({"delivery": "poll"})
 
     service_account_id: ServiceAccountId | None = Field(
         default=None, description="The service account that pushes."
@@ -327,7 +327,7 @@ IdentityProviderSource = TypeAliasType(
 class WorkloadView(Strict):
     """Workloads whose tokens have all of these claims act as this service account."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_WORKLOAD_EXAMPLE]})
+    model_config = example(_WORKLOAD_EXAMPLE)
 
     service_account_id: ServiceAccountId
     claims: WorkloadClaims = Field(
@@ -342,20 +342,16 @@ Workloads = Annotated[list[WorkloadView], Field(max_length=100)]
 class IdentityProviderView(Strict):
     """An issuer of access tokens, and the meaning of its claims."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "idp_01jdpnwz00e008000000000000",
-                    **_EXAMPLE,
-                    "source": "api",
-                    "created_at": "2026-01-05T09:00:00Z",
-                    "updated_at": "2026-01-05T09:00:00Z",
-                    "ended_at": None,
-                    "revision": 1,
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "id": "idp_01jdpnwz00e008000000000000",
+            **_EXAMPLE,
+            "source": "api",
+            "created_at": "2026-01-05T09:00:00Z",
+            "updated_at": "2026-01-05T09:00:00Z",
+            "ended_at": None,
+            "revision": 1,
+        }
     )
 
     id: IdentityProviderId
@@ -407,7 +403,7 @@ class IdentityProviderView(Strict):
 class IdentityProviderCreate(Strict):
     """An OpenID provider whose access tokens the API accepts. Its keys are found by its issuer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = example(_EXAMPLE)
 
     name: Name = Field(description="Its display name.")
     issuer: Issuer = Field(
@@ -460,9 +456,7 @@ class IdentityProviderCreate(Strict):
 class IdentityProviderUpdate(Patch):
     """The fields of a provider that can change; its issuer cannot. Null removes a value of the role map."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"status": "disabled", "role_map": {"former-admins": None}}]},
-    )
+    model_config = example({"status": "disabled", "role_map": {"former-admins": None}})
 
     name: Name = absent("Its display name.")
     audiences: Audiences = absent("Replaces the whole list.")

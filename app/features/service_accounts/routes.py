@@ -27,7 +27,7 @@ from app.models.identities import ServiceAccount
 router = api_router("service-accounts")
 CanRead = Annotated[Caller, requires(Permission.SERVICE_ACCOUNTS_READ)]
 CanWrite = Annotated[Change, changes(Permission.SERVICE_ACCOUNTS_WRITE)]
-_CHANGED = problem_responses(409, 412)
+_CHANGED = problem_responses(409)
 
 
 def _answer(response: Response, account: ServiceAccount) -> ServiceAccountView:

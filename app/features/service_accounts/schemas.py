@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 from app.http.authorization import Role
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
-from app.http.schemas import Name, Patch, ShortText, Strict, absent
+from app.http.schemas import Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import IdentityId, KeyId, ServiceAccountId
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
@@ -47,12 +47,8 @@ class ServiceAccountView(Strict):
 class ServiceAccountCreate(Strict):
     """A new service account, which needs a credential to act."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"name": "deploy pipeline", "owner_id": "idn_01j5pnwz0085nssfkpw2aeyjd9", "role": "issuer"}
-            ]
-        }
+    model_config = example(
+        {"name": "deploy pipeline", "owner_id": "idn_01j5pnwz0085nssfkpw2aeyjd9", "role": "issuer"}
     )
     name: Name
     owner_id: IdentityId
@@ -62,7 +58,7 @@ class ServiceAccountCreate(Strict):
 class ServiceAccountUpdate(Patch):
     """The fields of a service account that can change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
+    model_config = example({"status": "disabled"})
     name: Name = absent()
     owner_id: IdentityId = absent("An active identity; a new owner makes a flagged account work again.")
     role: Role = absent()

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 from typing_extensions import TypeAliasType
 
 from app.domain.security_events import REQUESTED
 from app.features.identity_providers.schemas import SignalsDelivery
 from app.features.identity_providers.signals.streams import TransmitterSettings
-from app.http.schemas import CleanSecret, Strict, Time
+from app.http.schemas import CleanSecret, Strict, Time, example
 from app.lib.ids import IdentityProviderId
 from app.models.identity_providers import SignalStream
 
@@ -55,7 +55,7 @@ SignalStreamError = TypeAliasType(
 class SignalStreamView(Strict):
     """The state of a provider's signals."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = example(_EXAMPLE)
 
     provider_id: IdentityProviderId
     issuer: str = Field(description="The transmitter: the `iss` of its events.")
@@ -95,10 +95,7 @@ class SignalStreamView(Strict):
 class SignalCredentialPut(Strict):
     """The access token for the transmitter's own API. It is stored encrypted, and can be replaced but never read."""
 
-    model_config = ConfigDict(
-        title="SignalCredentialRequest",
-        json_schema_extra={"examples": [{"access_token": "..."}]},
-    )
+    model_config = example({"access_token": "..."}, title="SignalCredentialRequest")
 
     access_token: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
         description="As issued by the transmitter, without `Bearer`; null removes the stored one."
@@ -108,10 +105,7 @@ class SignalCredentialPut(Strict):
 class SignalStreamSet(Strict):
     """Settings for a transmitter, in addition to the receiver's address and event types."""
 
-    model_config = ConfigDict(
-        title="SignalStreamRequest",
-        json_schema_extra={"examples": [{"push_secret": "sgc_..."}]},
-    )
+    model_config = example({"push_secret": "sgc_..."}, title="SignalStreamRequest")
 
     push_secret: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
         default=None,
