@@ -52,8 +52,8 @@ class TokenSecret(SQLModel, table=True):
 class TokenPickup(ObjectRow, table=True):
     """A pickup link, with which one person gets a new secret of a token, once. The secret is generated at pickup.
 
-    Whether the link is still pending depends on the state here, the time, the token and its holder; see
-    ``pickup_queries``.
+    Whether the link is still pending depends on the state here, the time, the token and its holder; see the queries of
+    tokens.
     """
 
     __tablename__ = "token_pickups"

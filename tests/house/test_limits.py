@@ -18,7 +18,7 @@ from app.domain.security_events import MAX_ALIASES
 from app.features.access import unused as unused_pages
 from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.administrators import break_glass
-from app.features.approvals import service as ask
+from app.features.approvals import service as approvals
 from app.features.audit import reading as export
 from app.features.audit import reading as following
 from app.features.audit.schemas import MAX_RANGE
@@ -29,11 +29,9 @@ from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MAX_PEOPLE
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, testing
-from app.features.tokens import connection_check as check_routes
-from app.features.tokens import connection_check as check_servers
-from app.features.tokens import drafts
-from app.features.tokens import schemas as check_schemas
-from app.features.tokens import service as issue
+from app.features.tokens import connection_check, drafts
+from app.features.tokens import schemas as token_schemas
+from app.features.tokens import service as tokens
 from app.features.webhooks import deliver
 from app.features.webhooks import service as webhook_service
 from app.gateway.aggregate import lists, sessions
@@ -55,7 +53,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "`Idempotency-Key` length": (idempotency.LIFETIME // timedelta(hours=1),),
     "Token drafts per person": (drafts._MAX_DRAFTS,),
     "IDs or names in one selector": (selectors.MAX_ITEMS, selectors.MAX_LABELS),
-    "Ancestors of an attenuated token": (issue.MAX_DEPTH,),
+    "Ancestors of an attenuated token": (tokens.MAX_DEPTH,),
     "Advance scheduling of an offboarding": (schedule.MAX_AHEAD.days,),
     "Nesting depth of JSON": (
         strict_json.MAX_DEPTH,
@@ -68,9 +66,9 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Requests waiting for an API connection": (MAX_WAITING,),
     "Pending approvals per token": (demands.PENDING_PER_TOKEN,),
     "Pending approvals per identity": (demands.PENDING_PER_IDENTITY,),
-    "Pending requests per person": (ask.MAX_PENDING,),
-    "Requested access duration": (ask.MAX_DURATION.days,),
-    "Time to decide a request": (ask.DECIDABLE.days,),
+    "Pending requests per person": (approvals.MAX_PENDING,),
+    "Requested access duration": (approvals.MAX_DURATION.days,),
+    "Time to decide a request": (approvals.DECIDABLE.days,),
     "Event token size": (MAX_CHARACTERS // KIB,),
     "Subject aliases": (MAX_ALIASES,),
     "People that one subject matches": (MAX_PEOPLE,),
@@ -94,10 +92,10 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Simulation window": (simulate.MAX_WINDOW.days, simulate.MAX_CHANGES),
     "Simulated calls": (simulate.MAX_CALLS, int(simulate.MAX_DURATION_S)),
     "Calls listed in the response": (simulate.MAX_SHOWN,),
-    "Checks per caller per minute": (check_routes.CHECKS_A_MINUTE,),
-    "Concurrent checks": (check_routes.CHECKS_AT_ONCE,),
-    "Servers per check": (check_schemas.MAX_SERVERS,),
-    "Servers that a worker queries concurrently": (check_servers.AT_ONCE,),
+    "Checks per caller per minute": (connection_check.CHECKS_A_MINUTE,),
+    "Concurrent checks": (connection_check.CHECKS_AT_ONCE,),
+    "Servers per check": (token_schemas.MAX_SERVERS,),
+    "Servers that a worker queries concurrently": (connection_check.AT_ONCE,),
     "Live streams per caller": (live.MAX_STREAMS_OF_CALLER, live.MAX_STREAMS),
     "Quiet stream": (int(live.QUIET_S),),
     "Stream whose permission cannot be checked": (int(live.AWAY_LIMIT_S),),
