@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, func, literal, select, text, update
+from sqlalchemy import ARRAY, Uuid, any_, literal, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -39,31 +39,13 @@ async def record(
         object_type=object_type,
         object_id=object_id,
         outcome=outcome,
-        changes=None if changes is None else _to_json(changes),
+        changes=None if changes is None else json.loads(json.dumps(changes, default=str)),
         request_id=request_id,
         **columns,
     )
     session.add(event)
     await session.flush()
     return event.id
-
-
-async def keep_version(
-    session: AsyncSession, kind: str, object_id: UUID, content: dict[str, Any] | None
-) -> None:
-    """Close the current version of an object and write the next; ``None`` only closes it (the object ended)."""
-    latest = await session.scalar(
-        select(func.max(ObjectVersion.version)).where(col(ObjectVersion.object_id) == object_id)
-    )
-    await session.execute(
-        update(ObjectVersion)
-        .where(col(ObjectVersion.object_id) == object_id, col(ObjectVersion.valid_to).is_(None))
-        .values(valid_to=text("now()"))
-    )
-    if content is not None:
-        version = (latest or 0) + 1
-        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_to_json(content)))
-    await session.flush()
 
 
 async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> None:
@@ -75,8 +57,3 @@ async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> N
         .where(col(ObjectVersion.object_id) == any_(ids), col(ObjectVersion.valid_to).is_(None))
         .values(valid_to=text("now()"))
     )
-
-
-def _to_json(content: dict[str, Any]) -> Any:
-    """Convert the content to JSON-ready values."""
-    return json.loads(json.dumps(content, default=str))
