@@ -365,12 +365,7 @@ class AccessExplanation(Strict):
             policy_ids=list(decision.policy_ids),
             observed_policy_ids=list(decision.observed),
             reasons=list(decision.reasons),
-            approvals=[
-                NeededApproval(
-                    policy_id=ask.policy_id, version=ask.version, group=ask.group, reason=ask.reason
-                )
-                for ask in decision.asks
-            ],
+            approvals=[NeededApproval.model_validate(ask, from_attributes=True) for ask in decision.asks],
             uses=[
                 CountedUse(
                     policy_id=use.policy_id, limit=use.limit, since=_time(use.start), until=_time(use.end)

@@ -36,7 +36,7 @@ from app.http.selectors import (
 from app.lib.ids import GrantId, GroupId, IdentityId, ServerId, TokenId
 from app.models.tokens import Token
 
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 GRANT_EXAMPLE, _SERVER = "grant_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
 DIGEST_EXAMPLE = "6e0e2f6f2f8a1f3cbb8a62e7b8f2d5f90b6b53c7dd9b0b1c5d0e6f0a7a9c1e42"
 _NARROW: dict[str, Any] = {
@@ -256,18 +256,18 @@ class StaleGrantView(Strict):
     def of(cls, finding: GrantFinding) -> Self:
         """Build the view of a grant in the report."""
         row = finding.grant
-        unused, unused_count = finding.unused(_MOST_SHOWN)
+        unused, unused_count = finding.unused(_MAX_SHOWN)
+        plain: dict[str, Any] = {
+            name: getattr(row, name)
+            for name in ("revision", "resources", "prompts", "created_at", "expires_at")
+        }
         return cls(
+            **plain,
             kind="grant",
             grant_id=row.id,
-            revision=row.revision,
             principal=principal_of(row),
             servers=show_server_selector(row.servers),
             tools=show_tool_selector(row.tools),
-            resources=row.resources,
-            prompts=row.prompts,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
             observed_since=finding.observed_since,
             state=finding.state.value,
             last_used_at=finding.last_used_at,
@@ -280,7 +280,7 @@ class StaleGrantView(Strict):
                     tool=one.tool,
                     last_used_at=one.last_used_at,
                 )
-                for one in finding.used[:_MOST_SHOWN]
+                for one in finding.used[:_MAX_SHOWN]
             ],
             used_count=len(finding.used),
             unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],

@@ -1,7 +1,5 @@
 """Queries of policies, of their published versions, and of the tools that a policy reaches."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -61,26 +59,15 @@ async def published_policies(session: AsyncSession) -> list[PublishedPolicy]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedTests:
-    """The tests that were published with a policy."""
-
-    policy_id: UUID
-    name: str
-    tests: Sequence[Mapping[str, Any]]
-
-
-async def published_tests(session: AsyncSession, but: UUID | None = None) -> list[PublishedTests]:
-    """The tests of all published policies except one."""
+async def published_tests(session: AsyncSession, but: UUID) -> list[tuple[UUID, str, list[Any]]]:
+    """The ids, names and tests of all published policies except one."""
     statement = (
         select(col(Policy.id), col(Policy.name), col(ObjectVersion.content)["tests"])
         .join(ObjectVersion, _is_current_version())
-        .where(col(Policy.status) == "published")
+        .where(col(Policy.status) == "published", col(Policy.id) != but)
         .order_by(col(Policy.id))
     )
-    if but is not None:
-        statement = statement.where(col(Policy.id) != but)
-    return [PublishedTests(row[0], row[1], row[2]) for row in await session.execute(statement) if row[2]]
+    return [(id, name, tests) for id, name, tests in await session.execute(statement) if tests]
 
 
 async def current_content(session: AsyncSession, policy_id: UUID) -> dict[str, Any] | None:

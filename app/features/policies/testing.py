@@ -196,7 +196,7 @@ class CaseResult:
         return FieldError(pointer, "test_failed", detail)
 
 
-def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
+def _cases(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
     """Parse the stored tests of a policy."""
     return [
         Case(policy_id, name, position, PolicyTest.model_validate(test))
@@ -208,7 +208,7 @@ async def run_own(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
 ) -> list[CaseResult]:
     """Run tests of one policy with all published ones, this policy replacing its own published text."""
-    cases = cases_of(policy.id, "", tests)
+    cases = _cases(policy.id, "", tests)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
 
@@ -216,9 +216,9 @@ async def run_all(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
 ) -> list[CaseResult]:
     """Run the tests of a policy to be published, and those of all others. Raises ``Invalid``."""
-    cases = cases_of(policy.id, "", tests)
-    for others in await published_tests(session, but=policy.id):
-        cases += cases_of(others.policy_id, others.name, others.tests)
+    cases = _cases(policy.id, "", tests)
+    for id, name, others in await published_tests(session, but=policy.id):
+        cases += _cases(id, name, others)
     if len(cases) > MAX_RUN:
         detail = f"All published policies together would have {len(cases)} tests; the maximum is {MAX_RUN}."
         raise Invalid.field("/tests", "too_many", detail)
