@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto.signing import Signer
 from app.domain.errors import NotFound
 from app.features.audit.schemas import show_id
-from app.features.identities.schemas import OffboardedBy, Receipt
+from app.features.identities.schemas import OffboardedBy, Receipt, ReceiptQuery, ReceiptView
 from app.http.authorization import MANAGING_ROLES, Caller
+from app.http.pagination import Cursors, Page, read_page, select_filtered
+from app.http.runtime import Runtime
 from app.lib.ids import EVENT, format_id
 from app.models.identities import OffboardingReceipt
 
@@ -92,3 +94,12 @@ async def find_receipt(session: AsyncSession, id: UUID) -> OffboardingReceipt:
     if receipt is None:
         raise NotFound("There is no such receipt.")
     return receipt
+
+
+async def list_receipts(session: AsyncSession, query: ReceiptQuery, runtime: Runtime) -> Page[ReceiptView]:
+    """Read a page of receipts."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_offboarding_receipts", query.filters())
+    rows, following = await read_page(
+        session, select_filtered(OffboardingReceipt, query, "identity_id"), OffboardingReceipt, cursors, query
+    )
+    return Page(items=[ReceiptView.from_row(row) for row in rows], next_cursor=following)

@@ -12,11 +12,12 @@ from app.features.access.reach import AccessQuery, IdentityAccessView
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
-from app.features.identities.queries import SORTS, links_of, select_identities
-from app.features.identities.receipts import find_receipt
+from app.features.identities.queries import links_of
+from app.features.identities.receipts import find_receipt, list_receipts
 from app.features.identities.schedule import (
     cancel_schedule,
     find_schedule,
+    list_schedules,
     offboard_or_schedule,
 )
 from app.features.identities.schemas import (
@@ -37,14 +38,13 @@ from app.features.identities.service import find_identity
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page, select_filtered
+from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import ShortText, Strict, WantedUserName
 from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import IDENTITY, EventId, IdentityId, ScheduledOffboardingId, format_id
-from app.models.identities import Identity, OffboardingReceipt
-from app.models.tokens import ScheduledOffboarding
+from app.models.identities import Identity
 
 identities = api_router("identities")
 CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
@@ -174,10 +174,7 @@ async def _answer(session: Session, response: Response, identity: Identity) -> I
 async def list_identities(
     query: Annotated[IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[IdentityView]:
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identities", query.filters())
-    rows, next_cursor = await read_page(session, select_identities(query), Identity, cursors, query, SORTS)
-    links = await links_of(session, [row.id for row in rows])
-    return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
+    return await service.list_identities(session, query, runtime)
 
 
 @identities.post(
@@ -281,15 +278,7 @@ scheduled_offboardings = api_router("scheduled-offboardings")
 async def list_scheduled_offboardings(
     query: Annotated[ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[ScheduledOffboardingView]:
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_scheduled_offboardings", query.filters())
-    rows, following = await read_page(
-        session,
-        select_filtered(ScheduledOffboarding, query, "identity_id", "status"),
-        ScheduledOffboarding,
-        cursors,
-        query,
-    )
-    return Page(items=[ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
+    return await list_schedules(session, query, runtime)
 
 
 @scheduled_offboardings.get(
@@ -338,11 +327,7 @@ _KEYS_MAX_AGE_S = 300
 async def list_offboarding_receipts(
     query: Annotated[ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[ReceiptView]:
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_offboarding_receipts", query.filters())
-    rows, following = await read_page(
-        session, select_filtered(OffboardingReceipt, query, "identity_id"), OffboardingReceipt, cursors, query
-    )
-    return Page(items=[ReceiptView.from_row(row) for row in rows], next_cursor=following)
+    return await list_receipts(session, query, runtime)
 
 
 @receipts.get(

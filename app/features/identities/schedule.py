@@ -39,11 +39,15 @@ from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
     Offboard,
     OffboardRequest,
+    ScheduledOffboardingQuery,
+    ScheduledOffboardingView,
 )
 from app.features.identities.service import lock_existing
 from app.features.tokens import queries
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page, select_filtered
+from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.clock import utc_now
 from app.lib.ids import format_id
@@ -133,6 +137,16 @@ async def _store_schedule(
         )
     )
     return row
+
+
+async def list_schedules(
+    session: AsyncSession, query: ScheduledOffboardingQuery, runtime: Runtime
+) -> Page[ScheduledOffboardingView]:
+    """Read a page of scheduled and past offboardings."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_scheduled_offboardings", query.filters())
+    statement = select_filtered(ScheduledOffboarding, query, "identity_id", "status")
+    rows, following = await read_page(session, statement, ScheduledOffboarding, cursors, query)
+    return Page(items=[ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
 
 
 async def find_schedule(session: AsyncSession, id: UUID) -> ScheduledOffboarding:

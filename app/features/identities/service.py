@@ -15,6 +15,7 @@ from app.features.administrators.queries import end_browser_sessions
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
 from app.features.identities.queries import (
     OIDC,
+    SORTS,
     agents_of,
     find_link,
     is_user_name_reserved,
@@ -22,6 +23,7 @@ from app.features.identities.queries import (
     lock_first_sign_in,
     lock_identity,
     lock_row,
+    select_identities,
     take_turns,
 )
 from app.features.identities.role_checks import (
@@ -34,11 +36,16 @@ from app.features.identities.schemas import (
     MAX_ATTRIBUTES,
     IdentityCreate,
     IdentityLinkInput,
+    IdentityQuery,
     IdentityUpdate,
+    IdentityView,
+    OwnAgentQuery,
 )
 from app.features.identity_providers import queries as providers
-from app.http.authorization import Permission, authorize
+from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
+from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id, new_id
 from app.models.identities import Identity, IdentityLink
@@ -64,6 +71,33 @@ _NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
     """Find an identity with any status. Raises ``NotFound``."""
     return _require(await session.get(Identity, identity_id))
+
+
+async def show_identity(session: AsyncSession, identity_id: UUID) -> IdentityView:
+    """Read an identity with its links. Raises ``NotFound``."""
+    identity = await find_identity(session, identity_id)
+    links = await links_of(session, [identity.id])
+    return IdentityView.from_row(identity, links[identity.id])
+
+
+async def list_identities(
+    session: AsyncSession, query: IdentityQuery, runtime: Runtime
+) -> Page[IdentityView]:
+    """Read a page of identities with their links."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identities", query.filters())
+    rows, next_cursor = await read_page(session, select_identities(query), Identity, cursors, query, SORTS)
+    links = await links_of(session, [row.id for row in rows])
+    return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
+
+
+async def list_own_agents(
+    session: AsyncSession, caller: Caller, query: OwnAgentQuery, runtime: Runtime
+) -> Page[IdentityView]:
+    """Read a page of the agents that the caller owns."""
+    if caller.identity_id is None:
+        return Page(items=[], next_cursor=None)
+    owned = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
+    return await list_identities(session, owned, runtime)
 
 
 async def lock_existing(session: AsyncSession, identity_id: UUID) -> Identity:

@@ -6,7 +6,7 @@ from fastapi import Query, Response
 
 from app.db.change import Change
 from app.features.invitations import service
-from app.features.invitations.queries import InvitationReading, find_invitations, select_invitations
+from app.features.invitations.queries import InvitationReading
 from app.features.invitations.schemas import (
     PAGE,
     InvitationCreate,
@@ -17,12 +17,11 @@ from app.features.invitations.schemas import (
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
 from app.lib.ids import INVITATION, InvitationId, format_id
-from app.models.identities import Invitation
 
 router = api_router("invitations")
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
@@ -42,11 +41,7 @@ def _answer(response: Response, invitation: InvitationReading) -> InvitationView
 async def list_invitations(
     query: Annotated[InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[InvitationView]:
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
-    rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
-    invitations = await find_invitations(session, [row.id for row in rows])
-    items = [InvitationView.from_row(row, invitations[row.id].status) for row in rows]
-    return Page(items=items, next_cursor=following)
+    return await service.list_invitations(session, query, runtime)
 
 
 @router.post(

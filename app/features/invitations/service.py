@@ -34,13 +34,17 @@ from app.features.invitations.queries import (
     InvitationReading,
     end_invitations,
     find_invitation,
+    find_invitations,
     find_invited,
     is_claimed_by,
+    select_invitations,
 )
-from app.features.invitations.schemas import InvitationCreate
+from app.features.invitations.schemas import InvitationCreate, InvitationQuery, InvitationView
 from app.features.service_accounts.authenticate import digest_of
 from app.http.authorization import MANAGING_ROLES, Caller, Permission, authorize
 from app.http.etags import Precondition
+from app.http.pagination import Cursors, Page, read_page
+from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.clock import utc_now
 from app.lib.ids import format_id, new_id
@@ -104,6 +108,17 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
     }
     change.record("invitation.create", INVITATION, None, row, details=details)
     return NewInvitation(await require_invitation(session, id), secret)
+
+
+async def list_invitations(
+    session: AsyncSession, query: InvitationQuery, runtime: Runtime
+) -> Page[InvitationView]:
+    """Read a page of invitations with their status."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
+    rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
+    invitations = await find_invitations(session, [row.id for row in rows])
+    items = [InvitationView.from_row(row, invitations[row.id].status) for row in rows]
+    return Page(items=items, next_cursor=following)
 
 
 async def require_invitation(session: AsyncSession, id: UUID) -> InvitationReading:

@@ -14,8 +14,8 @@ from app.features.approvals import service as approvals
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
 from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
-from app.features.identities.routes import list_identities
-from app.features.identities.schemas import IdentityQuery, IdentityView, OwnAgentQuery
+from app.features.identities import service as identities
+from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.tokens import pickups
 from app.features.tokens import service as tokens
 from app.features.tokens.connection_check import CurrentChecks
@@ -53,10 +53,7 @@ async def list_own_agents(
     query: Annotated[OwnAgentQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[IdentityView]:
     """The agents that you own."""
-    if caller.identity_id is None:
-        return Page(items=[], next_cursor=None)
-    agent_query = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
-    return await list_identities(agent_query, session, runtime)
+    return await identities.list_own_agents(session, caller, query, runtime)
 
 
 @router.get("/tokens", operation_id="list_own_tokens", summary="List your own tokens, newest first")

@@ -15,10 +15,9 @@ from app.adapters.console.pages.principals import IDENTITIES
 from app.domain.errors import Conflict, Invalid, Malformed, NotFound
 from app.features.access.explain import AccessExplanation, ExplainRequest, explain_decision
 from app.features.access.reach import AccessMatrixCell, AccessMatrixQuery, count_access
-from app.features.identities import routes as identities
-from app.features.identities.routes import list_identities
+from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
-from app.features.servers import routes as servers
+from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery
 from app.http.authorization import Permission
 from app.http.schemas import ShortText, Strict
@@ -80,8 +79,8 @@ async def show_matrix(context: Annotated[PageContext, may_open(Permission.ACCESS
     columns = ServerQuery(
         q=asked.server_q, cursor=asked.server_cursor, limit=SERVERS_A_PAGE, status=["active"], sort="slug"
     )
-    people = await identities.list_identities(rows, context.session, context.runtime)
-    fleet = await servers.list_servers(columns, context.caller, context.session, context.runtime)
+    people = await identities.list_identities(context.session, rows, context.runtime)
+    fleet = await servers.list_servers(context.session, context.caller, columns, context.runtime)
     cells: dict[UUID, dict[UUID, AccessMatrixCell]] = {}
     if people.items and fleet.items:
         wanted = AccessMatrixQuery(
@@ -192,7 +191,7 @@ async def _who(context: PageContext, text: str) -> tuple[dict[str, str], list[Id
         raise Invalid.field("/who", "required", "Enter a name or the id of a token.")
     for fields in ({"user_name": [text]}, {"q": text}):
         query = validate(IdentityQuery, {**fields, "limit": _LIKELY})
-        found = (await list_identities(query, context.session, context.runtime)).items
+        found = (await identities.list_identities(context.session, query, context.runtime)).items
         if len(found) == 1:
             return {"identity_id": format_id(IDENTITY, found[0].id)}, []
         if found:

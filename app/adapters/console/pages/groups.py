@@ -24,7 +24,7 @@ from app.features.groups.schemas import (
     MemberQuery,
     MemberView,
 )
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
@@ -138,7 +138,7 @@ async def _members(context: PageContext, it: GroupView) -> dict[str, Any]:
     rows, following = await service.list_members(session, context.caller, it.id, query, context.runtime)
     wanted = context.query(IdentityQuery, limit=_FOUND, status=["active", "suspended"], cursor=None)
     searched = (
-        None if wanted.q is None else await identities.list_identities(wanted, session, context.runtime)
+        None if wanted.q is None else await identities.list_identities(session, wanted, context.runtime)
     )
     return {
         "members": [MemberView.from_row(row) for row in rows],

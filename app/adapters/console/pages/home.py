@@ -18,10 +18,10 @@ from app.features.audit.schemas import AuditStatsQuery, AuditStatsView
 from app.features.audit.stats import count_hours
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.receipts import administrators_ended_by_directory
 from app.features.identities.schemas import IdentityQuery
-from app.features.invitations import routes as invitations
+from app.features.invitations import service as invitations
 from app.features.invitations.schemas import InvitationQuery, InvitationView
 from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery
@@ -108,7 +108,7 @@ async def _first_steps(context: PageContext) -> Sequence[Step]:
     if not has_token:
         session, runtime = context.session, context.runtime
         fleet = await servers.list_servers(session, context.caller, ServerQuery(limit=1), runtime)
-        people = await identities.list_identities(IdentityQuery(limit=2), session, runtime)
+        people = await identities.list_identities(session, IdentityQuery(limit=2), runtime)
         granted, _ = await grants.list_grants(session, context.caller, GrantQuery(limit=1), runtime)
         # The viewer is an identity too.
         done = [bool(fleet.items), len(people.items) > 1, bool(granted)]
@@ -150,7 +150,7 @@ async def _claimed(context: PageContext) -> Sequence[InvitationView]:
     if not (context.may(Permission.IDENTITIES_WRITE) and context.may(Permission.GRANTS_WRITE)):
         return []
     query = InvitationQuery(status=["claimed"], limit=_FEW + 1)
-    return (await invitations.list_invitations(query, context.session, context.runtime)).items
+    return (await invitations.list_invitations(context.session, query, context.runtime)).items
 
 
 async def _waiting(context: PageContext) -> Page[ApprovalView]:
@@ -187,7 +187,7 @@ async def _numbers(
         context.session, context.caller, ServerQuery(status=["active"], limit=COUNTED), context.runtime
     )
     people = await identities.list_identities(
-        IdentityQuery(status=["active"], limit=COUNTED), context.session, context.runtime
+        context.session, IdentityQuery(status=["active"], limit=COUNTED), context.runtime
     )
     return [
         *of_all,

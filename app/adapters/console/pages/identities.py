@@ -16,9 +16,10 @@ from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
-from app.features.identities import routes as identities
-from app.features.identities import service
+from app.features.identities import service as identities
+from app.features.identities.receipts import list_receipts
 from app.features.identities.role_checks import check_may_change, check_not_self
+from app.features.identities.schedule import list_schedules
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
@@ -28,11 +29,10 @@ from app.features.identities.schemas import (
     ScheduledOffboardingQuery,
 )
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers import routes as identity_providers
+from app.features.identity_providers import service as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
-from app.features.invitations import routes as invitations
-from app.features.invitations import service as invitation_service
-from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery
+from app.features.invitations import service as invitations
+from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery, InvitationView
 from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
@@ -70,7 +70,7 @@ _INVITATION_DONE = {
 async def show_identities(context: Reader) -> Response:
     """List people and agents, newest first."""
     query = context.query(IdentityQuery, limit=PAGE_SIZE)
-    found = await identities.list_identities(query, context.session, context.runtime)
+    found = await identities.list_identities(context.session, query, context.runtime)
     names = await context.names([*(one.owner_id for one in found.items), *query.owner_id])
     return context.page(
         "identities/list.html", items=found.items, names=names,
@@ -99,7 +99,7 @@ async def create(sent: Written) -> Response:
     async with sent.attempt():
         values = _values_of(form) | {"kind": form.text("kind"), "owner_id": form.text("owner_id") or None}
         body = validate(IdentityCreate, values | {"attributes": _attributes_of(form)})
-        made = await service.create_identity(sent.change, body)
+        made = await identities.create_identity(sent.change, body)
     if sent.problems:
         return await show_new(sent)
     return redirect(f"{link('identity', made.id)}?done=made")
@@ -108,7 +108,7 @@ async def create(sent: Written) -> Response:
 @router.get(IDENTITIES + "/{identity_id}/edit", operation_id="page_edit_identity")
 async def show_edit(context: Writer, identity_id: IdentityId) -> Response:
     """Show the form that changes an identity."""
-    it = await identities.get_identity(identity_id, context.session, Response())
+    it = await identities.show_identity(context.session, identity_id)
     form = context.form
     owner_id = None
     if it.kind == "agent":
@@ -129,14 +129,14 @@ async def show_edit(context: Writer, identity_id: IdentityId) -> Response:
 async def update(sent: Written, identity_id: IdentityId) -> Response:
     """Change an identity at the revision that was shown."""
     form = sent.form
-    it = await identities.get_identity(identity_id, sent.session, Response())
+    it = await identities.show_identity(sent.session, identity_id)
     async with sent.attempt():
         attributes = _attributes_of(form)
         gone: dict[str, str | None] = {name: None for name in it.attributes if name not in attributes}
         values = _values_of(form) | {"attributes": gone | attributes}
         owner_id = form.text("owner_id")
         body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
-        await service.update_identity(sent.change, identity_id, body, sent.shown)
+        await identities.update_identity(sent.change, identity_id, body, sent.shown)
     if sent.problems:
         return await show_edit(sent, identity_id)
     return redirect(f"{link('identity', identity_id)}?done=changed")
@@ -160,10 +160,10 @@ async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
     known = {}
     if context.may("identity_providers.read") and (it.links or it.provider_id):
         everything = IdentityProviderQuery(limit=200)
-        found = await identity_providers.list_identity_providers(everything, context.caller, session, runtime)
-        known = {one.id: one.name for one in found.items}
+        found, _ = await identity_providers.list_providers(session, context.caller, everything, runtime)
+        known = {one.id: one.name for one in found}
     return {
-        "agents": await identities.list_identities(agents, session, runtime),
+        "agents": await identities.list_identities(session, agents, runtime),
         "groups": GroupView.page(*await groups.list_groups(session, context.caller, member, runtime)),
         "names": await context.names([it.owner_id]),
         "providers": known,
@@ -202,7 +202,7 @@ _TABS: dict[str, tuple[str, Permission, _Read]] = {
 @router.get(IDENTITIES + "/{identity_id}", operation_id="page_show_identity")
 async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     """Show a tab of an identity's page."""
-    it = await identities.get_identity(identity_id, context.session, Response())
+    it = await identities.show_identity(context.session, identity_id)
     tab = "overview" if context.problems else context.param("tab", "overview")
     if tab not in _TABS:
         raise NotFound("There is no such page.")
@@ -212,10 +212,10 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     receipt = scheduled = None
     if it.status == "offboarded":
         latest = ReceiptQuery(identity_id=[it.id], limit=1)
-        receipt = _first(await identities.list_offboarding_receipts(latest, session, runtime))
+        receipt = _first(await list_receipts(session, latest, runtime))
     else:
         planned = ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
-        scheduled = _first(await identities.list_scheduled_offboardings(planned, session, runtime))
+        scheduled = _first(await list_schedules(session, planned, runtime))
     return context.page(
         "identities/one.html", it=it,
         who=format_name(it), tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
@@ -229,7 +229,7 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
 async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
     """Reinstate an identity."""
     async with sent.attempt():
-        await service.reinstate_identity(sent.change, identity_id, sent.shown)
+        await identities.reinstate_identity(sent.change, identity_id, sent.shown)
     if sent.problems:
         return await show_identity(sent, identity_id)
     return redirect(f"{link('identity', identity_id)}?done=reinstated")
@@ -238,12 +238,12 @@ async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
 @router.get(IDENTITIES + "/{identity_id}/suspend", operation_id="page_suspend_identity")
 async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
     """Show what stops when an identity is suspended."""
-    it = await identities.get_identity(identity_id, context.session, Response())
+    it = await identities.show_identity(context.session, identity_id)
     stopping = IdentityQuery(owner_id=[identity_id], status=["active"], limit=PAGE_SIZE)
     return context.page(
         "identities/suspend.html", it=it,
         who=format_name(it),
-        agents=await identities.list_identities(stopping, context.session, context.runtime),
+        agents=await identities.list_identities(context.session, stopping, context.runtime),
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
 async def suspend(sent: Written, identity_id: IdentityId) -> Response:
     """Suspend an identity."""
     async with sent.attempt():
-        await service.suspend_identity(sent.change, identity_id, sent.shown)
+        await identities.suspend_identity(sent.change, identity_id, sent.shown)
     if sent.problems:
         return await show_suspend(sent, identity_id)
     return redirect(f"{link('identity', identity_id)}?done=suspended")
@@ -279,15 +279,15 @@ def _first(found: Page[Any]) -> Any:
 @router.get(IDENTITIES + "/{identity_id}/links", operation_id="page_identity_links")
 async def show_links(context: Granter, identity_id: IdentityId) -> Response:
     """Show the links to identity providers, and the form for another one."""
-    it = await identities.get_identity(identity_id, context.session, Response())
-    found = await identity_providers.list_identity_providers(
-        IdentityProviderQuery(limit=_MAX_PROVIDERS), context.caller, context.session, context.runtime
+    it = await identities.show_identity(context.session, identity_id)
+    found, _ = await identity_providers.list_providers(
+        context.session, context.caller, IdentityProviderQuery(limit=_MAX_PROVIDERS), context.runtime
     )
     return context.page(
         "identities/links.html", it=it,
         who=format_name(it), typed=context.form,
-        providers=[(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found.items],
-        names={one.id: one.name for one in found.items},
+        providers=[(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found],
+        names={one.id: one.name for one in found},
     )  # fmt: skip
 
 
@@ -296,9 +296,9 @@ async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
     """Add the typed link, or remove the one whose button was pressed."""
     form = sent.form
     async with sent.attempt():
-        it = await identities.get_identity(identity_id, sent.session, Response())
+        it = await identities.show_identity(sent.session, identity_id)
         body = validate(IdentityUpdate, {"links": _wanted(it, form)})
-        await service.update_identity(sent.change, identity_id, body, sent.shown)
+        await identities.update_identity(sent.change, identity_id, body, sent.shown)
     if sent.problems:
         return await show_links(sent, identity_id)
     return redirect(f"{link('identity', identity_id)}?done=changed")
@@ -317,7 +317,7 @@ def _wanted(it: IdentityView, form: Form) -> list[dict[str, str]]:
 async def show_invitations(context: Reader) -> Response:
     """List invitations, newest first."""
     query = context.query(InvitationQuery, limit=PAGE_SIZE)
-    found = await invitations.list_invitations(query, context.session, context.runtime)
+    found = await invitations.list_invitations(context.session, query, context.runtime)
     return context.page(
         "invitations/list.html", items=found.items, query=query,
         names=await context.names([one.identity_id for one in found.items]),
@@ -344,10 +344,10 @@ async def invite(sent: Written) -> Response:
     """Create an invitation and show its link, which only this response contains."""
     async with sent.attempt():
         body = validate(InvitationCreate, _invited(sent.form))
-        made = await invitation_service.create_invitation(sent.change, sent.runtime.peppers, body)
+        made = await invitations.create_invitation(sent.change, sent.runtime.peppers, body)
     if sent.problems:
         return await show_invite(sent)
-    it = await invitations.get_invitation(made.reading.row.id, sent.session, Response())
+    it = InvitationView.from_row(made.reading.row, made.reading.status)
     return sent.page(
         "invitations/made.html", it=it, url=f"{sent.runtime.public_url}{PAGE}/{made.secret}",
         names=await sent.names([it.identity_id]),
@@ -357,7 +357,8 @@ async def invite(sent: Written) -> Response:
 @router.get(INVITATIONS + "/{invitation_id}", operation_id="page_show_invitation")
 async def show_invitation(context: Reader, invitation_id: InvitationId) -> Response:
     """Show an invitation with the account that claimed it."""
-    it = await invitations.get_invitation(invitation_id, context.session, Response())
+    reading = await invitations.require_invitation(context.session, invitation_id)
+    it = InvitationView.from_row(reading.row, reading.status)
     provider = await providers.find(context.session, it.provider_id, ended=True)
     return context.page(
         "invitations/show.html", it=it,
@@ -370,7 +371,7 @@ async def show_invitation(context: Reader, invitation_id: InvitationId) -> Respo
 async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
     """Link the account that claimed the invitation to the person."""
     async with sent.attempt():
-        await invitation_service.confirm_invitation(sent.change, invitation_id, sent.shown)
+        await invitations.confirm_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
         return await show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=confirmed")
@@ -380,7 +381,7 @@ async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
 async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
     """Revoke an invitation."""
     async with sent.attempt():
-        await invitation_service.revoke_invitation(sent.change, invitation_id, sent.shown)
+        await invitations.revoke_invitation(sent.change, invitation_id, sent.shown)
     if sent.problems:
         return await show_invitation(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=revoked")

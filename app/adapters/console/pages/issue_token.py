@@ -21,7 +21,7 @@ from app.adapters.console.pages.principals import find_identity_id
 from app.domain.errors import Invalid, Malformed, NotFound
 from app.domain.risk import Risk
 from app.features.audit.queries import first_use
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.queries import can_sign_in
 from app.features.identities.schemas import IdentityCreate, IdentityQuery
 from app.features.identities.service import create_identity, find_identity
@@ -229,7 +229,7 @@ async def _show_who(context: PageContext, draft: TokenDraft | None, content: Dra
     if id is not None and not context.param("change"):
         identity = await find_identity(context.session, id)
     query = context.query(IdentityQuery, limit=PEOPLE_A_PAGE, status=["active"])
-    found = None if identity else await identities.list_identities(query, context.session, context.runtime)
+    found = None if identity else await identities.list_identities(context.session, query, context.runtime)
     people = found.items if found else []
     owners = await context.names([one.owner_id for one in people])
     return context.page(

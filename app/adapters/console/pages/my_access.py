@@ -23,7 +23,7 @@ from app.features.approvals.queries import has_requestable, require_requestable
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
 from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals, list_requestable
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
-from app.features.me.routes import list_own_agents
+from app.features.identities.service import list_own_agents
 from app.features.tokens import service
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.pickups import list_own_pickups, open_pickup, take_pickup
@@ -259,7 +259,7 @@ async def _asked_before(context: PageContext) -> list[Any]:
 
 
 async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityView]:
-    return (await list_own_agents(query, context.caller, context.session, context.runtime)).items
+    return (await list_own_agents(context.session, context.caller, query, context.runtime)).items
 
 
 @router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")

@@ -12,19 +12,26 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, confirmation_text, search_person
 from app.db.change import Change
 from app.domain.errors import Invalid
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome
-from app.features.identities.schedule import cancel_schedule, offboard_or_schedule
+from app.features.identities.receipts import find_receipt, list_receipts
+from app.features.identities.schedule import (
+    cancel_schedule,
+    find_schedule,
+    list_schedules,
+    offboard_or_schedule,
+)
 from app.features.identities.schemas import (
     MAX_CALLS,
     IdentityView,
     OffboardRequest,
     Receipt,
     ReceiptQuery,
+    ReceiptView,
     ScheduledOffboardingQuery,
+    ScheduledOffboardingView,
 )
-from app.features.identities.service import find_identity
 from app.http.authorization import Permission
 from app.http.etags import Precondition
 from app.lib.ids import (
@@ -60,7 +67,7 @@ Erasure = Annotated[Submission, may_submit(Permission.IDENTITIES_ERASE)]
 @router.get(IDENTITIES + "/{identity_id}/offboard", operation_id="page_offboard_identity")
 async def show_offboard(context: Offboarder, identity_id: IdentityId) -> Response:
     """Show a preview of what ends, and the form."""
-    it = await identities.get_identity(identity_id, context.session, Response())
+    it = await identities.show_identity(context.session, identity_id)
     heir, refused = context.typed.text("transfer_agents_to"), context.problems
     context.problems = Problems()
     async with context.attempt():
@@ -85,7 +92,7 @@ async def offboard(sent: Offboarding, identity_id: IdentityId) -> Response:
     """Offboard now or schedule it, if the name was typed."""
     async with sent.attempt():
         body = validate(OffboardRequest, _asked(sent.form))
-        check_name(sent.form, await find_identity(sent.session, identity_id))
+        check_name(sent.form, await identities.find_identity(sent.session, identity_id))
         outcome = await offboard_or_schedule(
             sent.change, identity_id, body, sent.shown, signer=sent.runtime.signer
         )
@@ -99,7 +106,7 @@ async def offboard(sent: Offboarding, identity_id: IdentityId) -> Response:
 @router.get(IDENTITIES + "/{identity_id}/erase", operation_id="page_erase_identity")
 async def show_erase(context: Eraser, identity_id: IdentityId) -> Response:
     """Show what is erased, and the form."""
-    it = await identities.get_identity(identity_id, context.session, Response())
+    it = await identities.show_identity(context.session, identity_id)
     return context.page(
         "offboarding/erase.html", it=it, who=format_name(it), confirmation_text=confirmation_text(it)
     )
@@ -109,7 +116,7 @@ async def show_erase(context: Eraser, identity_id: IdentityId) -> Response:
 async def erase(sent: Erasure, identity_id: IdentityId) -> Response:
     """Erase the personal data, if the name was typed."""
     async with sent.attempt():
-        check_name(sent.form, await find_identity(sent.session, identity_id))
+        check_name(sent.form, await identities.find_identity(sent.session, identity_id))
         await erase_identity(sent.change, identity_id, sent.shown)
     if sent.problems:
         return await show_erase(sent, identity_id)
@@ -157,7 +164,7 @@ def _named_in(outcome: OffboardOutcome) -> list[UUID]:
 async def show_receipts(context: Reader) -> Response:
     """List receipts, newest first."""
     query = context.query(ReceiptQuery, limit=PAGE_SIZE)
-    found = await identities.list_offboarding_receipts(query, context.session, context.runtime)
+    found = await list_receipts(context.session, query, context.runtime)
     return context.page(
         "offboarding/receipts.html", items=found.items,
         names=await context.names([one.identity_id for one in found.items]),
@@ -168,7 +175,7 @@ async def show_receipts(context: Reader) -> Response:
 @router.get(RECEIPTS + "/{receipt_id}", operation_id="page_show_receipt")
 async def show_receipt(context: Reader, receipt_id: EventId) -> Response:
     """Show a receipt for printing and keeping."""
-    it = await identities.get_offboarding_receipt(receipt_id, context.session)
+    it = ReceiptView.from_row(await find_receipt(context.session, receipt_id))
     ids = [it.identity_id] if it.receipt is None else [it.identity_id, *_ids_in_receipt(it.receipt)]
     return context.page(
         "offboarding/receipt.html", it=it, receipt=it.receipt, listed=_LISTED,
@@ -181,7 +188,7 @@ async def show_receipt(context: Reader, receipt_id: EventId) -> Response:
 async def show_scheduled(context: Reader) -> Response:
     """List scheduled and past offboardings, newest first."""
     query = context.query(ScheduledOffboardingQuery, limit=PAGE_SIZE)
-    found = await identities.list_scheduled_offboardings(query, context.session, context.runtime)
+    found = await list_schedules(context.session, query, context.runtime)
     people = [id for one in found.items for id in (one.identity_id, one.transfer_agents_to)]
     return context.page(
         "offboarding/scheduled.html", items=found.items, query=query,
@@ -193,7 +200,7 @@ async def show_scheduled(context: Reader) -> Response:
 @router.get(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_cancel_scheduled")
 async def show_cancel(context: Offboarder, scheduled_id: ScheduledOffboardingId) -> Response:
     """Show what cancelling means, and the form."""
-    it = await identities.get_scheduled_offboarding(scheduled_id, context.session, Response())
+    it = ScheduledOffboardingView.from_row(await find_schedule(context.session, scheduled_id))
     names = await context.names([it.identity_id])
     return context.page("offboarding/cancel.html", it=it, names=names)
 

@@ -14,7 +14,7 @@ from app.adapters.console.forms import validate
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery, ServerView
@@ -37,7 +37,7 @@ async def find_principals(
     wanted: dict[str, Any] = {"q": text[:MAX_SEARCH_LENGTH] or None, "limit": limit}
     living = wanted | {"status": ["active", "suspended"], "sort": "user_name"}
     people = await identities.list_identities(
-        validate(IdentityQuery, living), context.session, context.runtime
+        context.session, validate(IdentityQuery, living), context.runtime
     )
     named = validate(GroupQuery, wanted | {"sort": "name"})
     found, _ = await groups.list_groups(context.session, context.caller, named, context.runtime)
@@ -47,7 +47,7 @@ async def find_principals(
 async def find_identity_id(context: PageContext, user_name: str, **filters: Any) -> UUID | None:
     """The id of the identity with this user name. Raises ``Invalid``."""
     query = validate(IdentityQuery, {"user_name": [user_name], "limit": 1} | filters)
-    found = await identities.list_identities(query, context.session, context.runtime)
+    found = await identities.list_identities(context.session, query, context.runtime)
     return found.items[0].id if found.items else None
 
 
@@ -114,7 +114,7 @@ async def search_person(context: PageContext, choose: str, *, but: UUID | None =
     if q is None:
         return Search("", [], more=False)
     query = IdentityQuery(q=q, limit=_FOUND, kind=["person"], status=["active"])
-    answer = await identities.list_identities(query, context.session, context.runtime)
+    answer = await identities.list_identities(context.session, query, context.runtime)
     kept = [
         (name, value)
         for name, value in context.request.query_params.multi_items()

@@ -18,7 +18,7 @@ from app.domain.errors import Malformed
 from app.features.audit import reading
 from app.features.audit.queries import first_use
 from app.features.audit.schemas import AuditEventView, AuditQuery
-from app.features.identities import routes as identities
+from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
 from app.features.tokens import queries
@@ -137,7 +137,7 @@ def summarize_scope(scope: TokenScopeModel) -> str:
 
 async def _find_holders(context: PageContext, who: str) -> list[UUID]:
     query = validate(IdentityQuery, {"q": who[:MAX_SEARCH_LENGTH], "limit": MAX_HOLDERS})
-    found = await identities.list_identities(query, context.session, context.runtime)
+    found = await identities.list_identities(context.session, query, context.runtime)
     return [one.id for one in found.items]
 
 
