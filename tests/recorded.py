@@ -47,7 +47,6 @@ class Recorded:
 
 
 # The tables of a feature are listed here once its service records with ``Change``, or keeps to the rule as it is.
-# Scheduled offboardings are not: the schedule of an identity that is already offboarded is settled without an event.
 RECORDED = (
     Recorded.by(ADMINISTRATOR, "administrators", also=("identity",)),
     Recorded.by(APPROVAL, "approvals", also=("approval", "identity")),
@@ -79,6 +78,12 @@ RECORDED = (
     Recorded("invitations", also=("identity", "identity_provider", "invitation")),
     Recorded("offboarding_receipts", also=("identity",)),
     Recorded.by(ROLE_ASSIGNMENT, "role_assignments", also=("administrator",)),
+    Recorded(
+        "scheduled_offboardings",
+        also=("identity",),
+        # The schedule of an identity that is already offboarded is settled without an event.
+        bookkeeping=("revision", "updated_at", "status", "finished_at", "receipt_id"),
+    ),
     Recorded("service_account_credentials", also=("service_account",)),
     Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
     # The events of a stream are events of its provider.

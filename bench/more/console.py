@@ -13,7 +13,8 @@ from time import perf_counter
 import asyncpg
 
 from app.crypto.keys import Peppers
-from app.db.engine import make_engine, make_sessions
+from app.db.change import Change
+from app.db.engine import commit, make_engine, make_sessions
 from app.features.administrators.browser_sessions import Lifetimes, SignedIn, open_session
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.queries import browser_providers
@@ -219,8 +220,9 @@ async def _sign_in(testbed: Testbed) -> str:
         async with sessions() as session:
             said = SignedIn(provider, claims, "owner", None, "an ID token")
             peppers = Peppers([testbed.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
-            text = await open_session(session, peppers, said, caller, Lifetimes(day, day), None)
-            await session.commit()
+            change = Change(session, caller, None, datetime.now(UTC))
+            text = await open_session(change, peppers, said, Lifetimes(day, day))
+            await commit(session)
             return text
     finally:
         await engine.dispose()

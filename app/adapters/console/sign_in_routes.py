@@ -18,6 +18,7 @@ from app.adapters.console.context import Submission, may_submit
 from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
+from app.db.change import Change
 from app.domain.errors import (
     DomainError,
     Forbidden,
@@ -119,9 +120,8 @@ async def finish_sign_in(
         caller = await _admit(request, console, runtime, signed_in)
     except Forbidden as refusal:
         return await _offer_another(request, console, runtime, resumed, signed_in, refusal)
-    cookie = await browser_sessions.open_session(
-        session, runtime.peppers, signed_in, caller, console.lifetimes, request.state.request_id
-    )
+    change = Change(session, caller, request.state.request_id, runtime.clock())
+    cookie = await browser_sessions.open_session(change, runtime.peppers, signed_in, console.lifetimes)
     replaced = console.cookies.session(request)
     if replaced is not None:
         await browser_sessions.end_replaced_session(
@@ -138,7 +138,7 @@ async def finish_sign_in(
 async def sign_out(sent: Annotated[Submission, may_submit(Permission.SELF_READ)]) -> Response:
     """End the session, and offer to end the one at the provider."""
     console, provider, onward = sent.console, None, None
-    ended = await browser_sessions.end_session(sent.session, sent.caller, sent.viewer.cookie, sent.request_id)
+    ended = await browser_sessions.end_session(sent.change, sent.viewer.cookie)
     if ended is not None:
         provider, id_token = ended
         onward = await console.flow.sign_out_address(provider, id_token, f"{console.public_url}{SIGNED_OUT}")

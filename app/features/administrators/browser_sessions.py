@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers, derive_key
+from app.db.change import Change, Subject, Values
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.queries import (
@@ -29,12 +30,12 @@ from app.features.administrators.queries import (
     forget_expired,
 )
 from app.features.administrators.sign_in import caller_of
-from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.identities import BrowserSession
 
@@ -99,7 +100,7 @@ class BrowserFlow(Protocol):
         """The provider's sign-out URL, or None. It redirects to ``back`` with ``state``."""
 
 
-KIND = "browser_session"
+SESSION = Subject("browser_session")
 _SEEN_EVERY = timedelta(minutes=1)
 # A provider's clock may be slightly ahead of ours.
 _SKEW = timedelta(minutes=1)
@@ -115,20 +116,14 @@ class Lifetimes:
     most: timedelta
 
 
-async def open_session(
-    session: AsyncSession,
-    peppers: Peppers,
-    signed_in: SignedIn,
-    caller: Caller,
-    lifetimes: Lifetimes,
-    request_id: str | None,
-) -> str:
-    """Open a session for a person who just signed in and return its cookie. The caller commits.
+async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, lifetimes: Lifetimes) -> str:
+    """Open a session for the caller, who just signed in, and return its cookie.
 
     The locks are those of a sign-in. So a sign-in that races an offboarding, a suspension or a disabling is complete
     before it and ended by it, or sees that the person or the provider was stopped. Raises ``Unauthenticated``.
     """
-    provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
+    session, caller, provider = change.session, change.caller, signed_in.provider
+    holder = read_holder(provider, signed_in.claims)
     if caller.identity_id is None:
         raise unauthenticated()
     await lock_identity(session, caller.identity_id, share=True)
@@ -145,25 +140,24 @@ async def open_session(
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     id = new_id()
     text = format_credential(BROWSER_SESSION, id, os.urandom(SECRET_BYTES))
-    session.add(
-        BrowserSession(
-            id=id,
-            digest=digest_of(peppers, text, BROWSER_SESSION),
-            pepper_key_id=peppers.current_id,
-            identity_id=caller.identity_id,
-            provider_id=provider.id,
-            link=holder.link,
-            subject=signed_in.subject,
-            provider_session=signed_in.provider_session,
-            role_values=role_values(provider, signed_in.claims),
-            id_token=_seal(text, signed_in.id_token),
-            seen_at=now,
-            expires_at=now + lifetimes.most,
-        )
+    row = BrowserSession(
+        id=id,
+        digest=digest_of(peppers, text, BROWSER_SESSION),
+        pepper_key_id=peppers.current_id,
+        identity_id=caller.identity_id,
+        provider_id=provider.id,
+        link=holder.link,
+        subject=signed_in.subject,
+        provider_session=signed_in.provider_session,
+        role_values=role_values(provider, signed_in.claims),
+        id_token=_seal(text, signed_in.id_token),
+        seen_at=now,
+        expires_at=now + lifetimes.most,
     )
+    session.add(row)
     await session.flush()
-    changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
-    await record(session, caller, "session.open", KIND, id, changes=changes, request_id=request_id)
+    details = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
+    change.record("session.open", SESSION, None, row, details=details)
     return text
 
 
@@ -203,16 +197,14 @@ async def read_session(
     return caller_of(holder, row.identity_id, link_holder.administrator_id)
 
 
-async def end_session(
-    session: AsyncSession, caller: Caller, text: str, request_id: str | None
-) -> tuple[Provider, str] | None:
+async def end_session(change: Change, text: str) -> tuple[Provider, str] | None:
     """End the session of a cookie that was just read; return the provider and the ID token that opened it."""
     credential = parse_credential(text, BROWSER_SESSION)
-    row = None if credential is None else await session.get(BrowserSession, credential.id)
+    row = None if credential is None else await change.session.get(BrowserSession, credential.id)
     if row is None:
         return None
-    provider, id_token = await _provider_of(session, row), _unseal(text, row.id_token)
-    await _end(session, row, caller, request_id)
+    provider, id_token = await _provider_of(change.session, row), _unseal(text, row.id_token)
+    await _end(change, row)
     return None if provider is None or id_token is None else (provider, id_token)
 
 
@@ -225,16 +217,19 @@ async def end_replaced_session(
     """
     row = await _find(session, peppers, text, None)
     if row is not None:
-        await _end(
-            session, row, Caller("identity", row.identity_id, frozenset(), row.identity_id), request_id
-        )
+        await _end(Change(session, _person(row.identity_id), request_id, utc_now()), row)
 
 
-async def _end(session: AsyncSession, row: BrowserSession, by: Caller, request_id: str | None) -> None:
+def _person(identity_id: UUID) -> Caller:
+    return Caller("identity", identity_id, frozenset(), identity_id)
+
+
+async def _end(change: Change, row: BrowserSession) -> None:
     this = delete(BrowserSession).where(col(BrowserSession.id) == row.id)
     # If something else ended it first, that has recorded it.
-    if (await session.execute(this.returning(col(BrowserSession.id)))).scalar_one_or_none() is not None:
-        await record(session, by, "session.end", KIND, row.id, request_id=request_id)
+    ended = await change.session.execute(this.returning(col(BrowserSession.id)))
+    if ended.scalar_one_or_none() is not None:
+        change.record("session.end", SESSION, Values(row.id, {}))
 
 
 async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
@@ -257,9 +252,9 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
         await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))
     )
     for id, identity_id in sessions:
-        person = Caller("identity", identity_id, frozenset(), identity_id)
-        changes = {"provider_id": format_id(IDENTITY_PROVIDER, signed_out.provider_id)}
-        await record(session, person, "session.end", KIND, id, changes=changes)
+        details = {"provider_id": format_id(IDENTITY_PROVIDER, signed_out.provider_id)}
+        change = Change(session, _person(identity_id), None, utc_now())
+        change.record("session.end", SESSION, Values(id, {}), details=details)
     return len(sessions)
 
 

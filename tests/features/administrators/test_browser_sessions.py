@@ -67,10 +67,9 @@ def open_session(sessions: Sessions, peppers: Peppers, provider: Provider) -> Op
         caller = await sign_in(sessions, provider, held, None)
         signed_in = SignedIn(provider, held, held["sub"], sid, f"the ID token of {held['sub']}")
         async with sessions() as session:
-            cookie = await browser_sessions.open_session(
-                session, peppers, signed_in, caller, LIFETIMES, "req"
-            )
-            await session.commit()
+            change = Change(session, caller, "req", utc_now())
+            cookie = await browser_sessions.open_session(change, peppers, signed_in, LIFETIMES)
+            await commit(session)
         return cookie
 
     return sign_in_and_open
@@ -159,7 +158,7 @@ async def test_requests_keep_a_session_from_idling_but_not_past_its_end(
     before = await rows(sessions, "SELECT expires_at FROM browser_sessions")
     async with sessions() as session:
         await browser_sessions.read_session(session, peppers, cookie, LIFETIMES.idle)
-        await session.commit()
+        await commit(session)
     fresh = "SELECT expires_at FROM browser_sessions WHERE seen_at > clock_timestamp() - interval '1 minute'"
     assert await rows(sessions, fresh) == before
 
@@ -175,7 +174,7 @@ async def test_a_sign_in_that_races_a_suspension_leaves_no_session(
         await until_waiting(sessions)
         identity.status = "suspended"
         await end_browser_sessions(stopping, identity.id)
-        await stopping.commit()
+        await commit(stopping)
     with pytest.raises(Unauthenticated):
         await late
     assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
@@ -191,8 +190,10 @@ async def test_a_sign_in_that_was_taken_back_before_its_session_was_opened_opens
     async def open_it() -> None:
         signed_in = SignedIn(provider, held, "ada", None, "the ID token")
         async with sessions() as session:
-            await browser_sessions.open_session(session, peppers, signed_in, caller, LIFETIMES, "req")
-            await session.commit()
+            await browser_sessions.open_session(
+                Change(session, caller, "req", utc_now()), peppers, signed_in, LIFETIMES
+            )
+            await commit(session)
 
     await run(sessions, taken_back, until=NOW)
     with pytest.raises(Unauthenticated):
@@ -249,7 +250,7 @@ async def test_a_provider_ends_the_session_or_the_person_that_it_names_and_no_la
             ended = await browser_sessions.end_at_provider(
                 session, SignedOut(provider.id, subject, sid, said_at)
             )
-            await session.commit()
+            await commit(session)
         return ended
 
     # An old message from before these sign-ins, sent again.
@@ -268,10 +269,10 @@ async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
     cookie = await open_session("ada", "sg-admins")
     caller = await read(cookie)
     async with sessions() as session:
-        ended = await browser_sessions.end_session(session, caller, cookie, "req")
+        ended = await browser_sessions.end_session(Change(session, caller, "req", utc_now()), cookie)
         assert ended is not None
         assert (ended[0].id, ended[1]) == (provider.id, "the ID token of ada")
-        await session.commit()
+        await commit(session)
     assert await read(cookie) is None
     assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
 
@@ -284,15 +285,17 @@ async def test_of_two_who_sign_out_of_one_session_at_once_one_ends_it(
 
     async def sign_out() -> None:
         async with sessions() as session:
-            await browser_sessions.end_session(session, caller, cookie, "req of the second")
-            await session.commit()
+            await browser_sessions.end_session(
+                Change(session, caller, "req of the second", utc_now()), cookie
+            )
+            await commit(session)
 
     async with sessions() as first:
-        await browser_sessions.end_session(first, caller, cookie, "req of the first")
+        await browser_sessions.end_session(Change(first, caller, "req of the first", utc_now()), cookie)
         await first.flush()
         second = asyncio.create_task(sign_out())
         await until_waiting(sessions)
-        await first.commit()
+        await commit(first)
     await second
     assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
 
@@ -307,7 +310,7 @@ async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_perso
     async def replace(cookie: str, *, is_done: bool) -> None:
         async with sessions() as session:
             await browser_sessions.end_replaced_session(session, peppers, cookie, "req of the new one")
-            await (session.commit() if is_done else session.rollback())
+            await (commit(session) if is_done else session.rollback())
 
     ends = (
         "SELECT actor_type, actor_id, on_behalf_of, object_type, object_id, request_id FROM audit_events "
