@@ -238,8 +238,9 @@ class AccessSnapshot:
         """The results of ``token`` and ``fleet`` if they need no read, else ``None``."""
         entry = self._tokens.get(credential.id)
         token = None if entry is None else self._open(entry, credential)
-        known = self._known_fleet()
-        return None if token is None or known is None else (token, *known)
+        if token is None or self._fleet is None or self._changes != self._changes_read:
+            return None
+        return (token, *self._fleet)
 
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
         """The token of a credential, which expires at the latest with its secret; ``None`` if the secret is wrong.

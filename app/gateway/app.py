@@ -129,7 +129,8 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
         if encoded_slash:
             raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
-        if VIA in exchange.duplicated or self._loops.is_loop(exchange.headers.get(VIA)):
+        via = exchange.headers.get(VIA)
+        if via is not None and (VIA in exchange.duplicated or self._loops.is_loop(via)):
             raise request_loop()
         self._authenticator.check_origin(exchange)
         view = await self._authenticator.authenticate(exchange)

@@ -495,21 +495,22 @@ class MirrorCall:
         """Return the headers to forward, by allowlist: never the client's credential, cookies or addresses."""
         theirs, approved = self.exchange.headers, call is not None and call.approved
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
-        headers += [
-            (name, theirs[name])
-            for name in _FORWARDED_HEADERS
-            if name in theirs and not (approved and _is_malformed(name, theirs[name]))
-        ]
+        for name in _FORWARDED_HEADERS:
+            value = theirs.get(name)
+            if value is not None and not (approved and _is_malformed(name, value)):
+                headers.append((name, value))
         headers.append(self.services.outbound.loops.header(None if approved else theirs.get(VIA)))
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:
-            routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
+            routing = [(METHOD, theirs[METHOD])] if METHOD in theirs else []
+            if NAME in theirs:
+                routing.append((NAME, theirs[NAME]))
             if self.tool is not None and call is not None:
                 tool = call.server.tools.get(self.tool)
                 if tool is not None and tool.header_schema is not None:
                     routing += parameter_headers(tool.header_schema, self.message.params.get("arguments"))
-            own = [name for name, _ in target.headers]
+            own = dict(target.headers)
             headers += [header for header in routing if header[0] not in own]
         headers += target.headers
         return headers
