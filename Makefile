@@ -34,21 +34,21 @@ ASSETS := $(CONSOLE)/assets/manifest.json
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) $(ASSETS) ## Make .venv with everything in it
+install: $(STAMP) $(ASSETS) ## Install everything into .venv
 
-assets: $(ASSETS) ## Make the looks of the console's pages (needs npm; all else runs without)
+assets: $(ASSETS) ## Build the console's styles and icons (needs npm; everything else runs without)
 
 run: $(STAMP) $(ASSETS) ## Serve on 127.0.0.1:8080 with an embedded database and a demo fleet
 	@$(BIN)/scopegate dev
 
-demo: $(STAMP) ## Play the story of a token against the running service
+demo: $(STAMP) ## Demonstrate the life of a token against the running service
 	@$(BIN)/scopegate demo
 
-test: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones
+test: $(STAMP) $(ASSETS) ## Run all tests except the slow ones
 	$(TESTS)
 
 # Tracing costs more than half as much again: only `make check` pays for it.
-coverage: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones, and report what they cover
+coverage: $(STAMP) $(ASSETS) ## Run the same tests with a coverage report
 	@mkdir -p build/coverage
 	$(TESTS) --cov --cov-report=
 	$(BIN)/python -m tests.house.coverage_report
@@ -59,17 +59,17 @@ slow: $(STAMP) $(ASSETS) ## Run the slow tests
 	$(BIN)/pytest -q -m slow tests/faults tests/bench
 	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough tests/domain
 
-screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and narrow, into build/screenshots (needs npm and Chromium)
+screenshots: $(STAMP) $(ASSETS) ## Save screenshots of every page to build/screenshots (needs npm and Chromium)
 	@mkdir -p build/screenshots
 	SCREENSHOTS=build/screenshots $(BIN)/pytest -q -m slow tests/adapters/console/test_every_page.py
 
-faults: $(STAMP) ## Kill, freeze and cut off a fleet under load and judge it; then builds broken on purpose (as root, most of an hour)
+faults: $(STAMP) ## Inject faults into a fleet under load, then into mutants (as root, most of an hour)
 	$(BIN)/python -m tests.faults.rig; run=$$?; $(BIN)/python -m tests.faults.rig mutants && exit $$run
 
-soak: $(STAMP) ## An hour of load without faults: what gateways hold of the machine stays what it was
+soak: $(STAMP) ## Check that memory, files and tasks of gateways stay flat under an hour of load
 	$(BIN)/python -m tests.faults.rig soak --minutes 60
 
-conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
+conformance: $(STAMP) ## Run the official MCP conformance suite, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance
 
 check: format-check lint types imports openapi-check spec-lint client-check coverage slow ## Run every check
@@ -84,13 +84,13 @@ format-check: $(STAMP)
 lint: $(STAMP) ## Lint
 	$(BIN)/ruff check .
 
-types: $(STAMP) ## Check the types
+types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
-imports: $(STAMP) ## Check that the rooms import one way
+imports: $(STAMP) ## Check the import contracts
 	$(BIN)/lint-imports
 
-migrate: $(STAMP) ## Bring the database up to date
+migrate: $(STAMP) ## Migrate the database
 	$(BIN)/scopegate migrate
 
 openapi: $(STAMP) ## Write openapi/openapi.json
@@ -98,29 +98,29 @@ openapi: $(STAMP) ## Write openapi/openapi.json
 	$(BIN)/scopegate export-openapi > openapi/openapi.json.new
 	@mv openapi/openapi.json.new openapi/openapi.json
 
-openapi-check: $(STAMP) ## Check that openapi/openapi.json is that of the code
+openapi-check: $(STAMP) ## Check that openapi/openapi.json matches the code
 	@$(BIN)/scopegate export-openapi | diff -u openapi/openapi.json - \
-		|| { echo "openapi/openapi.json is not that of the code: run 'make openapi' and commit it" >&2; exit 1; }
+		|| { echo "openapi/openapi.json does not match the code: run 'make openapi' and commit it" >&2; exit 1; }
 
 spec-lint: ## Lint openapi/openapi.json (needs npm)
 	@openapi/lint/run
 
-client: $(GENERATOR)/.installed ## Write what is generated of clients/python from openapi/openapi.json
+client: $(GENERATOR)/.installed ## Generate the Python client from openapi/openapi.json
 	@$(GENERATOR)/bin/python clients/python/generator/generate.py
 
-client-check: $(GENERATOR)/.installed ## Check that clients/python is that of openapi/openapi.json
+client-check: $(GENERATOR)/.installed ## Check that the Python client matches openapi/openapi.json
 	@$(GENERATOR)/bin/python clients/python/generator/generate.py --check
 
 bench: $(STAMP) ## Measure a tools/call through the gateway against the upstream alone
 	$(BIN)/python -m bench
 
-bench-more: $(STAMP) ## Measure what else has a target: policies, workers, issuing, cuts, memory, lists
+bench-more: $(STAMP) ## Measure policies, workers, issuing, cuts, memory and lists
 	$(BIN)/python -m bench more
 
 bench-peers: $(STAMP) ## Measure a tools/call through the gateway against other gateways
 	$(BIN)/python -m bench peers
 
-bench-scale: $(STAMP) ## Measure an organisation of a million tokens and ten million events against a small one
+bench-scale: $(STAMP) ## Compare a million tokens and ten million events with a small installation
 	$(BIN)/python -m bench scale
 
 wheel: $(STAMP) $(ASSETS) ## Build the wheels of the service and of its Python client into dist
@@ -130,7 +130,7 @@ wheel: $(STAMP) $(ASSETS) ## Build the wheels of the service and of its Python c
 image: ## Build the container image
 	docker build --tag $(IMAGE) .
 
-lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
+lock: $(STAMP) ## Update the lock files
 	$(COMPILE) --upgrade --extra embedded --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	@for name in bridge openid servers; do \
