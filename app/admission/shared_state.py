@@ -144,10 +144,11 @@ class SharedState:
 
     async def run(self) -> None:
         """Send cancellations and query approvals until cancelled."""
-        await asyncio.gather(
-            self._send_cancels(),
-            repeat("reading approvals", self._query_approvals, LOOK_EVERY_S, wake=self._news),
-        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_cancels())
+            tasks.create_task(
+                repeat("reading approvals", self._query_approvals, LOOK_EVERY_S, wake=self._news)
+            )
 
     async def _send_cancels(self) -> None:
         """Messages that cannot be sent are dropped."""

@@ -160,11 +160,11 @@ def free_port(record: Path) -> int:
         CannotStart: there is none.
     """
     last = int(record.read_text()) if record.exists() else 0
-    for port_wanted in (last, 0):
+    for wanted in (last, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, port_wanted))
+                probe.bind((LOOPBACK, wanted))
             except OSError:
                 continue
             port: int = probe.getsockname()[1]

@@ -16,8 +16,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db import change
-from app.db.engine import CONNECTION_ERRORS
+from app.db.engine import CONNECTION_ERRORS, commit
 from app.domain.errors import Unavailable
 from app.lib.logs import log_fault
 
@@ -134,8 +133,7 @@ class LeasedQueue(Periodic, Generic[Item]):
         """A transaction that is committed, with its audit events, at the end of its block."""
         async with self._connections, self._sessions() as session:
             yield session
-            await change.write(session)
-            await session.commit()
+            await commit(session)
 
     async def run(self) -> None:
         """Work until cancelled. Items in work are claimed again when their leases expire."""

@@ -22,7 +22,6 @@ from typing_extensions import TypeAliasType
 
 from app.lib.names import checked_name, comparable_name
 
-MAX_INTEGER = 2**53 - 1
 MAX_NAME_LENGTH = 200
 
 

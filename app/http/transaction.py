@@ -13,7 +13,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, database_unavailable, sqlstate, undo
+from app.db.connection import DRIVER_FAULTS
+from app.db.engine import (
+    ATTEMPTS,
+    CONNECTION_ERRORS,
+    UNAVAILABLE_CLASSES,
+    commit,
+    database_unavailable,
+    sqlstate,
+    undo,
+)
 from app.domain.errors import Unavailable
 from app.http.etags import require_if_match
 from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
@@ -90,13 +99,21 @@ class TransactionalRoute(APIRoute):
                     return await handle(request)
                 except Exception as error:
                     await give_back(request)
-                    if isinstance(error, CONNECTION_ERRORS):
+                    if isinstance(error, CONNECTION_ERRORS) or _is_outage(error):
                         raise database_unavailable() from error
                     if not isinstance(error, DBAPIError) or sqlstate(error) not in _REPEATABLE:
                         raise
             raise Unavailable("The change repeatedly conflicted with others. Repeat the request shortly.")
 
         return repeat
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether a statement on the driver's own connection failed because the database is unavailable."""
+    if not isinstance(error, DRIVER_FAULTS):
+        return False
+    code = sqlstate(error)
+    return code is None or code.startswith(UNAVAILABLE_CLASSES)
 
 
 def api_router(path: str, *, tag: str | None = None, **options: Any) -> APIRouter:

@@ -24,7 +24,7 @@ from app.settings import Settings
 from app.worker.background import run_in_background, run_until_closed
 from app.worker.commands import Commands, DeletedServers, SupervisorClient
 from app.worker.database import Connector, direct_url, reading_pool
-from app.worker.syncs import LostSyncs, PeriodicSyncs, RequestedSyncs
+from app.worker.syncs import GatewaySyncs, LostSyncs, PeriodicSyncs
 
 
 async def start_gateway(
@@ -53,7 +53,7 @@ async def start_gateway(
         writer, consuming, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
     )
     runtime.attempts.tell = records.count_sign_in
-    syncs = RequestedSyncs(runtime)
+    syncs = GatewaySyncs(runtime)
     supervisor = None
     if runtime.supervisor is not None:
         supervisor = SupervisorClient(runtime.supervisor, worker_id, runtime.outbound)

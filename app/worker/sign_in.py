@@ -14,8 +14,8 @@ from app.admission.rows import Clients
 from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.jwt import ProviderKeys
 from app.crypto.keys import Peppers, Sealer
-from app.db.engine import commit
-from app.db.jobs import OUTAGES, repeat
+from app.db.engine import DATABASE_FAULTS, commit
+from app.db.jobs import repeat
 from app.domain.errors import Conflict
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.administrators.break_glass import BreakGlass
@@ -32,7 +32,7 @@ from app.settings import Settings
 WATCH_EVERY_S = 5.0
 
 # A conflict is a concurrent registration of the same issuer.
-_AWAY = (Conflict, *OUTAGES)
+_AWAY = (Conflict, *DATABASE_FAULTS)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 

@@ -20,7 +20,7 @@ MAX_CONCURRENT_SYNCS = 4
 _LOOK_EVERY_S = 30.0
 
 
-class RequestedSyncs:
+class GatewaySyncs:
     """The syncs that the gateway requests: sequential, with each server queued at most once."""
 
     def __init__(self, runtime: Runtime) -> None:

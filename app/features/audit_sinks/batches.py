@@ -44,7 +44,7 @@ class _FormattedEvents:
 
 
 async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
-    """The batch that was pending_batch, unchanged, or the next one, which may have no event. None if nothing is new."""
+    """The pending batch, unchanged, or the next one, which may have no event. None if nothing is new."""
     written = await _events(session, sink)
     checkpoint = await _checkpoint(session, sink)
     if written.end == position(sink) and checkpoint is None:
@@ -61,7 +61,7 @@ async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
 
 
 async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
-    """Format events up to the end of the pending_batch batch, or as many as fit into a new one."""
+    """Format events up to the end of the pending batch, or as many as fit into a new one."""
     write, pending = FORMATS[sink.format].write, pending_batch(sink)
     written = _FormattedEvents([], 0, position(sink))
     until = None if pending is None else pending.end
@@ -87,7 +87,7 @@ async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
 
 
 async def _checkpoint(session: AsyncSession, sink: AuditSink) -> AuditCheckpoint | None:
-    """The checkpoint of the pending_batch batch; else the newest one, if one is due that the sink does not have."""
+    """The checkpoint of the pending batch; else the newest one, if one is due that the sink does not have."""
     size, pending = col(AuditCheckpoint.tree_size), pending_batch(sink)
     if pending is not None:
         if pending.checkpoint is None:

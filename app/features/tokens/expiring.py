@@ -26,7 +26,6 @@ MIN_LIFETIME = timedelta(days=1)
 LOOK_EVERY_S = 300.0
 _FIRST_LOOK_S = 4.0
 _AT_ONCE = 500
-# An unseeded generator: one that others seed could synchronize the workers.
 _BEGINNING = (datetime.fromtimestamp(0, UTC), UUID(int=0))
 
 # Locked as for ending or changing them, so that no notice is sent for an ended one; with SKIP LOCKED, so that the order

@@ -3,6 +3,7 @@
 A webhook whose endpoint keeps failing is paused as a whole, so that its messages do not burden others.
 """
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -51,6 +52,7 @@ DELAYS = (
 """The pauses between attempts; the last one repeats, for three days in all."""
 KEPT = timedelta(days=30)
 _DELETED_AT_ONCE = 1000
+_BETWEEN_DELETIONS_S = 1.0
 _GONE = 410
 _spread = SystemRandom()
 
@@ -179,13 +181,16 @@ class DeliveryRetention(Periodic):
 
     name = "deleting old deliveries"
     every_s = 600.0
+    first_s = 1.0
 
     async def round(self) -> None:
-        more = True
-        while more:
+        while True:
             async with self._sessions() as session:
                 more = await forget(session, datetime.now(UTC))
                 await session.commit()
+            if not more:
+                return
+            await asyncio.sleep(_BETWEEN_DELETIONS_S)
 
 
 async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) -> list[ClaimedMessage]:
@@ -253,10 +258,12 @@ async def record_result(session: AsyncSession, message: ClaimedMessage, attempt:
     error = attempt.error or "protocol"
     pause = timedelta(seconds=attempt.pause_s)
     delay = None if error == "gone" else delay_after(message.attempts, attempt.pause_s)
+    # The webhook is locked before the delivery, even where its URL has changed since.
+    row = await rows.lock(session, Webhook, message.webhook_id) if error == "gone" else None
     await session.execute(_UNWELL, webhook | {"pause": pause, "fails_from": FAILS_FROM})
     await session.execute(_FAILED, result | {"lease": message.lease, "error": error, "delay": delay})
-    if error == "gone":
-        await _disable(session, message)
+    if row is not None:
+        _disable(session, row, message)
 
 
 def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
@@ -268,12 +275,9 @@ def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
     return max(DELAYS[min(attempts, len(DELAYS)) - 1] * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
 
 
-async def _disable(session: AsyncSession, message: ClaimedMessage) -> None:
-    """Disable a webhook whose endpoint asks never to be called again."""
-    webhook = await rows.lock(session, Webhook, message.webhook_id)
-    if webhook is None or webhook.ended_at is not None:
-        return
-    if webhook.url != message.url or webhook.status != "active":
+def _disable(session: AsyncSession, webhook: Webhook, message: ClaimedMessage) -> None:
+    """Disable a locked webhook whose endpoint asks never to be called again."""
+    if webhook.ended_at is not None or webhook.url != message.url or webhook.status != "active":
         return
     before = WEBHOOK.values(webhook)
     webhook.status, webhook.disabled_reason = "disabled", "gone"

@@ -128,8 +128,6 @@ _AWAY = (PostgresError, InterfaceError, SQLAlchemyError, *OUTAGES)
 
 _log = logging.getLogger(__name__)
 
-# An unseeded generator: one that others seed could synchronize the workers.
-
 
 class ConcurrentCheckpoint(Exception):
     """Another worker has written a checkpoint in between."""

@@ -326,7 +326,7 @@ async def _restored(connection: "Connection[Record]", least: int, below: int) ->
 async def _is_there_unsealed(
     connection: "Connection[Record]", checkpoint: Checkpoint, latest: StoredCheckpoint | None
 ) -> bool:
-    """Whether the events after the newest checkpoint here lead to a larger external."""
+    """Whether the events after the newest checkpoint here lead to a larger checkpoint from elsewhere."""
     frontier, place = Frontier(), BEGINNING
     if latest is not None:
         tree, place = SealedTree(connection, latest.size, latest.place), latest.place
