@@ -54,7 +54,8 @@ RECORDED = (
     Recorded.by(GRANT, "grants", also=("group", "identity")),
     Recorded.by(MEMBERSHIP, "group_members", also=("group", "identity")),
     Recorded("groups"),
-    Recorded("server_credentials", also=("server", "identity")),
+    # A new encryption key reseals them.
+    Recorded("server_credentials", also=("server", "identity"), bookkeeping=("key_id", "sealed")),
     Recorded.by(
         SERVER,
         "servers",
@@ -78,12 +79,7 @@ RECORDED = (
     Recorded("invitations", also=("identity", "identity_provider", "invitation")),
     Recorded("offboarding_receipts", also=("identity",)),
     Recorded.by(ROLE_ASSIGNMENT, "role_assignments", also=("administrator",)),
-    Recorded(
-        "scheduled_offboardings",
-        also=("identity",),
-        # The schedule of an identity that is already offboarded is settled without an event.
-        bookkeeping=("revision", "updated_at", "status", "finished_at", "receipt_id"),
-    ),
+    Recorded("scheduled_offboardings", also=("identity",)),
     Recorded("service_account_credentials", also=("service_account",)),
     Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
     # The events of a stream are events of its provider.
@@ -106,8 +102,10 @@ DECLARE
     current bigint := pg_current_xact_id()::text::bigint;
 BEGIN
     IF current_setting('application_name') <> TG_ARGV[2]
-        OR (TG_OP = 'UPDATE' AND before -> 'revision' IS NOT DISTINCT FROM after -> 'revision')
-        OR (TG_OP = 'UPDATE' AND bookkeeping <> '{}' AND before - bookkeeping = after - bookkeeping) THEN
+        OR (TG_OP = 'UPDATE' AND before ? 'revision' AND before -> 'revision' = after -> 'revision')
+        OR (TG_OP = 'UPDATE' AND bookkeeping <> '{}' AND before - bookkeeping = after - bookkeeping)
+        -- The schedule of an identity that is already offboarded is completed without an event.
+        OR (TG_TABLE_NAME = 'scheduled_offboardings' AND after ->> 'status' = 'completed') THEN
         RETURN NULL;
     END IF;
     IF NOT EXISTS (

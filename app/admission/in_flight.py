@@ -35,11 +35,8 @@ from app.lib.clock import boot_time
 from app.lib.event_loop import in_slices
 
 Call = TypeVar("Call")
-
 _STEP = 64
-
 """Pairs per step, which takes some hundredths of a millisecond."""
-
 _MAX_STALE_ENDS = 1_000
 
 
@@ -151,15 +148,10 @@ _log = logging.getLogger(__name__)
 
 
 MAX_CONCURRENT = 256
-
 """Concurrent reevaluations. Those of one token, or of tokens read together, share their reads."""
-
 _LOW_WATER = MAX_CONCURRENT // 2
-
 """Reevaluations start in bulk when no more than these are running: started one by one, they would share few reads."""
-
 _RETRY_AFTER_S = 0.1
-
 _MAX_CUTS = 50
 
 
@@ -292,17 +284,11 @@ CHECK_EVERY_S = 0.5
 
 # mutation: blind_limit
 BLIND_AFTER_S = 10.0
-
 LEASE_EVERY_S = 5.0
-
 CUT_WITHIN_S = 1.8
-
 """A call that could not be reevaluated is cut this long after its dependencies may have changed."""
-
 _MIN_REEVALUATION_S = 0.5
-
 PAIRS_AT_ONCE = 5_000
-
 """Dependencies per statement, whose arguments take the event loop one to two milliseconds to encode."""
 
 
@@ -316,7 +302,6 @@ SELECT array_agg(g.place::int) AS places, bool_or(coalesce(v.version, 0) < g.ver
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS g(id, version, place)
 LEFT JOIN access_versions v ON v.id = g.id WHERE coalesce(v.version, 0) <> g.version
 """
-
 _LEASE = """
 INSERT INTO worker_leases (worker_id) VALUES ($1)
 ON CONFLICT (worker_id) DO UPDATE SET renewed_at = clock_timestamp()

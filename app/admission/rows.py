@@ -63,7 +63,6 @@ class Values(NamedTuple):
 
 
 Dependency = tuple[str, str]
-
 """An object id and a version, encoded for array literals: recurring decisions share them."""
 
 
@@ -110,7 +109,6 @@ Encode = Callable[[Any], str]
 _uuid: Encode = attrgetter("hex")
 
 _word: Encode = lru_cache(maxsize=1024)(_text)
-
 """Cached encoding, for texts that recur in most rows."""
 
 
@@ -261,7 +259,6 @@ STATEMENT = _statement(clients=False)
 STATEMENT_WITH_CLIENTS = _statement(clients=True)
 
 STATEMENT_WITH_ARGUMENTS = _statement(clients=True, arguments=True)
-
 """For the rare batches with clients or arguments of calls."""
 
 
@@ -341,7 +338,6 @@ def _dependency_places(row: Row, places: dict[Dependency, int]) -> str:
 MAX_REMEMBERED = 10_000
 
 REMEMBER_FOR_S = 12 * 3600.0
-
 """Less than the retention of the audit log."""
 
 

@@ -69,24 +69,19 @@ Algorithm = JWSAlgModel
 Key = RSAKey | ECKey | OKPKey
 
 Issuer = TypeVar("Issuer", bound=Hashable)
-
 """Identifies a provider, as by its issuer URL. ``str`` of it is its name in the log."""
 
 
 REFRESH_S = 300.0
-
 """Keys are fetched again after this, so that a withdrawn key stops working."""
 
 UNKNOWN_KEY_GAP_S = 60.0
-
 """The gap between two fetches that tokens with unknown keys cause, since anyone can send such tokens."""
 
 RETRY_S = 5.0
-
 """The gap between two attempts while there are no keys at all."""
 
 TRUST_FOR_S = 24 * 3600.0
-
 """How long keys are trusted while the provider is unreachable. It could have withdrawn them."""
 
 

@@ -30,7 +30,8 @@ async def lock(
 
     To prevent deadlocks, every transaction locks in this order: servers, groups, identities,
     administrators and service accounts, grants, tokens, pickup links, approvals, memberships, policies. Rows of one
-    table are locked by id. Access versions come last: ``db.change`` moves them right before the commit.
+    table are locked by id. Lock identities with ``identities.queries.lock_identity``, which queues for them. Access
+    versions come last: ``db.change`` moves them right before the commit.
     """
     how = True if mode is Lock.UPDATE else {mode.value: True}
     row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)

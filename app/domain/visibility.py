@@ -17,7 +17,6 @@ from app.domain.scopes import AllServers, ListedScope, ServersByIds, ServersByLa
 Seen = Generator[None, None, tuple[Decision, frozenset[str]]]
 
 EVERY_TOOL = "every tool"
-
 """A member of the parts of a server if the token may use all of its tools."""
 
 

@@ -43,17 +43,14 @@ MAX_BYTES = 64 * 1024
 MAX_CACHED = 4096
 
 DEFAULT_LIFETIME_S = 300.0
-
 """The assumed lifetime of a token without ``expires_in``."""
 
 MAX_LIFETIME_S = 24 * 3600.0
 
 MARGIN_S = 10.0
-
 """A token is not used this long before its expiry, because requests take time and clocks differ."""
 
 RETRY_S = 5.0
-
 """The gap between two fetches after a failure, and the minimum age of a rejected token for another fetch."""
 
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=8.0, idle=5.0, total=9.0)

@@ -155,3 +155,29 @@ async def test_a_driver_that_lost_its_way_is_a_database_that_is_away(
             await connection.execute(text("SELECT 1"))
         monkeypatch.undo()
     await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (asyncpg.AdminShutdownError("terminating connection"), 503),
+        (asyncpg.InterfaceError("connection is closed"), 503),
+        (asyncpg.UndefinedTableError("relation does not exist"), 500),
+    ],
+)
+async def test_an_outage_on_the_driver_s_own_connection_answers_503(fault: Exception, status: int) -> None:
+    """Proofs read with the driver itself, whose errors SQLAlchemy does not translate."""
+    app, router = FastAPI(), APIRouter(route_class=TransactionalRoute)
+
+    @router.get("/")
+    async def read() -> None:
+        raise fault
+
+    @app.exception_handler(Unavailable)
+    async def unavailable(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=503)
+
+    app.include_router(router)
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/")).status_code == status

@@ -52,7 +52,6 @@ from app.domain.policy import (
 )
 
 Key = TypeVar("Key", bound=Hashable)
-
 Value = TypeVar("Value")
 
 
@@ -81,9 +80,7 @@ class RecentCache(Generic[Key, Value]):
 
 
 _KEPT_SETS = 512
-
 Numbers = tuple[int, ...]
-
 Minute = tuple[float | None, UUID | None]
 
 
@@ -320,17 +317,11 @@ def _reasons(
 
 
 _SELECTIONS = 4096
-
 _MAX_MINUTES = 64
-
 _READS = 512
-
 _FOUND = 2048
-
 _MAX_SUBSET = 4
-
 _MINUTE_S = 60
-
 _DEFAULT_RULES = Rules()
 
 
@@ -553,9 +544,7 @@ def _refusal(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
 
 
 _KEPT = 4096
-
 Changes = Mapping[UUID, PublishedPolicy | None]
-
 """The changed policies by id; ``None`` for one that is no longer published."""
 
 

@@ -58,7 +58,7 @@ class Form:
         try:
             return parse_id(prefix, self.text(name))
         except ValueError:
-            raise Malformed("The form cannot be read: it names an invalid object.") from None
+            raise Malformed("The address or form names an invalid object.") from None
 
     def optional_id(self, name: str, prefix: str) -> UUID | None:
         """The id in a field; None if it is empty. Raises ``Malformed``."""
@@ -105,7 +105,7 @@ def whole_number(text: str) -> int | str:
 def parse_pairs(text: str, pointer: str, wanted: str) -> dict[str, str]:
     """Parse lines such as ``env=prod``, each name once. Raises ``Invalid`` with the message ``wanted``."""
     pairs: dict[str, str] = {}
-    for line in filter(str.strip, text.splitlines()):
+    for line in filter(str.strip, text.split("\n")):
         name, separator, value = (part.strip() for part in line.partition("="))
         if not separator or not name or name in pairs:
             raise Invalid.field(pointer, "not_a_pair", wanted)

@@ -211,7 +211,6 @@ def _half_hash(id_token: Unverified, access_token: str) -> str:
 
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
-
 """Finds the active provider with exactly this issuer, and the database's time."""
 
 

@@ -44,9 +44,7 @@ from app.http.authorization import Caller, Permission
 from app.lib.ids import GROUP, IDENTITY, parse_id
 
 _MAX_TAGS_LENGTH = 1_000
-
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
-
 _REQUIRED_PERMISSIONS = {
     "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
     "Group": (Permission.GROUPS_READ, Permission.GROUPS_WRITE),
@@ -210,7 +208,6 @@ async def record_request(
 
 
 _GROUP = "Group"
-
 Result = TypeVar("Result")
 
 

@@ -56,9 +56,7 @@ from app.lib.strict_json import JsonObject
 from app.models.identity_providers import IdentityProvider
 
 SKEW_S = 60
-
 MEDIA_TYPE = "secevent+jwt"
-
 _MAX_JTI_LENGTH = 255
 
 # SSF 1.0 section 4.1: prevents confusion between event tokens and access or ID tokens.
@@ -138,7 +136,6 @@ def _read(claims: JsonObject, issuer: str, now: float) -> SecurityEvent:
 
 
 WINDOW_S = 60.0
-
 _Kind = tuple[Caller, UUID | None, ErrorCode]
 
 
@@ -212,7 +209,6 @@ CurrentReceiver = Annotated[Receiver, Depends(get_receiver)]
 
 
 _TAKEN = f"application/{MEDIA_TYPE}"
-
 _SAID = "signal_provider"
 
 
@@ -279,7 +275,6 @@ def _error(status: int, code: str, description: str, headers: dict[str, str] | N
 
 
 router = APIRouter(include_in_schema=False, route_class=SignalRoute)
-
 CanPush = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD, machine=True)]
 
 

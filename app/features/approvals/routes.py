@@ -28,7 +28,6 @@ from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
 
 router = api_router("approvals")
-
 CanDecide = Annotated[Change, changes(Permission.SELF_READ)]
 CanAsk = Annotated[Change, changes(Permission.SELF_WRITE)]
 

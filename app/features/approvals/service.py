@@ -434,7 +434,8 @@ async def _begin_decision(
     await _check_may_decide(change, row, facts)
     if_match.check(row.revision)
     _check_pending(row, state)
-    return row, facts
+    # The lock of the membership may have waited: what makes an approval void is read after it.
+    return row, (await facts_of(change.session, change.caller, [row.id]))[row.id]
 
 
 async def _finish_decision(

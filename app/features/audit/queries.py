@@ -52,9 +52,7 @@ LEASE_FRESH = timedelta(seconds=30)
 
 # Rows of one call are close in time, so partitions can be pruned; the slack covers a clock that was set back.
 _CLOCK_SLACK = timedelta(days=1)
-
 Position = tuple[int, int, int]
-
 Place = tuple[int, int]
 """The place of an event in its epoch: transaction and sequence number."""
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
@@ -71,11 +69,8 @@ class NamedIds:
 
 
 _result = aliased(AuditEvent, name="result")
-
 _call = aliased(AuditEvent, name="call")
-
 _lease = WorkerLease
-
 _client = AuditClient
 
 
@@ -501,7 +496,6 @@ UNION ALL SELECT a.id, coalesce(i.display_name, i.user_name) FROM administrators
     JOIN identities i ON i.id = a.identity_id AND i.erased_at IS NULL WHERE a.id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, 'break-glass administrator' FROM break_glass_sessions WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
-
 _NAMED = """
 WITH people AS MATERIALIZED (
     SELECT id FROM identities WHERE erased_at IS NULL
@@ -518,9 +512,7 @@ LIMIT :limit
 _LOOKED_UP = """AND scopegate_trigrams(
     user_name || ' ' || coalesce(display_name, '') || ' ' || coalesce(email, '')
 ) @> scopegate_trigrams(:part)"""
-
 _NAMED_BY_LETTERS, _NAMED_BY_FEW = text(_NAMED.format(_LOOKED_UP)), text(_NAMED.format(""))
-
 _FEW_LETTERS = 2
 _ACTORS = text("""
 WITH wanted AS (SELECT lower(name) FROM unnest(CAST(:names AS text[])) AS name)
@@ -531,7 +523,6 @@ UNION ALL SELECT a.id FROM administrators a JOIN identities i ON i.id = a.identi
     WHERE i.erased_at IS NULL AND lower(coalesce(i.display_name, i.user_name)) IN (SELECT * FROM wanted)
 LIMIT :limit
 """)
-
 _SERVERS = text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[])) LIMIT :limit")
 
 

@@ -78,7 +78,6 @@ _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
 
 # Other searches in the transaction may need bitmaps, as text does.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
-
 _Region = tuple[Position | None, Position | None]
 """The range from a position up to, but without, another; None is the beginning or the end."""
 
@@ -212,7 +211,6 @@ MAX_POLL_WINDOW = 40_000
 _MADE_AT_ONCE = 50
 BEGINNING: queries.Position = (0, 0, 0)
 _EVENT = Subject("audit_event")
-
 _LAST_IN_TRANSACTION = 2**63 - 1
 
 

@@ -32,6 +32,7 @@ from app.features.grants.schemas import (
     ReachedServer,
     principal_of,
 )
+from app.features.identities.queries import lock_identity
 from app.features.tools.queries import Selected, find_reach, may_see_reach
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -50,7 +51,7 @@ from app.http.selectors import (
 )
 from app.lib.event_loop import in_slices
 from app.models.access import Grant
-from app.models.identities import Group, Identity
+from app.models.identities import Group
 
 _FIELDS = tuple(GrantUpdate.model_fields)
 GRANT = Subject(
@@ -249,7 +250,7 @@ async def _check_principal(session: AsyncSession, principal: Principal) -> None:
         if group is None or group.ended_at is not None:
             raise Invalid.field("/principal/id", "not_found", "There is no such group.")
         return
-    identity = await rows.lock(session, Identity, principal.id, Lock.SHARE)
+    identity = await lock_identity(session, principal.id, share=True)
     if identity is None:
         raise Invalid.field("/principal/id", "not_found", "There is no such identity.")
     if identity.status == "offboarded":

@@ -32,7 +32,6 @@ MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "iden
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),
 }
-
 """The sort orders of the list, with an index for each."""
 
 

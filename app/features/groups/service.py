@@ -18,6 +18,7 @@ from app.features.grants.service import end_grants_with
 from app.features.groups.queries import MEMBERSHIP, SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
 from app.features.identities.policy_reads import check_may_change_group, needs_grants_write
+from app.features.identities.queries import lock_identity
 from app.features.servers.queries import owns_requestable
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -26,7 +27,7 @@ from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id
 from app.models.access import Approval
-from app.models.identities import Group, GroupMember, Identity
+from app.models.identities import Group, GroupMember
 
 GROUP = Subject(
     "group",
@@ -117,7 +118,7 @@ async def add_member(
     Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and ``Conflict``.
     """
     group = await _lock_to_change_members(change, group_id)
-    identity = await rows.lock(change.session, Identity, identity_id)
+    identity = await lock_identity(change.session, identity_id)
     if identity is None:
         raise NotFound("There is no such identity.")
     present = await membership(change.session, group.id, identity_id)
@@ -139,7 +140,7 @@ async def add_member(
 async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition) -> None:
     """Remove an identity from a group. Raises ``NotFound``, ``Forbidden`` and ``PreconditionFailed``."""
     group = await _lock_to_change_members(change, group_id)
-    if await rows.lock(change.session, Identity, identity_id) is None:
+    if await lock_identity(change.session, identity_id) is None:
         raise NotFound("There is no such identity.")
     member = await membership(change.session, group.id, identity_id)
     if member is None:

@@ -1,7 +1,7 @@
 """What published policies read of identities and groups, which only callers who may grant can change.
 
 Policies read attributes and the owners of agents. They name groups, whose members may approve calls or are exempt from
-a policy. Policies are a higher feature, so they are read by SQL.
+a policy. Services of policies are above this one, so their table is read by SQL.
 """
 
 from collections.abc import Collection, Iterator
@@ -21,6 +21,10 @@ from app.http.authorization import Caller, Permission
 from app.lib.ids import GROUP, format_id
 
 _PUBLISHED = text("SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL")
+_PUBLISHED_NAMING = text("""
+SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL
+AND (position('require_approval' IN published_text) > 0 OR position(CAST(:id AS text) IN published_text) > 0)
+""")
 _TAG_READERS = frozenset({"get_tag", "has_tag"})
 _OTHER_ROOTS = (pst.Var("resource"), pst.Var("context"))
 _OVERLAP = text("""
@@ -81,9 +85,9 @@ async def check_may_change_group(
     grant."""
     if caller.may(Permission.GRANTS_WRITE):
         return
-    policies = list(await session.scalars(_PUBLISHED))
-    approvers = {name for name in (_reads_of(policy).approvers for policy in policies) if name is not None}
     id = None if group_id is None else format_id(GROUP, group_id)
+    policies = list(await session.scalars(_PUBLISHED_NAMING, {"id": id}))
+    approvers = {name for name in (_reads_of(policy).approvers for policy in policies) if name is not None}
     is_named = id is not None and any(id in policy for policy in policies)
     group_names = {name for name in names if name is not None}
     if is_named or await names_overlap(

@@ -18,16 +18,12 @@ from app.models.identity_providers import IdentityProvider
 _Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
-
 SigningAlgorithm = TypeAliasType(
     "SigningAlgorithm",
     Annotated[_Algorithm, Field(description="How a token is signed (RFC 7518, RFC 8037).")],
 )
-
 """The signature algorithms that can be configured. Never ``none`` or a shared secret (RFC 8725 section 3.1)."""
-
 ALGORITHMS: tuple[str, ...] = get_args(_Algorithm)
-
 DEFAULT_ALGORITHMS: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
 
 
@@ -38,14 +34,11 @@ AccessTokenType = TypeAliasType(
         Field(description="The `typ` header of a token; `none` is a token without one."),
     ],
 )
-
 TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
-
 """The ``typ`` header for each configured name, in comparable form."""
 
 
 DEFAULT_SCOPES = ("openid", "profile", "email")
-
 """The scopes that a browser sign-in requests."""
 
 
@@ -77,13 +70,11 @@ class Provider:
 
 
 _ACCOUNT = "sa_01jdpnwz00e008000000000000"
-
 _SCIM_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "link_attribute": "externalId",
     "attributes": {"department": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"},
 }
-
 _SIGNALS_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "delivery": "push",
@@ -95,13 +86,9 @@ _SIGNALS_EXAMPLE: dict[str, Any] = {
 
 
 Address = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 SignalAudiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
-
 Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
-
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
-
 ScimLinkAttribute = TypeAliasType(
     "ScimLinkAttribute",
     Annotated[
@@ -114,7 +101,6 @@ ScimLinkAttribute = TypeAliasType(
         ),
     ],
 )
-
 ScimAttributes = TypeAliasType(
     "ScimAttributes",
     Annotated[
@@ -126,7 +112,6 @@ ScimAttributes = TypeAliasType(
         ),
     ],
 )
-
 ScimAttributeChanges = TypeAliasType(
     "ScimAttributeChanges",
     Annotated[
@@ -138,7 +123,6 @@ ScimAttributeChanges = TypeAliasType(
         ),
     ],
 )
-
 SignalsDelivery = TypeAliasType(
     "SignalsDelivery",
     Annotated[
@@ -230,7 +214,6 @@ _EXAMPLE: dict[str, Any] = {
     "signals": None,
     "status": "active",
 }
-
 _WORKLOAD_EXAMPLE: dict[str, Any] = {
     "service_account_id": "sa_01jdpnwz00e008000000000000",
     "claims": {"sub": "repo:example/infrastructure:ref:refs/heads/main"},
@@ -251,29 +234,19 @@ def _with_openid(scopes: list[str]) -> list[str]:
 
 # The characters of a scope, by RFC 6749 section 3.3.
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
-
 Scopes = Annotated[
     list[Scope],
     Field(min_length=1, max_length=20, json_schema_extra={"contains": {"const": "openid"}}),
     AfterValidator(_with_openid),
 ]
-
 Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
-
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
-
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
-
 ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 People = Annotated[list[ClaimValue], Field(max_length=200)]
-
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
-
 RoleMap = TypeAliasType(
     "RoleMap",
     Annotated[
@@ -285,7 +258,6 @@ RoleMap = TypeAliasType(
         ),
     ],
 )
-
 RoleMapChanges = TypeAliasType(
     "RoleMapChanges",
     Annotated[
@@ -297,7 +269,6 @@ RoleMapChanges = TypeAliasType(
         ),
     ],
 )
-
 WorkloadClaims = TypeAliasType(
     "WorkloadClaims",
     Annotated[
@@ -309,12 +280,10 @@ WorkloadClaims = TypeAliasType(
         ),
     ],
 )
-
 IdentityProviderStatus = TypeAliasType(
     "IdentityProviderStatus",
     Annotated[Literal["active", "disabled"], Field(description="A `disabled` provider accepts no sign-in.")],
 )
-
 IdentityProviderSource = TypeAliasType(
     "IdentityProviderSource",
     Annotated[

@@ -43,7 +43,6 @@ from app.http.transaction import Session, api_router
 from app.lib.ids import IdentityId, PickupId, TokenId
 
 router = api_router("me")
-
 CanOpen = Annotated[Change, changes(Permission.SELF_READ)]
 CanChange = Annotated[Change, changes(Permission.SELF_WRITE)]
 

@@ -11,10 +11,9 @@ from sqlmodel import col
 
 from app.access.credentials import credential_binding, credential_place, find_credential, place_of_server
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
-from app.db import rows
 from app.db.change import Change
-from app.db.rows import Lock
 from app.domain.errors import FieldError, Invalid, NotFound
+from app.features.identities.queries import lock_identity
 from app.features.servers.queries import database_time
 from app.features.servers.schemas import (
     Credential,
@@ -30,7 +29,6 @@ from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, Page, read_page
 from app.http.runtime import Runtime
 from app.lib.ids import IDENTITY, format_id, new_id
-from app.models.identities import Identity
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
@@ -63,7 +61,7 @@ async def put_credential(
     if isinstance(body, OAuthClientCredential):
         _check_token_url(runtime.outbound.policy, body.token_url)
     if identity_id is not None:
-        identity = await rows.lock(session, Identity, identity_id, Lock.SHARE)
+        identity = await lock_identity(session, identity_id, share=True)
         if identity is None or identity.status == "offboarded":
             raise NotFound("There is no such identity.")
     replaced = await find_credential(session, server.id, identity_id)

@@ -26,7 +26,6 @@ class TimeBudget:
 URL_BUDGET = TimeBudget(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
 
 COMMAND_BUDGET = TimeBudget(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
-
 """A program is started for each candidate version, and may need half a minute to start."""
 
 
@@ -43,16 +42,13 @@ _REASONS = {
 
 
 _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
-
 """All capabilities of clients: some servers show a tool only to clients that can answer its requests."""
 MAX_INSTRUCTIONS_LENGTH = 16 * 1024
 """In characters. Longer instructions are ignored, and so never passed on."""
 _TOOLS_AT_ONCE = 50
-
 """Tools to parse and digest per job in the thread for large JSON: a hostile server may send megabytes."""
 
 _OF_SUPERVISOR = frozenset({429, 503, 504})
-
 """The supervisor's status codes for a command that does not run, with its own message; no program sends these."""
 
 

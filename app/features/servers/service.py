@@ -112,7 +112,8 @@ async def create_server(change: Change, runtime: Runtime, body: ServerCreate) ->
         raise _slug_taken(body.slug) from error
     await session.refresh(server)
     change.record(
-        "server.create", SERVER, None, server, widens=[server.id, FLEET_ID], server_id=server.id
+        "server.create", SERVER, SERVER.blank(server), server,
+        widens=[server.id, FLEET_ID], server_id=server.id,
     )  # fmt: skip
     return server
 

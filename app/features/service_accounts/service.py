@@ -14,6 +14,7 @@ from app.db.change import Change, Subject
 from app.db.rows import Lock
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
+from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_remaining_owner
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
@@ -42,7 +43,6 @@ ACCOUNT = Subject(
 )
 
 UNREVOKED = 1
-
 """The revision of a credential: the only change is its revocation."""
 
 
@@ -50,7 +50,7 @@ UNREVOKED = 1
 class NewCredential:
     """A new credential. ``secret`` is the only copy; it never shows in ``repr``."""
 
-    row: ServiceAccountCredential
+    row: ServiceAccountCredential = field(repr=False)
     secret: str = field(repr=False)
 
 
@@ -95,7 +95,7 @@ async def create_account(change: Change, body: ServiceAccountCreate) -> ServiceA
     change.session.add(account)
     await change.session.flush()
     await change.session.refresh(account)
-    change.record("service_account.create", ACCOUNT, None, account)
+    change.record("service_account.create", ACCOUNT, ACCOUNT.blank(account), account)
     return account
 
 
@@ -212,7 +212,7 @@ def _record_credential(
 
 async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
     """Require an active owner, and lock it until this transaction ends."""
-    owner = await rows.lock(session, Identity, owner_id, Lock.SHARE)
+    owner = await lock_identity(session, owner_id, share=True)
     if owner is None or owner.status != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")
 

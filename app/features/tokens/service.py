@@ -8,7 +8,7 @@ descendants in one transaction. A pickup link has no secret until its recipient 
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,6 +61,7 @@ from app.http.selectors import (
     store_scope,
 )
 from app.lib import ids
+from app.lib.event_loop import in_slices
 from app.lib.ids import format_id, new_id
 from app.models.access import Approval
 from app.models.identities import Identity
@@ -559,9 +560,15 @@ async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> N
     # For many tokens, messages are built only for subscribers.
     has_readers = await has_subscribers(change.session, WebhookEvent.TOKEN_REVOKED)
     webhook = WebhookEvent.TOKEN_REVOKED if has_readers else None
-    for id in tokens:
-        ended = Values(id, {"identity_id": holders[id]})
-        change.record("token.revoke", TOKEN, ended, narrows=[id], webhook=webhook, token_id=id)
+
+    def record_each() -> Generator[None, None, None]:
+        for id in tokens:
+            ended = Values(id, {"identity_id": holders[id]})
+            change.record("token.revoke", TOKEN, ended, narrows=[id], webhook=webhook, token_id=id)
+            yield
+
+    # There can be a hundred thousand.
+    await in_slices(record_each())
     of_tokens = is_one_of(col(Approval.token_id), tokens)
     approvals = await open_approvals(change.session, of_tokens, lock=True)
     await cancel_approvals(change, approvals, "token_revoked")

@@ -101,13 +101,11 @@ async def approved_content(session: AsyncSession, tool: Tool) -> dict[str, Any] 
 
 
 MAX_COUNTED = 10_000
-
 """Maximum of counted servers and tools, so that a large fleet does not slow down a change."""
 
 _MAX_WARNED = 100
 
 _MAX_SUGGESTED_FOR = 3
-
 """Maximum of unknown names per response with a suggestion."""
 
 _MAX_COMPARED = 500

@@ -84,7 +84,8 @@ async def create_tool(change: Change, body: ToolCreate) -> Tool:
     server.revision += 1
     await _flush(session, tool)
     change.record(
-        "tool.create", TOOL, None, tool, widens=[server.id], server_id=server.id, tool=tool.name
+        "tool.create", TOOL, TOOL.blank(tool), tool,
+        widens=[server.id], server_id=server.id, tool=tool.name,
     )  # fmt: skip
     return tool
 

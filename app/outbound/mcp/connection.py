@@ -45,9 +45,7 @@ from app.outbound.mcp.exchange import (
 )
 
 BeforeSend = Callable[[], bool]
-
 DEFAULT_TIMEOUTS = Timeouts()
-
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -251,9 +249,7 @@ _SIDE_TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
 
 
 _SESSION_HEADER = b"Mcp-Session-Id"
-
 _LAST_EVENT_ID = b"Last-Event-ID"
-
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
 
 

@@ -19,7 +19,6 @@ from app.lib import strict_json
 from app.outbound.http import Origin, Target
 
 VARIABLE = "_SCOPEGATE_SUPERVISOR"
-
 """The environment variable in which ``serve`` passes the supervisor's address to its child processes."""
 
 
@@ -30,11 +29,9 @@ LAUNCH = b"scopegate-launch"
 HOLDER = b"scopegate-holder"
 
 REFUSAL = b"scopegate-refusal"
-
 """Marks a response that comes from the supervisor itself."""
 
 NO_WORKER = UUID(int=0)
-
 """The worker id of a sync."""
 
 
@@ -139,7 +136,6 @@ class SupervisorAddress:
 
 
 FREE = "*"
-
 """As the last word of an entry, allows any further arguments."""
 
 

@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from joserfc.jwk import ECKey
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.adapters.oidc.code_flow import Publications
 from app.crypto import jwt as provider_keys
+from app.features.identity_providers import service
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from app.worker import sign_in as watching
@@ -237,6 +240,23 @@ async def test_no_connection_to_the_database_is_held_while_keys_are_fetched(
         assert (await client.get("/readyz")).status_code == 200
         go_on.set()
         assert (await signing_in).status_code == 200
+
+
+async def test_a_worker_starts_and_refreshes_keys_while_the_database_rejects_the_environment_s_provider(
+    database_url: str, provider: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def rejected(*_arguments: object) -> None:
+        raise DBAPIError("UPDATE identity_providers", {}, asyncpg.DeadlockDetectedError("deadlock detected"))
+
+    looked = asyncio.Event()
+
+    async def look(_self: watching.ProviderWatch) -> None:
+        looked.set()
+
+    monkeypatch.setattr(service, "sync_environment", rejected)
+    monkeypatch.setattr(watching.ProviderWatch, "look", look)
+    async with started(settings_for(database_url, provider)), asyncio.timeout(30):
+        await looked.wait()
 
 
 async def test_disabling_or_ending_a_provider_ends_its_tokens_at_once(

@@ -38,7 +38,6 @@ from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 _ENDED_CALL = {
     "approved": "When the call is repeated, it runs once.",
     "denied": "The caller receives the denial with the reason.",

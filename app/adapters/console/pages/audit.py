@@ -37,7 +37,6 @@ from app.http.pagination import Page
 from app.lib.ids import EventId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 WIDTH, HEIGHT = 720, 96
 _BAR_GAP = 2
 # Hours in a bar; the smallest that stays within the maximum number of bars is used.

@@ -26,7 +26,6 @@ from app.http.authorization import Permission
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 PRESETS = (7, 30, 90, 180, 365)
 """The offered lifetimes, in days."""
 _DEFAULT_DAYS = "90"

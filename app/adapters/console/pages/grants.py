@@ -43,7 +43,6 @@ from app.http.selectors import (
 from app.lib.ids import GRANT, GrantId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 _PAGE = 25
 _MAX_FORM_BYTES = 32 * 1024
 _DAYS = ("30", "60", "90", "180", "365")

@@ -32,7 +32,6 @@ from app.lib.ids import IDENTITY, GroupId, format_id, parse_id
 from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 GROUPS = "/console/groups"
 _FOUND = 8
 _DONE = {

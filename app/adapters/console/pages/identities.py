@@ -40,7 +40,6 @@ from app.http.pagination import Page
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, IdentityId, InvitationId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 Writer = Annotated[PageContext, may_open(Permission.IDENTITIES_WRITE)]
 Written = Annotated[Submission, may_submit(Permission.IDENTITIES_WRITE)]
 _DONE = {"erased": "The personal data was erased. The id and its audit events remain."}

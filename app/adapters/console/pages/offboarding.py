@@ -48,7 +48,6 @@ from app.lib.ids import (
 from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 Offboarder = Annotated[PageContext, may_open(Permission.IDENTITIES_OFFBOARD)]
 Eraser = Annotated[PageContext, may_open(Permission.IDENTITIES_ERASE)]
 RECEIPTS = "/console/offboarding-receipts"

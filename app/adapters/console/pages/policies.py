@@ -34,7 +34,6 @@ from app.http.requests import BODY_LIMIT
 from app.lib.ids import PolicyId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 HOME = "/console/policies"
 NEW = f"{HOME}/new"
 SPANS = (1, 7, 14, MAX_WINDOW.days)

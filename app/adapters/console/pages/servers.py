@@ -44,7 +44,6 @@ from app.lib.ids import IDENTITY, IdentityId, ServerId
 from app.models.servers import Server
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 _MAX_SLUG_LENGTH = 63
 _SUGGESTED = 100
 _FIELDS = (

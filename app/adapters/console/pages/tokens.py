@@ -48,7 +48,6 @@ from app.http.selectors import (
 from app.lib.ids import PickupId, TokenId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 LIST = "/console/tokens"
 SHOWN = 25
 MAX_HOLDERS = 50

@@ -30,7 +30,6 @@ from app.http.pagination import Page
 from app.lib.ids import SERVER, ToolId, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 _HINTS = {
     ("readOnlyHint", True): "claims to change nothing",
     ("readOnlyHint", False): "claims to change something",

@@ -42,7 +42,6 @@ _WORDS = {
     "removed or put in",
     Kind.HASHES: "the kept hashes of {what} are not those of what was sealed",
 }
-
 SIGNATURE = "signature"
 """A note without a valid signature, or one that contradicts its stored row."""
 

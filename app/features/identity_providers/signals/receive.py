@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
-from app.db.change import Change, Values
+from app.db.change import Change, Values, write
 from app.db.change import Subject as AuditedRow
 from app.domain.errors import Invalid
 from app.domain.security_events import (
@@ -356,6 +356,7 @@ async def receive(
         details |= effects.shown()
     change.record("signal.received", STREAM, Values(provider.id, {}), details=details, event_id=event_id)
     # Last, since others wait for this lock.
+    await write(session)
     await record_received(session, provider.id, event.issuer)
     return first is None
 

@@ -43,7 +43,6 @@ INSERT INTO signal_streams (id, provider_id, issuer, received_at) VALUES (:id, :
 ON CONFLICT (provider_id) DO UPDATE SET received_at = now()
 WHERE signal_streams.received_at IS NULL OR signal_streams.received_at < now() - interval '1 second'
 """)
-
 _CLAIM = text("""
 UPDATE signal_streams SET poll_at = now() + :held WHERE id = (
     SELECT s.id FROM signal_streams s JOIN identity_providers p ON p.id = s.provider_id
@@ -58,19 +57,16 @@ RETURNING provider_id
 _HOLD = text(
     "UPDATE signal_streams SET poll_at = now() + :held WHERE provider_id = :provider AND poll_at > now()"
 )
-
 _POLLED = text("""
 UPDATE signal_streams SET polled_at = now(), poll_at = now() + :pause, failures = 0, failing_since = NULL,
     error = CASE WHEN error = 'verification' THEN error END
 WHERE provider_id = :provider AND poll_at IS NOT NULL
 """)
-
 _FAILED = text("""
 UPDATE signal_streams SET failures = failures + 1, failing_since = coalesce(failing_since, now()), error = :error,
     poll_at = now() + least(CAST(:pause AS interval) * 2 ^ least(failures, 10), CAST(:most AS interval))
 WHERE provider_id = :provider AND poll_at IS NOT NULL
 """)
-
 _ERROR = text("UPDATE signal_streams SET error = :error WHERE provider_id = :provider")
 
 
@@ -78,7 +74,6 @@ ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
     "access_denied", "invalid_state",
 ]  # fmt: skip
-
 """The error codes of RFC 8935 section 2.4, and of SSF 1.0 (``invalid_state``)."""
 
 
@@ -92,7 +87,6 @@ class Unacceptable(Exception):
 
 
 STREAM = Subject("identity_provider")
-
 """The events of a stream are events of its provider."""
 
 
