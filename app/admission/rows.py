@@ -484,7 +484,7 @@ class Refusals:
 
     async def run(self) -> None:
         """Flush once a minute until cancelled."""
-        await repeat("counting refusals", self._flush, FLUSH_EVERY_S)
+        await repeat("counting refusals", self._flush, FLUSH_EVERY_S, is_spread=False)
 
     async def _flush(self) -> None:
         self.flush()

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import SystemRandom
+from time import monotonic
 from typing import ClassVar, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -26,6 +27,7 @@ OUTAGES = (Unavailable, *CONNECTION_ERRORS)
 """Errors that end by themselves. Another database error, such as a missing permission, does not."""
 # A queue must not take the database connections of requests.
 _CONNECTIONS = 2
+_LOG_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 # An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
@@ -38,16 +40,19 @@ async def repeat(
     *,
     first_s: float | None = None,
     wake: asyncio.Event | None = None,
+    is_spread: bool = True,
 ) -> None:
     """Run a job again and again, until cancelled. No error ends it. ``name`` is what is done, for the log.
 
     ``every_s`` is the maximum of seconds between two runs, ``first_s`` before the first, if it differs. The pauses of
-    workers are randomized, at least half as long. Zero for ``every_s`` disables the job. ``wake`` ends a pause, but not
-    that after an error: what is woken up often would be retried without a pause.
+    workers are randomized, at least half as long, unless ``is_spread`` is false. Zero for ``every_s`` disables the
+    job. ``wake`` ends a pause, but not that after an error: what is woken up often would be retried without a pause. A
+    fault that lasts is logged once a minute.
     """
     if every_s == 0:
         return
-    await _pause(every_s if first_s is None else first_s, wake)
+    logged_at, logged = -_LOG_EVERY_S, ""
+    await _pause(every_s if first_s is None else first_s, wake, is_spread)
     while True:
         failed = True
         try:
@@ -57,12 +62,14 @@ async def repeat(
             # Others report that the database is unavailable; what is due stays.
             pass
         except Exception as error:  # noqa: BLE001
-            log_fault(_log, name, error)
-        await _pause(every_s, None if failed else wake)
+            if type(error).__name__ != logged or monotonic() - logged_at >= _LOG_EVERY_S:
+                logged_at, logged = monotonic(), type(error).__name__
+                log_fault(_log, name, error)
+        await _pause(every_s, None if failed else wake, is_spread)
 
 
-async def _pause(max_s: float, wake: asyncio.Event | None) -> None:
-    pause_s = max_s * _spread.uniform(0.5, 1.0)
+async def _pause(max_s: float, wake: asyncio.Event | None, is_spread: bool) -> None:
+    pause_s = max_s * _spread.uniform(0.5, 1.0) if is_spread else max_s
     if wake is None:
         await asyncio.sleep(pause_s)
         return

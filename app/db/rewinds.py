@@ -109,10 +109,9 @@ class RewindGuard:
     @property
     def known(self) -> Progress:
         """The known progress of the database."""
-        if self.transaction > (self._known.epoch, self._known.xact):
-            epoch, xact = self.transaction
-            self._known = self._known._replace(epoch=epoch, xact=xact)
-        return self._known
+        # Nothing is stored: ``save`` reads it in a thread.
+        known, (epoch, xact) = self._known, self.transaction
+        return known._replace(epoch=epoch, xact=xact) if (epoch, xact) > (known.epoch, known.xact) else known
 
     def record_checkpoint(self, size: int, root: bytes, known: Progress) -> None:
         """Record the newest checkpoint. ``known`` is the progress from before it was read. Raises ``DatabaseRewound``

@@ -1,4 +1,4 @@
-"""The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
+"""The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's store."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

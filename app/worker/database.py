@@ -61,7 +61,7 @@ class Connector:
         self._rewinds = RewindGuard() if rewinds is None else rewinds
 
     def named(self, name: str) -> Connect:
-        """Return a function that opens the connection of a lane, which has one at a time."""
+        """Return a function that opens the connection of a writer, which has one at a time."""
 
         async def connect() -> GuardedConnection:
             return await self._open(f"scopegate-{name}-{self._worker}")

@@ -63,6 +63,16 @@ async def test_a_bug_ends_no_job_and_is_logged_without_its_message(caplog: pytes
     assert "contents" not in caplog.text
 
 
+async def test_a_bug_that_lasts_is_logged_once_and_another_again(caplog: pytest.LogCaptureFixture) -> None:
+    job = Job(RuntimeError(), RuntimeError(), RuntimeError(), KeyError(), None)
+    async with running(job, 0.001):
+        await job.done.wait()
+    assert [record.getMessage().split("\n")[0] for record in caplog.records] == [
+        "the job failed: RuntimeError",
+        "the job failed: KeyError",
+    ]
+
+
 async def test_it_first_waits_and_a_wake_ends_the_pause() -> None:
     job, wake = Job(), asyncio.Event()
     async with running(job, LONG_S, wake=wake):

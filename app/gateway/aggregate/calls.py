@@ -117,7 +117,7 @@ class AggregateCall:
         """Refuse, before admission, headers that differ from the arguments, and a foreign state."""
         if not self._message.modern:
             return
-        tool = server.tools.get(self._route.tool or "")
+        tool = None if self._route.tool is None else server.tools.get(self._route.tool)
         if tool is not None and tool.header_schema is not None:
             check_parameter_headers(self._exchange, tool.header_schema, self._route.arguments)
         self._before.check()
@@ -181,7 +181,7 @@ class AggregateCall:
         return loops.header(None if call.approved else self._exchange.headers.get(VIA))
 
     def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
-        tool = call.server.tools.get(self._route.tool or "")
+        tool = None if self._route.tool is None else call.server.tools.get(self._route.tool)
         if tool is None or tool.header_schema is None or not isinstance(connection, ModernConnection):
             return ()
         headers = parameter_headers(tool.header_schema, self._route.arguments)
