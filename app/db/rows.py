@@ -1,10 +1,11 @@
 """Rows: lock one to change it or to keep it from changing, and find them by a text that they contain."""
 
+from collections.abc import Collection
 from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, func, literal, literal_column, or_
+from sqlalchemy import ColumnElement, Select, Text, Uuid, any_, func, literal, literal_column, or_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
@@ -36,6 +37,17 @@ async def lock(
     how = True if mode is Lock.UPDATE else {mode.value: True}
     row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
     return row
+
+
+def is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
+    """Whether a column is one of these ids, as one array parameter: a bulk may need more than the 32,767 parameters of
+    a statement."""
+    # A query is read once, as an array: with arrays, each alternative of an OR uses its index.
+    array: Any = (
+        func.array(ids.scalar_subquery()) if isinstance(ids, Select) else literal(list(ids), ARRAY(Uuid))
+    )
+    is_any: ColumnElement[bool] = column == any_(array)
+    return is_any
 
 
 _SHORTEST = 3

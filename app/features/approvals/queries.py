@@ -10,18 +10,14 @@ from uuid import UUID
 
 import cedarpy
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Row,
     Select,
     String,
-    Uuid,
     and_,
-    any_,
     bindparam,
     exists,
     func,
-    literal,
     literal_column,
     or_,
     select,
@@ -31,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db.change import Change
+from app.db.rows import is_one_of
 from app.domain.errors import NotFound
 from app.domain.risk import Risk
 from app.features.approvals.schemas import ApprovalQuery, RequestableServer, RequestableTool
@@ -110,16 +107,6 @@ def _decided_by(groups: Any) -> ColumnElement[bool]:
         is_one_of(col(Approval.approver_group_id), groups),
         and_(col(Approval.kind) == "access", is_one_of(col(Approval.server_id), owned)),
     )
-
-
-def is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
-    """Whether a column is one of these ids, for any number of them."""
-    # Read once, as an array: with arrays, each alternative of an OR uses its index.
-    array: Any = (
-        func.array(ids.scalar_subquery()) if isinstance(ids, Select) else literal(list(ids), ARRAY(Uuid))
-    )
-    among: ColumnElement[bool] = column == any_(array)
-    return among
 
 
 async def lock_approval(session: AsyncSession, approval_id: UUID) -> tuple[Approval, str]:

@@ -19,7 +19,7 @@ from sqlmodel import col
 from app.db import rows
 from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
-from app.db.rows import Lock
+from app.db.rows import Lock, is_one_of
 from app.db.versions import notify_decided
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
@@ -27,7 +27,6 @@ from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames,
 from app.features.approvals.queries import (
     facts_of,
     find_approval,
-    is_one_of,
     is_undone,
     lock_approval,
     lock_membership,

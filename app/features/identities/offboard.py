@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from app.crypto.signing import Signer
 from app.db.change import Change
+from app.db.rows import is_one_of
 from app.db.webhook_events import WebhookEvent, administrator_message, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.administrators.queries import end_browser_sessions, find_administrator
@@ -195,11 +196,11 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     id, ending = affected.identity.id, affected.ending
     affected.grants = await open_grants_of(session, id, lock=lock)
     family = token_queries.lock_live_family if lock else token_queries.live_family
-    affected.tokens = await family(session, [token_queries.among(col(Token.identity_id), ending)])
+    affected.tokens = await family(session, [is_one_of(col(Token.identity_id), ending)])
     affected.holders = await token_queries.holders_of(session, affected.tokens)
     affected.memberships = await memberships_of(session, id)
-    asked_by = token_queries.among(col(Approval.identity_id), ending)
-    of_tokens = token_queries.among(col(Approval.token_id), affected.tokens)
+    asked_by = is_one_of(col(Approval.identity_id), ending)
+    of_tokens = is_one_of(col(Approval.token_id), affected.tokens)
     affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     administrator = await find_administrator(session, id, lock=lock)

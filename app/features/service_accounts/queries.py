@@ -8,8 +8,8 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.rows import is_one_of
 from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.features.tokens.queries import among
 from app.http.pagination import Sorts, caseless
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
@@ -50,7 +50,7 @@ async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, 
     query = (
         select(col(ServiceAccount.id))
         .where(
-            among(col(ServiceAccount.owner_id), owner_ids),
+            is_one_of(col(ServiceAccount.owner_id), owner_ids),
             col(ServiceAccount.ended_at).is_(None),
             col(ServiceAccount.owner_offboarded).is_(False),
         )
@@ -64,7 +64,7 @@ async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
     values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
     await session.execute(
         update(ServiceAccount)
-        .where(among(col(ServiceAccount.id), ids))
+        .where(is_one_of(col(ServiceAccount.id), ids))
         .values(values)
         .execution_options(synchronize_session=False)
     )

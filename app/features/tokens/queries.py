@@ -11,17 +11,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     Boolean,
     ColumnElement,
     Select,
     String,
-    Uuid,
     and_,
-    any_,
     false,
     func,
-    literal,
     literal_column,
     not_,
     or_,
@@ -30,11 +26,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, aliased
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.db.change import Change
-from app.db.rows import has_text
+from app.db.rows import has_text, is_one_of
 from app.domain.errors import Invalid
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
@@ -178,15 +174,9 @@ async def find_reading(session: AsyncSession, id: UUID) -> TokenReading | None:
     return None if row is None else TokenReading(*row)
 
 
-def among(column: Mapped[UUID] | Mapped[UUID | None], ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Whether a column is one of these ids, as one array parameter: a bulk may need more than the 32,767 parameters of
-    a statement."""
-    return column == any_(literal(list(ids), ARRAY(Uuid)))
-
-
 async def find_readings(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, TokenReading]:
     """Several tokens by id."""
-    rows = await session.execute(_readings().where(among(col(Token.id), ids)))
+    rows = await session.execute(_readings().where(is_one_of(col(Token.id), ids)))
     return {row[0].id: TokenReading(*row) for row in rows}
 
 
@@ -208,7 +198,7 @@ async def database_now(session: AsyncSession) -> datetime:
 
 
 def _identities(ids: Iterable[UUID]) -> Select[Identity]:
-    query = select(Identity).where(among(col(Identity.id), set(ids))).order_by(col(Identity.id))
+    query = select(Identity).where(is_one_of(col(Identity.id), set(ids))).order_by(col(Identity.id))
     return query.execution_options(populate_existing=True)
 
 
@@ -254,7 +244,7 @@ async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[
             return ids
         await session.execute(
             select(col(Token.id))
-            .where(among(col(Token.id), ids))
+            .where(is_one_of(col(Token.id), ids))
             .order_by(col(Token.id))
             .with_for_update(key_share=True)
         )
@@ -263,7 +253,7 @@ async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[
 
 async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, UUID]:
     """The holders of these tokens."""
-    query = select(col(Token.id), col(Token.identity_id)).where(among(col(Token.id), ids))
+    query = select(col(Token.id), col(Token.identity_id)).where(is_one_of(col(Token.id), ids))
     return {row.id: row.identity_id for row in await session.execute(query)}
 
 
@@ -274,7 +264,7 @@ async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str
     }  # fmt: skip
     revoked = await session.execute(
         update(Token)
-        .where(among(col(Token.id), ids))
+        .where(is_one_of(col(Token.id), ids))
         .values(ended)
         .returning(col(Token.id), col(Token.identity_id))
         .execution_options(synchronize_session=False)
@@ -286,7 +276,7 @@ async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at:
     """Reduce a later expiry of these tokens to this time; return the changed ones."""
     changed = await session.scalars(
         update(Token)
-        .where(among(col(Token.id), ids), col(Token.expires_at) > expires_at)
+        .where(is_one_of(col(Token.id), ids), col(Token.expires_at) > expires_at)
         .values(expires_at=expires_at, revision=col(Token.revision) + 1)
         .returning(Token)
         .execution_options(synchronize_session=False, populate_existing=True)
@@ -358,7 +348,7 @@ def select_pickups(token_id: UUID) -> Select[TokenPickup]:
 
 async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, PickupReading]:
     """Several links by id."""
-    rows = await session.execute(_pickup_readings().where(among(col(TokenPickup.id), ids)))
+    rows = await session.execute(_pickup_readings().where(is_one_of(col(TokenPickup.id), ids)))
     return {row[0].id: PickupReading(*row) for row in rows}
 
 
@@ -391,7 +381,7 @@ async def lock_pickup(session: AsyncSession, id: UUID) -> PickupReading:
 
 async def end_pickups(session: AsyncSession, token_ids: Collection[UUID]) -> None:
     """Cancel the pending links of these locked tokens."""
-    await _cancel(session, among(col(TokenPickup.token_id), token_ids))
+    await _cancel(session, is_one_of(col(TokenPickup.token_id), token_ids))
 
 
 async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:

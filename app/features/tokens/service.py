@@ -21,12 +21,12 @@ from sqlmodel import col
 from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject, Values
-from app.db.rows import Lock
+from app.db.rows import Lock, is_one_of
 from app.db.webhook_events import WebhookEvent, has_subscribers
 from app.domain import token_format
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import scope_within
-from app.features.approvals.queries import is_one_of, open_approvals
+from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import reject_unknown_servers, unknown_servers
 from app.features.identities.queries import TURN, agents_of, can_sign_in, lock_identity
@@ -122,7 +122,7 @@ async def list_own_tokens(
     """Read a page of the caller's tokens and those of their agents. Raises as ``person_of`` does."""
     me = person_of(caller)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_tokens", query.filters() | {"me": me})
-    own = queries.among(col(Token.identity_id), [me, *await agents_of(session, me)])
+    own = is_one_of(col(Token.identity_id), [me, *await agents_of(session, me)])
     return await _read_page(session, queries.select_tokens(query).where(own), cursors, query)
 
 

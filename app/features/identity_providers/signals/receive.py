@@ -21,6 +21,7 @@ from sqlmodel import col
 from app.crypto.signing import Signer
 from app.db.change import Change, Values, write
 from app.db.change import Subject as AuditedRow
+from app.db.rows import is_one_of
 from app.domain.errors import Invalid
 from app.domain.security_events import (
     ByAccount,
@@ -256,7 +257,7 @@ async def _revoke(change: Change, type: EventType, event: SecurityEvent, effects
     if type is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
-    roots: list[ColumnElement[bool]] = [token_queries.among(col(Token.identity_id), holders)]
+    roots: list[ColumnElement[bool]] = [is_one_of(col(Token.identity_id), holders)]
     if dated:
         roots.append(col(Token.created_at) <= until)
     effects.tokens = (await revoke_tokens(change, roots, _REASONS[type])).tokens
