@@ -181,7 +181,7 @@ MEANINGS: dict[str, Meaning] = {
     "not_covered_by_approval": Meaning(
         "The call needs an approval, and its request carried more than an approval covers, or answers to a question "
         "of a call whose approval was used up.",
-        "Begin the call again, with its name and arguments only.",
+        "Start the call again, with its name and arguments only.",
     ),
     "approval_declined": Meaning(
         "The person at the client declined to have the call approved.",

@@ -10,11 +10,11 @@ import pytest
 
 from tests.house.tracked import ROOT, tracked
 
-MODEL, SCHEMAS = Path("app/models/grants.py"), Path("app/features/grants/schemas.py")
+MODEL, SCHEMAS = Path("app/models/access.py"), Path("app/features/grants/schemas.py")
 MIGRATION = "alembic/versions/{number}_grant_note.py"
 TEST = "tests/features/grants/test_note.py"
 ADDED_LINES = {
-    MODEL: [("    reason: str | None = None\n", "    note: str | None = None\n", 1)],
+    MODEL: [("    reason: str | None = None\n    approval_id: UUID", "    note: str | None = None\n", 1)],
     SCHEMAS: [
         ("    reason: LongText | None = None\n", "    note: LongText | None = None\n", 2),
         (

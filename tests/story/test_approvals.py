@@ -227,7 +227,7 @@ async def replay(office: Office, path: str) -> None:
         assert "Ada" in str((await sent(**answered))["content"])
         again = await sent(**answered)
         assert again["isError"], "no approver would see these answers"
-        assert "Begin the call again" in again["content"][0]["text"]
+        assert "Start the call again" in again["content"][0]["text"]
 
 
 @pytest.mark.slow

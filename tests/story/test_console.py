@@ -138,17 +138,17 @@ async def register(hands: Hands, url: str) -> None:
     await hands.press("Register server")
     await hands.type("Name", "notes")
     await hands.type("URL", url)
-    await hands.press("Register and read its tools")
+    await hands.press("Register server")
     await hands.sees("3 tools")
-    await hands.press("Sync now")
-    await hands.sees("Its tools were read.")
+    await hands.press("Sync tools")
+    await hands.sees("The tools were synced.")
     await hands.sees("3 tools")
 
 
 async def make_person(hands: Hands, name: str) -> str:
     """Create a person; returns the URL of their page."""
     await hands.press("Identities")
-    await hands.press("New person")
+    await hands.press("Create person")
     await hands.type("User name", name)
     await hands.press("Create person")
     await hands.page.wait_for_url("**/console/identities/idn_*")
@@ -161,7 +161,7 @@ async def give(hands: Hands, person: str) -> None:
     await hands.choose("These servers")
     await hands.choose("notes")
     await hands.choose("Every tool")
-    await hands.press("Review")
+    await hands.press("Review grant")
     await hands.press("Create grant")
     await hands.page.wait_for_url("**/console/grants/grant_*")
 
@@ -170,7 +170,7 @@ async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
     """Issue a token with the wizard; returns the copied secret."""
     await hands.press(hands.page.locator("main").get_by_role("link", name=re.compile("^Issue")).first)
     await hands.press(hands.page.locator("main .choice-list a").filter(has_text=who).first)
-    await hands.type("What will they use it for?", "Claude Code")
+    await hands.type("Token name", "Claude Code")
     await hands.press("Continue")
     await hands.page.wait_for_url("**/tools")
     offers = hands.page.locator("main .offer-list button")
@@ -180,7 +180,7 @@ async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
     await hands.press("Continue")
     await hands.sees("can call")
     await hands.press("Issue token")
-    await hands.sees("This is the only time that it is shown")
+    await hands.sees("It is shown only this time")
     return (await hands.page.locator("#secret").inner_text()).strip()
 
 
@@ -198,7 +198,7 @@ async def copy_snippet(hands: Hands) -> None:
 
 async def see_it_green(hands: Hands) -> str:
     """Wait for the notice of the first call; returns the URL of the token's page."""
-    away = hands.page.locator("main").get_by_role("link", name="See how it stands")
+    away = hands.page.locator("main").get_by_role("link", name="Show first use")
     token = str(await away.get_attribute("href")).partition("#")[0]
     if hands.script:
         await hands.sees("It works", within="#light")
@@ -211,7 +211,7 @@ async def see_it_green(hands: Hands) -> str:
 async def approve_one(hands: Hands, secret: str) -> None:
     """A call needs an approval, appears in the inbox, is approved, and runs when it is repeated."""
     await hands.press("Approvals")
-    await hands.sees("Nothing waits")
+    await hands.sees("No pending approvals")
     answer = await call(hands.service, secret, "write_note", name="hello", text="you")
     assert "needs an approval" in answer
     assert f"{hands.service.url}/console/approvals/apr_" in answer
@@ -227,7 +227,7 @@ async def approve_one(hands: Hands, secret: str) -> None:
 
 async def find_it(hands: Hands, token: str) -> None:
     """Check the call in the audit log, and the reason of its first denial."""
-    await hands.press("Audit")
+    await hands.press("Audit log")
     await hands.page.wait_for_url("**/console/audit**")
     await hands.open(f"/console/audit?token_id={token.rpartition('/')[2]}")
     row = hands.page.locator("main tr").filter(has_text="write_note").filter(has_text="success").first
@@ -239,11 +239,11 @@ async def find_it(hands: Hands, token: str) -> None:
 async def offboard(hands: Hands, person: str, name: str) -> None:
     """Offboard the person, by typing the name."""
     await hands.open(person)
-    await hands.press("Offboard")
+    await hands.press("Offboard person")
     await hands.type("Reason", "Left the company.")
     await hands.page.get_by_label(re.compile("^Type .* to confirm")).fill(name)
     hands.interactions += 1
-    await hands.press("Offboard")
+    await hands.press("Offboard person")
     await hands.sees("Offboarding receipt", within="body")
     await hands.sees("Claude Code")
 

@@ -215,7 +215,7 @@ class Handler(AsyncScimHandler):
     """Handles one request."""
 
     def __init__(self, service: ScimService, work: Work) -> None:
-        super().__init__(service, Storage(work))
+        super().__init__(service, Storage(work, bare_groups=True))
         self._work = work
         self._query: dict[str, str] = {}
 

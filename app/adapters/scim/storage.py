@@ -280,13 +280,15 @@ class Storage(AsyncScimStorage):
 
     The modules ``users`` and ``groups`` each have ``create(work, resource)``, ``update(work, resource,
     expected_version)`` and ``delete(work, id, expected_version)``. They raise exceptions of ``scim2_models`` and domain
-    errors, which ``service.py`` maps.
+    errors, which ``service.py`` maps. With ``bare_groups``, a group is read for a change without its members, since
+    those of a large one take seconds.
     """
 
     supports_cursors = True
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, *, bare_groups: bool = False) -> None:
         self._work = work
+        self._bare_groups = bare_groups
 
     async def get(
         self,
@@ -295,13 +297,13 @@ class Storage(AsyncScimStorage):
         *,
         response_parameters: ResponseParameters[Any] | None = None,
     ) -> Resource[Any]:
-        """Read a resource. Without ``response_parameters`` it is read for a change, a group without its members, and
-        locked: concurrent changes wait for each other instead of failing."""
+        """Read a resource. Without ``response_parameters`` it is read for a change and locked: concurrent changes wait
+        for each other instead of failing."""
         lock = response_parameters is None
         if resource_type.name == _USER:
             return await users.get(self._work, resource_id, lock=lock)
         row = await groups.find(self._work, resource_id, lock=lock)
-        if response_parameters is None:
+        if lock and self._bare_groups:
             return groups.present_bare(row)
         return (await groups.present(self._work, [row], response_parameters))[0]
 
