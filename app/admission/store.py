@@ -52,7 +52,7 @@ class View:
     """The same servers, indexed to find those that the token may reach."""
 
     def within(self) -> Collection[Server]:
-        """A superset of the servers that the token reaches; see ``domain.directory``."""
+        """A superset of the servers that the token reaches; see ``domain.visibility``."""
         return within(self.token, self.directory)
 
 

@@ -6,7 +6,10 @@ import httpx2
 
 from app.admission.store import ApprovalState
 from app.domain.policy import Effect, PolicyVerdict
+from app.gateway import approvals
+from app.gateway.access_check import USES
 from app.gateway.approvals import is_trace_parent, is_trace_state
+from app.gateway.wire import messages
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request
 from tests.gateway.test_approvals import ASKS, CAPABILITIES, ENDPOINTS, Desk, desk, refund
 
@@ -139,3 +142,8 @@ def test_trace_headers_must_be_valid_w3c_trace_context() -> None:
         assert not is_trace_parent(bad)
     for bad in (HARM, "a=b=c", "a", "", "a=1\n", f"a={'x' * 300}", ",".join(["a=1"] * 200), 5):
         assert not is_trace_state(bad)
+
+
+def test_what_an_approval_covers_is_known_for_every_method_that_can_need_one() -> None:
+    methods = {**messages.LEGACY, **messages.MODERN, **messages.LEGACY_TASKS, **messages.MODERN_TASKS}
+    assert {name for name, method in methods.items() if method.action in USES} == set(approvals._MEMBERS)

@@ -22,7 +22,7 @@ ADDED_LINES = {
             '    note: str | None = Field(description="A note for reviewers.")\n',
             1,
         ),
-        ('                    "reason": "On call",\n                    "approval_id"', '"note": None,\n', 1),
+        ('            "approval_id": None,\n', '            "note": None,\n', 1),
     ],
 }
 MIGRATION_TEXT = '''"""Add a note to grants."""

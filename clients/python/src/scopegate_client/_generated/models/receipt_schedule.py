@@ -15,7 +15,7 @@ class ReceiptSchedule:
     """The schedule of an offboarding that came due."""
 
     id: str
-    """The id of an offboarding that is set for later."""
+    """The id of a scheduled offboarding."""
 
     effective_at: datetime.datetime
     """The scheduled time."""

@@ -20,7 +20,7 @@ class ScheduledOffboarding:
     """A scheduled offboarding."""
 
     id: str
-    """The id of an offboarding that is set for later."""
+    """The id of a scheduled offboarding."""
 
     identity_id: str
     """The id of an identity."""

@@ -16,7 +16,7 @@ class TokenPickup:
     person."""
 
     id: str
-    """The id of a pick-up link."""
+    """The id of a pickup link."""
 
     token_id: str
     """The id of a token."""

@@ -152,7 +152,7 @@ class MeResource(Resource):
         Needs the permission `self.read`.
 
         Args:
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
         """
         return self._send(
             _get_own_pickup.call(
@@ -175,7 +175,7 @@ class MeResource(Resource):
         Needs the permission `self.write`.
 
         Args:
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -473,7 +473,7 @@ class AsyncMeResource(AsyncResource):
         Needs the permission `self.read`.
 
         Args:
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
         """
         return await self._send(
             _get_own_pickup.call(
@@ -496,7 +496,7 @@ class AsyncMeResource(AsyncResource):
         Needs the permission `self.write`.
 
         Args:
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(

@@ -58,7 +58,7 @@ class ScheduledOffboardingsResource(Resource):
         Needs the permission `identities.read`.
 
         Args:
-            scheduled_offboarding_id: The id of an offboarding that is set for later.
+            scheduled_offboarding_id: The id of a scheduled offboarding.
         """
         return self._send(
             _get_scheduled_offboarding.call(
@@ -79,7 +79,7 @@ class ScheduledOffboardingsResource(Resource):
         Needs the permission `identities.offboard`.
 
         Args:
-            scheduled_offboarding_id: The id of an offboarding that is set for later.
+            scheduled_offboarding_id: The id of a scheduled offboarding.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -131,7 +131,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         Needs the permission `identities.read`.
 
         Args:
-            scheduled_offboarding_id: The id of an offboarding that is set for later.
+            scheduled_offboarding_id: The id of a scheduled offboarding.
         """
         return await self._send(
             _get_scheduled_offboarding.call(
@@ -152,7 +152,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         Needs the permission `identities.offboard`.
 
         Args:
-            scheduled_offboarding_id: The id of an offboarding that is set for later.
+            scheduled_offboarding_id: The id of a scheduled offboarding.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(

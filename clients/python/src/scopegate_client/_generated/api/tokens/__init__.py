@@ -315,7 +315,7 @@ class TokensResource(Resource):
 
         Args:
             token_id: The id of a token.
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
         """
         return self._send(
             _get_token_pickup.call(
@@ -339,7 +339,7 @@ class TokensResource(Resource):
 
         Args:
             token_id: The id of a token.
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -689,7 +689,7 @@ class AsyncTokensResource(AsyncResource):
 
         Args:
             token_id: The id of a token.
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
         """
         return await self._send(
             _get_token_pickup.call(
@@ -713,7 +713,7 @@ class AsyncTokensResource(AsyncResource):
 
         Args:
             token_id: The id of a token.
-            pickup_id: The id of a pick-up link.
+            pickup_id: The id of a pickup link.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
