@@ -245,7 +245,10 @@ async def test_no_connection_to_the_database_is_held_while_keys_are_fetched(
 async def test_a_worker_starts_and_refreshes_keys_while_the_database_rejects_the_environment_s_provider(
     database_url: str, provider: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    attempts: list[int] = []
+
     async def rejected(*_arguments: object) -> None:
+        attempts.append(1)
         raise DBAPIError("UPDATE identity_providers", {}, asyncpg.DeadlockDetectedError("deadlock detected"))
 
     looked = asyncio.Event()
@@ -257,6 +260,8 @@ async def test_a_worker_starts_and_refreshes_keys_while_the_database_rejects_the
     monkeypatch.setattr(watching.ProviderWatch, "look", look)
     async with started(settings_for(database_url, provider)), asyncio.timeout(30):
         await looked.wait()
+    # At the start, and in the round that refreshed the keys nevertheless.
+    assert len(attempts) >= 2
 
 
 async def test_disabling_or_ending_a_provider_ends_its_tokens_at_once(
