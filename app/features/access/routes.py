@@ -39,9 +39,7 @@ DryRun = Annotated[bool, Query(description="Return what would change, and change
 
 
 @router.get(
-    "/stale",
-    operation_id="list_stale_access",
-    summary="List unused access, with proposals to narrow it",
+    "/stale", operation_id="list_stale_access", summary="List unused access, with proposals to narrow it"
 )
 async def list_stale_access(
     query: Annotated[StaleQuery, Query()],
@@ -60,9 +58,7 @@ async def list_stale_access(
 
 
 @router.post(
-    "/stale/apply",
-    operation_id="apply_stale_access",
-    summary="Narrow or end grants as the report proposes",
+    "/stale/apply", operation_id="apply_stale_access", summary="Narrow or end grants as the report proposes"
 )
 async def apply_stale_access(
     body: StaleApply, change: CanWrite, snapshot: CurrentSnapshot, dry_run: DryRun = False

@@ -65,12 +65,7 @@ _STALE_GRANT: dict[str, Any] = {
     "used_by": 2,
     "held_by": 7,
     "used": [
-        {
-            "server_id": _SERVER,
-            "part": "tools",
-            "tool": "git_log",
-            "last_used_at": "2026-11-20T08:00:00Z",
-        }
+        {"server_id": _SERVER, "part": "tools", "tool": "git_log", "last_used_at": "2026-11-20T08:00:00Z"}
     ],
     "used_count": 1,
     "unused": [{"server_id": _SERVER, "tool": "git_push"}],
@@ -129,12 +124,7 @@ NarrowingNote = TypeAliasType(
 )
 Days = Annotated[
     int,
-    Field(
-        ge=1,
-        le=MAX_WINDOW.days,
-        description="Length of the window, in days until now.",
-        examples=[90],
-    ),
+    Field(ge=1, le=MAX_WINDOW.days, description="Length of the window, in days until now.", examples=[90]),
 ]
 
 
@@ -403,10 +393,7 @@ class StaleApply(Strict):
     """The proposals to apply, from a report for the same window."""
 
     model_config = example(
-        {
-            "unused_for_days": 90,
-            "items": [{"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}],
-        }
+        {"unused_for_days": 90, "items": [{"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}]}
     )
     unused_for_days: Annotated[Days, Field(strict=True)]
     items: list[AppliedProposal] = Field(min_length=1, max_length=MAX_APPLIED)

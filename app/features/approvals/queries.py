@@ -93,9 +93,7 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == member_of(caller))
     return (
         or_(
-            col(Approval.identity_id) == me,
-            is_one_of(col(Approval.identity_id), agents),
-            _decided_by(groups),
+            col(Approval.identity_id) == me, is_one_of(col(Approval.identity_id), agents), _decided_by(groups)
         ),
     )
 

@@ -46,12 +46,7 @@ async def list_approvals(
     return await service.list_approvals(session, caller, query, runtime)
 
 
-@router.post(
-    "",
-    status_code=201,
-    operation_id="create_approval",
-    summary="Ask for access to a server",
-)
+@router.post("", status_code=201, operation_id="create_approval", summary="Ask for access to a server")
 @once
 async def create_approval(
     body: AccessRequest, change: CanAsk, runtime: CurrentRuntime, response: Response
@@ -79,9 +74,7 @@ async def get_approval(
 
 
 @router.get(
-    "/{approval_id}/arguments",
-    operation_id="get_approval_arguments",
-    summary="Read the arguments of a call",
+    "/{approval_id}/arguments", operation_id="get_approval_arguments", summary="Read the arguments of a call"
 )
 async def get_approval_arguments(
     approval_id: ApprovalId, change: CanDecide, runtime: CurrentRuntime, response: Response

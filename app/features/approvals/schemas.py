@@ -197,8 +197,7 @@ class ApprovalPolicy(Strict):
     version: int = Field(description="The version that required it.", examples=[3])
     name: str | None = Field(description="The current name of the policy.", examples=["large refunds"])
     reason: str | None = Field(
-        description="Its annotation `@reason`.",
-        examples=["Refunds above 100 need a second person."],
+        description="Its annotation `@reason`.", examples=["Refunds above 100 need a second person."]
     )
 
 
@@ -290,10 +289,7 @@ class ApprovalAgreement(ApprovalDecision):
     """The reason of an approval, and for access an optional narrowing."""
 
     model_config = example(
-        {
-            "reason": "Only for the release.",
-            "access": {"expires_at": "2026-12-24T00:00:00Z"},
-        }
+        {"reason": "Only for the release.", "access": {"expires_at": "2026-12-24T00:00:00Z"}}
     )
     access: AccessNarrowing | None = Field(
         default=None, description="Less than requested; only for access requests."

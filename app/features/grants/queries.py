@@ -52,9 +52,7 @@ def is_active(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     return _has_status("active", now)
 
 
-SORTS: Sorts = {
-    "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
-}
+SORTS: Sorts = {"expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz"))}
 """The sort orders of the list, with an index for each."""
 
 

@@ -61,11 +61,7 @@ async def get_grant(
     return await service.show(session, caller, grant, runtime.clock())
 
 
-@router.patch(
-    "/{grant_id}",
-    operation_id="update_grant",
-    summary="Change a grant, also for existing tokens",
-)
+@router.patch("/{grant_id}", operation_id="update_grant", summary="Change a grant, also for existing tokens")
 async def update_grant(
     grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch, response: Response
 ) -> GrantView:
@@ -74,12 +70,7 @@ async def update_grant(
     return await service.show(change.session, change.caller, grant, change.now)
 
 
-@router.delete(
-    "/{grant_id}",
-    status_code=204,
-    operation_id="delete_grant",
-    summary="End a grant",
-)
+@router.delete("/{grant_id}", status_code=204, operation_id="delete_grant", summary="End a grant")
 async def delete_grant(grant_id: GrantId, change: CanWrite, if_match: IfMatch) -> None:
     await service.end_grant(change, grant_id, if_match)
 

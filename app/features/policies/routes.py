@@ -86,11 +86,7 @@ async def list_policies(
 )
 @once
 async def create_policy(
-    body: PolicyCreate,
-    change: CanWrite,
-    runtime: CurrentRuntime,
-    response: Response,
-    dry_run: DryRun = False,
+    body: PolicyCreate, change: CanWrite, runtime: CurrentRuntime, response: Response, dry_run: DryRun = False
 ) -> PolicyView:
     """A draft decides nothing until it is published. With `dry_run` the response is the policy that would be
     created."""
@@ -127,9 +123,7 @@ async def render_policy_template(
 
 
 @router.post(
-    "/simulate",
-    operation_id="simulate_policies",
-    summary="Simulate policy changes on recorded calls",
+    "/simulate", operation_id="simulate_policies", summary="Simulate policy changes on recorded calls"
 )
 async def simulate_policies(
     body: SimulateRequest, change: CanWrite, runtime: CurrentRuntime, snapshot: CurrentSnapshot
@@ -286,10 +280,7 @@ async def test_policy(
 
 
 @router.post(
-    "/{policy_id}/rollback",
-    operation_id="roll_back_policy",
-    responses=CHANGES,
-    summary="Roll back a policy",
+    "/{policy_id}/rollback", operation_id="roll_back_policy", responses=CHANGES, summary="Roll back a policy"
 )
 async def roll_back_policy(
     policy_id: PolicyId,
@@ -311,10 +302,7 @@ async def roll_back_policy(
 
 
 @router.post(
-    "/{policy_id}/unpublish",
-    operation_id="unpublish_policy",
-    responses=CHANGES,
-    summary="Unpublish a policy",
+    "/{policy_id}/unpublish", operation_id="unpublish_policy", responses=CHANGES, summary="Unpublish a policy"
 )
 async def unpublish_policy(
     policy_id: PolicyId,

@@ -4,14 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StringConstraints, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
@@ -154,9 +147,7 @@ class PolicyTestRequest(Strict):
     action: PolicyAction = "call_tool"
     server: Slug = Field(description="The slug of the server.", examples=["payments"])
     tool: ToolName | None = Field(
-        default=None,
-        description="The tool; required for `call_tool`, and only there.",
-        examples=["refund"],
+        default=None, description="The tool; required for `call_tool`, and only there.", examples=["refund"]
     )
     labels: Labels | None = Field(default=None, description="Labels, instead of those of the server.")
     risk: Risk | None = Field(default=None, description="A risk, instead of that of the tool.")
@@ -255,8 +246,7 @@ PolicyText = Annotated[
     ),
 ]
 PolicyTests = Annotated[
-    list[PolicyTest],
-    Field(max_length=MAX_TESTS, description="Expected decisions, checked at every publish."),
+    list[PolicyTest], Field(max_length=MAX_TESTS, description="Expected decisions, checked at every publish.")
 ]
 
 

@@ -224,8 +224,7 @@ def _invalid(text: str, findings: Sequence[Finding]) -> Invalid:
         errors.append(FieldError("/text", finding.code, finding.detail, line, column))
     first = errors[0]
     return Invalid(
-        f"The policy is invalid at line {first.line}, column {first.column}: {first.detail}",
-        errors=errors,
+        f"The policy is invalid at line {first.line}, column {first.column}: {first.detail}", errors=errors
     )
 
 

@@ -375,10 +375,7 @@ class SimulateRequest(Strict):
         default=None, description="Replay the calls since this time, at most 31 days ago; instead of `days`."
     )
     limit: StrictInt = Field(
-        default=100,
-        ge=0,
-        le=MAX_SHOWN,
-        description="Number of changed calls to list, newest first.",
+        default=100, ge=0, le=MAX_SHOWN, description="Number of changed calls to list, newest first."
     )
 
     @model_validator(mode="after")

@@ -20,10 +20,7 @@ SLUG_RESERVATION = timedelta(days=90)
 MAX_SYNC_TIME = timedelta(minutes=3)
 """More than the time limit of a sync, after which it cannot be running."""
 
-SORTS: Sorts = {
-    "slug": col(Server.slug),
-    "name": caseless(col(Server.name)),
-}
+SORTS: Sorts = {"slug": col(Server.slug), "name": caseless(col(Server.name))}
 """The sort orders of the list, with an index for each."""
 
 

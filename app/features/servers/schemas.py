@@ -328,7 +328,7 @@ Requestable = TypeAliasType(
         StrictBool,
         Field(
             description="Whether every signed-in person sees the server and its tools by name, and may "
-            "request access to it. The members of its `owner_group_id` decide such requests.",
+            "request access to it. The members of its `owner_group_id` decide such requests."
         ),
     ],
 )
@@ -379,8 +379,7 @@ class SyncView(Strict):
         description="The error; with state `ok`, the malformed tools that were left out.",
     )
     protocol_versions: list[str] = Field(
-        examples=[["2025-11-25"]],
-        description="The MCP versions at the last successful sync, newest first.",
+        examples=[["2025-11-25"]], description="The MCP versions at the last successful sync, newest first."
     )
 
 

@@ -54,11 +54,7 @@ SERVER = Subject(
     audited=("slug", "transport", *ServerPatch.model_fields),
     history="server",
     kept=("slug", "status", "labels"),
-    shown={
-        "url": without_query,
-        "args": _digest_of,
-        "owner_group_id": lambda id: format_id(GROUP, id),
-    },
+    shown={"url": without_query, "args": _digest_of, "owner_group_id": lambda id: format_id(GROUP, id)},
 )
 
 

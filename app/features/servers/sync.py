@@ -204,11 +204,7 @@ async def _take(change: Change, server: Server, at: datetime, discovery: Discove
     session = change.session
     trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
-        server.id,
-        await tools_of_server(session, server.id),
-        discovery.definitions,
-        trust_new=trusted,
-        at=at,
+        server.id, await tools_of_server(session, server.id), discovery.definitions, trust_new=trusted, at=at
     )
     session.add_all(outcome.added)
     for tool in outcome.changed:

@@ -13,12 +13,7 @@ from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, tex
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.jobs import Periodic
-from app.db.webhook_events import (
-    Message,
-    WebhookEvent,
-    enqueue,
-    has_subscribers,
-)
+from app.db.webhook_events import Message, WebhookEvent, enqueue, has_subscribers
 from app.features.tokens.queries import STATUS_SQL
 
 MIN_LIFETIME = timedelta(days=1)

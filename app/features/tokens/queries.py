@@ -404,10 +404,7 @@ async def record_reopened(session: AsyncSession, id: UUID) -> bool:
     return (await session.execute(_REOPENED, {"id": id})).one_or_none() is not None
 
 
-SORTS: Sorts = {
-    "name": caseless(col(Token.name)),
-    "expires_at": col(Token.expires_at),
-}
+SORTS: Sorts = {"name": caseless(col(Token.name)), "expires_at": col(Token.expires_at)}
 """The sort orders of the list, with an index for each."""
 
 

@@ -84,12 +84,7 @@ async def list_tokens(
     return await service.list_tokens(session, query, runtime)
 
 
-@router.post(
-    "",
-    status_code=201,
-    operation_id="create_token",
-    summary="Issue or attenuate a token",
-)
+@router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
 @once
 async def create_token(
     body: TokenCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
@@ -118,10 +113,7 @@ async def get_token(token_id: TokenId, caller: CanRead, session: Session, respon
 
 
 @router.patch(
-    "/{token_id}",
-    operation_id="narrow_token",
-    responses=problem_responses(409),
-    summary="Change a token",
+    "/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Change a token"
 )
 async def narrow_token(
     token_id: TokenId, body: TokenUpdate, change: CanIssue, if_match: IfMatch, response: Response
@@ -233,11 +225,7 @@ async def cancel_token_pickup(
     return _show_pickup(pickup, runtime, response)
 
 
-@router.post(
-    "/{token_id}/check",
-    operation_id="check_token",
-    summary="Check whether a token works",
-)
+@router.post("/{token_id}/check", operation_id="check_token", summary="Check whether a token works")
 async def check_token(
     token_id: TokenId,
     body: ConnectionCheckRequest,

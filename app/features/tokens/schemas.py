@@ -184,10 +184,7 @@ class TokenRotate(Strict):
 
     model_config = example({"overlap_s": 3600})
     overlap_s: StrictInt = Field(
-        default=0,
-        ge=0,
-        le=MAX_OVERLAP_S,
-        description="Seconds that earlier secrets still work.",
+        default=0, ge=0, le=MAX_OVERLAP_S, description="Seconds that earlier secrets still work."
     )
 
 

@@ -42,24 +42,12 @@ from app.features.tokens.schemas import (
     TokenUpdate,
     TokenView,
 )
-from app.features.tools.queries import (
-    Finding,
-    Reaches,
-    Selected,
-    SelectorWarning,
-    find_reach,
-    may_see_reach,
-)
+from app.features.tools.queries import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see_reach
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
 from app.http.runtime import Runtime
-from app.http.selectors import (
-    load_scope,
-    scope_to_domain,
-    servers_named_by_scope,
-    store_scope,
-)
+from app.http.selectors import load_scope, scope_to_domain, servers_named_by_scope, store_scope
 from app.lib import ids
 from app.lib.event_loop import in_slices
 from app.lib.ids import format_id, new_id

@@ -119,12 +119,7 @@ class Reconciliation:
 
 
 def reconcile(
-    server_id: UUID,
-    rows: Mapping[str, Tool],
-    offered: Iterable[Definition],
-    *,
-    trust_new: bool,
-    at: datetime,
+    server_id: UUID, rows: Mapping[str, Tool], offered: Iterable[Definition], *, trust_new: bool, at: datetime
 ) -> Reconciliation:
     """Update the rows of one server, by exact name, to what it offers.
 

@@ -43,9 +43,7 @@ def _of_servers(*, ended: bool) -> Select[Tool]:
     return statement if ended else statement.where(col(Server.ended_at).is_(None))
 
 
-SORTS: Sorts = {
-    "name": col(Tool.name),
-}
+SORTS: Sorts = {"name": col(Tool.name)}
 """The sort orders of the list, with an index for each."""
 
 

@@ -61,9 +61,7 @@ async def get_tool(
 
 
 @router.get(
-    "/{tool_id}/changes",
-    dependencies=[requires(Permission.TOOLS_READ)],
-    operation_id="get_tool_changes",
+    "/{tool_id}/changes", dependencies=[requires(Permission.TOOLS_READ)], operation_id="get_tool_changes"
 )
 async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
     """Compare the approved definition of a tool with the pending one, by member."""
