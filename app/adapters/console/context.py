@@ -12,18 +12,8 @@ from fastapi import Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot
+from app.adapters.console import forms
 from app.adapters.console.console import Console
-from app.adapters.console.forms import (
-    MAX_FORM_BYTES,
-    Form,
-    Model,
-    Problems,
-    ShownRevision,
-    first_page,
-    next_page,
-    read_form,
-    read_query,
-)
 from app.adapters.console.page import page
 from app.crypto.keys import derive_key
 from app.db.change import Change, savepoint
@@ -70,8 +60,8 @@ class PageContext:
     request: Request
     session: AsyncSession
     viewer: Viewer
-    form: Form = field(default_factory=Form)
-    problems: Problems = field(default_factory=Problems)
+    form: forms.Form = field(default_factory=forms.Form)
+    problems: forms.Problems = field(default_factory=forms.Problems)
 
     @property
     def caller(self) -> Caller:
@@ -99,9 +89,9 @@ class PageContext:
         return self.runtime.clock()
 
     @property
-    def typed(self) -> Form:
+    def typed(self) -> forms.Form:
         """The submitted form, or else the query parameters, which prefill one."""
-        return self.form or Form(self.request.query_params.multi_items())
+        return self.form or forms.Form(self.request.query_params.multi_items())
 
     def may(self, permission: str) -> bool:
         """Whether the viewer has a permission."""
@@ -117,9 +107,9 @@ class PageContext:
         """A query parameter, stripped; ``default`` if it is missing or empty."""
         return self.request.query_params.get(name, "").strip() or default
 
-    def query(self, model: type[Model], **more: Any) -> Model:
+    def query(self, model: type[forms.Model], **more: Any) -> forms.Model:
         """Read the query parameters that ``model`` has, and ``more``. Raises ``Malformed``."""
-        return read_query(model, self.request, **more)
+        return forms.read_query(model, self.request, **more)
 
     async def names(self, ids: Iterable[UUID | None]) -> dict[UUID, str]:
         """The names of identities, groups, policies and tokens, and the slugs of servers."""
@@ -131,7 +121,7 @@ class PageContext:
 
     def pager(self, cursor: str | None) -> dict[str, Any]:
         """The addresses of a list's next page and first page."""
-        return {"more": next_page(self.request, cursor), "first": first_page(self.request)}
+        return {"more": forms.next_page(self.request, cursor), "first": forms.first_page(self.request)}
 
     def page(
         self,
@@ -174,7 +164,7 @@ class PageContext:
             async with savepoint(self.session):
                 yield
         except _REFUSALS as error:
-            self.problems = Problems(error)
+            self.problems = forms.Problems(error)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,9 +175,9 @@ class Submission(PageContext):
     """The unit of work for services, written when the request commits."""
 
     @property
-    def shown(self) -> ShownRevision:
+    def shown(self) -> forms.ShownRevision:
         """The revision that the page of the form showed."""
-        return ShownRevision.from_form(self.form)
+        return forms.ShownRevision.from_form(self.form)
 
 
 def may_open(permission: Permission) -> Any:
@@ -200,7 +190,7 @@ def may_open(permission: Permission) -> Any:
     return Depends(check, scope="function")
 
 
-def may_submit(permission: Permission, *, max_bytes: int = MAX_FORM_BYTES) -> Any:
+def may_submit(permission: Permission, *, max_bytes: int = forms.MAX_FORM_BYTES) -> Any:
     """Build the dependency of a change, whose value is a ``Submission``.
 
     The form must have the console's origin and the session's token, and at most ``max_bytes`` bytes.
@@ -217,11 +207,11 @@ def may_submit(permission: Permission, *, max_bytes: int = MAX_FORM_BYTES) -> An
         except Unauthenticated:
             # The page of a lost session shows what was typed.
             with suppress(Malformed):
-                form = read_form(request, body, max_bytes)
+                form = forms.read_form(request, body, max_bytes)
                 form.take(TOKEN)
                 request.state.form_input = form.pairs
             raise
-        form = read_form(request, body, max_bytes)
+        form = forms.read_form(request, body, max_bytes)
         if not hmac.compare_digest(form.take(TOKEN).encode(), viewer.form_token.encode()):
             raise Forbidden("This form belongs to another session. Open the page again.")
         # An error page shows what was typed, now that the form is authenticated.

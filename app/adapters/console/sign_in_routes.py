@@ -6,28 +6,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from app.adapters.console.attempts import (
-    LIFETIME,
-    ResumedAttempt,
-    generate_browser_secret,
-    parse_browser_secret,
-    safe_target,
-)
+from app.adapters.console import attempts
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.context import Submission, may_submit
 from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
 from app.db.change import Change
-from app.domain.errors import (
-    DomainError,
-    Forbidden,
-    Malformed,
-    NotFound,
-    TooManyRequests,
-    Unauthenticated,
-    Unavailable,
-)
+from app.domain import errors
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import ClaimsMismatch, workload_account
@@ -63,20 +49,22 @@ async def start_sign_in(
     """Redirect the browser to its provider; with several providers, show a choice."""
     console.check_safe()
     _count(request, console)
-    target = safe_target(next_path, HOME)
+    target = attempts.safe_target(next_path, HOME)
     async with runtime.sessions() as session:
         found = await providers.browser_providers(session)
     chosen = [one for one in found if provider in {None, one.id}]
     if not chosen:
-        raise NotFound("No OpenID provider is configured for browser sign-in.")
+        raise errors.NotFound("No OpenID provider is configured for browser sign-in.")
     if len(chosen) > 1:
         return page(request, "choose.html", choices=_choices(chosen, target, account))
-    browser = parse_browser_secret(console.cookies.browser(request)) or generate_browser_secret()
+    browser = (
+        attempts.parse_browser_secret(console.cookies.browser(request)) or attempts.generate_browser_secret()
+    )
     callback = _callback_path(chosen[0])
     attempt = console.attempts.begin(browser, chosen[0].id, callback, target, runtime.clock().timestamp())
     address = await console.flow.start(chosen[0], attempt, another_account=account is not None)
     response = RedirectResponse(address, 302)
-    console.cookies.set_browser(response, browser, LIFETIME)
+    console.cookies.set_browser(response, browser, attempts.LIFETIME)
     return response
 
 
@@ -89,12 +77,12 @@ async def open_invited(
     _count(request, console)
     found = await open_invitation(session, runtime.peppers, secret)
     if found is None or found.status not in {"pending", "claimed"}:
-        raise NotFound(
+        raise errors.NotFound(
             "This invitation does not exist or is no longer valid. Ask the administrator who sent it for another one."
         )
     provider = format_id(IDENTITY_PROVIDER, found.row.provider_id)
     response = redirect(sign_in_path(MY_ACCESS, provider=provider))
-    console.cookies.set_invitation(response, secret, LIFETIME)
+    console.cookies.set_invitation(response, secret, attempts.LIFETIME)
     return response
 
 
@@ -114,11 +102,11 @@ async def finish_sign_in(
     _count(request, console)
     resumed = _resume(request, console, runtime, state)
     if not code:
-        raise Malformed("Your provider did not sign you in. Sign in again, or ask its administrator.")
+        raise errors.Malformed("Your provider did not sign you in. Sign in again, or ask its administrator.")
     signed_in = await _redeem(request, console, runtime, resumed, code, iss)
     try:
         caller = await _admit(request, console, runtime, signed_in)
-    except Forbidden as refusal:
+    except errors.Forbidden as refusal:
         return await _offer_another(request, console, runtime, resumed, signed_in, refusal)
     change = Change(session, caller, request.state.request_id, runtime.clock())
     cookie = await browser_sessions.open_session(change, runtime.peppers, signed_in, console.lifetimes)
@@ -154,7 +142,7 @@ async def show_signed_out(
     """Show the page after a sign-out at the provider."""
     try:
         sign_in = sign_in_path(_resume(request, console, runtime, state).target)
-    except Malformed:
+    except errors.Malformed:
         # The state is missing or expired.
         sign_in = "/login"
     return page(request, "signed_out.html", onward=None, provider=None, sign_in=sign_in)
@@ -166,9 +154,9 @@ async def take_back_channel_logout(request: Request, console: CurrentConsole, se
     try:
         fields = read_form(request, await request.body(), MAX_FORM_BYTES)
         said = await console.flow.read_logout(fields.text("logout_token"), request.state.request_id)
-    except Unavailable:
+    except errors.Unavailable:
         raise
-    except DomainError as error:
+    except errors.DomainError as error:
         return JSONResponse({"error": "invalid_request", "error_description": error.detail}, 400)
     await browser_sessions.end_at_provider(session, said)
     return Response(status_code=200)
@@ -189,9 +177,11 @@ def _choices(found: list[Provider], target: str, account: str | None) -> list[tu
     ]
 
 
-def _resume(request: Request, console: CurrentConsole, runtime: Runtime, state: str) -> ResumedAttempt:
+def _resume(
+    request: Request, console: CurrentConsole, runtime: Runtime, state: str
+) -> attempts.ResumedAttempt:
     """The attempt of this browser that the answer belongs to. Raises ``Malformed``."""
-    browser = parse_browser_secret(console.cookies.browser(request))
+    browser = attempts.parse_browser_secret(console.cookies.browser(request))
     return console.attempts.resume(browser, request.url.path, state, runtime.clock().timestamp())
 
 
@@ -199,9 +189,9 @@ async def _offer_another(
     request: Request,
     console: CurrentConsole,
     runtime: Runtime,
-    resumed: ResumedAttempt,
+    resumed: attempts.ResumedAttempt,
     signed_in: SignedIn,
-    refusal: Forbidden,
+    refusal: errors.Forbidden,
 ) -> Response:
     """Show why the sign-in was refused, and how to use another account."""
     provider, target, now = signed_in.provider, resumed.target, runtime.clock().timestamp()
@@ -211,7 +201,7 @@ async def _offer_another(
     response = error_page(
         request, refusal, "not_let_in.html", another=another, onward=onward, provider=provider
     )
-    console.cookies.set_browser(response, resumed.browser, LIFETIME)
+    console.cookies.set_browser(response, resumed.browser, attempts.LIFETIME)
     return response
 
 
@@ -219,7 +209,7 @@ async def _redeem(
     request: Request,
     console: CurrentConsole,
     runtime: Runtime,
-    resumed: ResumedAttempt,
+    resumed: attempts.ResumedAttempt,
     code: str,
     iss: str | None,
 ) -> SignedIn:
@@ -236,14 +226,14 @@ async def _redeem(
     return kept
 
 
-async def _provider(runtime: Runtime, resumed: ResumedAttempt) -> tuple[Provider, float]:
+async def _provider(runtime: Runtime, resumed: attempts.ResumedAttempt) -> tuple[Provider, float]:
     async with runtime.sessions() as session:
         found = await providers.browser_providers(session)
         now = await providers.database_now(session)
     for one in found:
         if one.id == resumed.provider_id:
             return one, now.timestamp()
-    raise Malformed("This provider is no longer used for sign-in. Sign in again.")
+    raise errors.Malformed("This provider is no longer used for sign-in. Sign in again.")
 
 
 async def _admit(request: Request, console: CurrentConsole, runtime: Runtime, signed_in: SignedIn) -> Caller:
@@ -259,15 +249,15 @@ async def _admit(request: Request, console: CurrentConsole, runtime: Runtime, si
     except ClaimsMismatch as error:
         _log.warning("request %s: a browser sign-in matches no identity: %s", request_id, error.reason)
         raise _no_access() from None
-    except Unauthenticated:
+    except errors.Unauthenticated:
         raise _no_access() from None
     if caller.identity_id is None:
         raise _no_access()
     return caller
 
 
-def _no_access() -> Forbidden:
-    return Forbidden(
+def _no_access() -> errors.Forbidden:
+    return errors.Forbidden(
         "Your provider signed you in, but you have no access to this service: your account is unknown here, or your "
         "access has ended. Ask an administrator."
     )
@@ -278,7 +268,7 @@ def _count(request: Request, console: CurrentConsole) -> None:
     source = source_of(client_address(request))
     standing = console.sign_ins.standing(source)
     if not console.sign_ins.take(source) and standing is not None:
-        raise TooManyRequests("Too many sign-ins from your address.", retry_after_s=standing.reset_s)
+        raise errors.TooManyRequests("Too many sign-ins from your address.", retry_after_s=standing.reset_s)
 
 
 router.include_router(back_channel)

@@ -16,20 +16,8 @@ from app.adapters.console.context import PageContext, Submission, may_open, may_
 from app.adapters.console.display import ROOMS, format_time
 from app.adapters.console.page import PageRoute
 from app.domain.errors import Malformed
-from app.features.audit import reading
+from app.features.audit import reading, schemas
 from app.features.audit.reading import check_since, export, headers_of, present, read_on
-from app.features.audit.schemas import (
-    MAX_RANGE,
-    Actor,
-    AuditArgumentsView,
-    AuditEventView,
-    AuditExportQuery,
-    AuditFilters,
-    AuditHourCounts,
-    AuditQuery,
-    AuditStatsQuery,
-    AuditStatsView,
-)
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
 from app.http.live import News
@@ -62,7 +50,9 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("since", "until")
 # Filters without a field in the form, which keeps them as hidden fields.
 _KEPT = tuple(
-    name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
+    name
+    for name in schemas.AuditFilters.model_fields
+    if name not in {"q", "decision", "outcome", "action", "tool"}
 )
 _CHIP_NAMES = {
     "q": "Named",
@@ -153,7 +143,7 @@ class Chart:
 
 
 def build_chart(
-    stats: AuditStatsView,
+    stats: schemas.AuditStatsView,
     address: Callable[[datetime, datetime], str],
     *,
     max_bars: int = 60,
@@ -182,7 +172,7 @@ def build_chart(
     return Chart(bars, most, step, stats.is_complete)
 
 
-def _bar_counts(part: list[AuditHourCounts], refused_only: bool) -> tuple[int, int]:
+def _bar_counts(part: list[schemas.AuditHourCounts], refused_only: bool) -> tuple[int, int]:
     refused = sum(hour.deny for hour in part)
     return (refused if refused_only else sum(hour.count for hour in part)), refused
 
@@ -205,7 +195,7 @@ class Chip:
 class AuditRequest:
     """The parsed address. ``period`` is empty for a custom range; ``is_shortened``: the range was reduced."""
 
-    query: AuditQuery
+    query: schemas.AuditQuery
     params: list[tuple[str, str]]
     period: str
     now: datetime
@@ -253,7 +243,7 @@ def parse_request(context: PageContext) -> AuditRequest:
         params = [one for one in params if one[0] not in _TIMES]
         gone = dict.fromkeys(_TIMES)
     now = _pinned(asked.get("at"), context.now)
-    bare = context.query(AuditQuery, limit=SHOWN, **gone)
+    bare = context.query(schemas.AuditQuery, limit=SHOWN, **gone)
     if bare.until is not None:
         _check_earliest(bare.until)
     if bare.since is not None or bare.until is not None:
@@ -265,7 +255,7 @@ def parse_request(context: PageContext) -> AuditRequest:
     is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
     since: dict[str, Any] = {} if back is None else {"since": format_time(now - back)}
-    query = context.query(AuditQuery, limit=SHOWN, **(gone | since))
+    query = context.query(schemas.AuditQuery, limit=SHOWN, **(gone | since))
     return AuditRequest(query, params, period, now, is_shortened)
 
 
@@ -314,12 +304,12 @@ def path_of(kind: str, id: str | None) -> str | None:
     return None if room is None or id is None else f"/console/{room}/{id}"
 
 
-def who_path(actor: Actor) -> str | None:
+def who_path(actor: schemas.Actor) -> str | None:
     """The page of the actor, if there is one."""
     return path_of(actor.type, actor.id) if actor.type == "identity" else None
 
 
-def changes_of(event: AuditEventView) -> list[tuple[str, str | None, str]]:
+def changes_of(event: schemas.AuditEventView) -> list[tuple[str, str | None, str]]:
     """The changed fields: name, old value (None if not recorded), new value."""
     return [_change(name, value) for name, value in sorted((event.changes or {}).items())]
 
@@ -343,7 +333,9 @@ def _text(value: Any) -> str:
 async def show_audit_log(context: CanAudit) -> Response:
     """Show the newest matching events with their histogram."""
     asked = parse_request(context)
-    found: Page[AuditEventView] = await reading.list_events(context.session, context.runtime, asked.query)
+    found: Page[schemas.AuditEventView] = await reading.list_events(
+        context.session, context.runtime, asked.query
+    )
     chart = await _histogram(context, asked)
     paused = context.param("live") == "off"
     return context.page(
@@ -386,7 +378,7 @@ async def watch_audit_log(context: CanAudit) -> Response:
 @router.get(f"{PATH}/export", operation_id="page_export_audit_events")
 async def export_audit_log(context: CanAudit) -> Response:
     """Download all matching events as a file."""
-    query = context.query(AuditExportQuery)
+    query = context.query(schemas.AuditExportQuery)
     check_since(query)
     look = export(query, await present(context.session))
     headers = headers_of(query, context.now)
@@ -399,13 +391,13 @@ async def _histogram(context: PageContext, asked: AuditRequest) -> Chart | None:
     """Counts over time; None if the range is longer than the statistics allow."""
     until = asked.query.until or asked.now
     since = asked.query.since or until - PERIODS["30d"]
-    if not timedelta() < until - since <= MAX_RANGE:
+    if not timedelta() < until - since <= schemas.MAX_RANGE:
         return None
     if any(value for name, value in asked.query.filters().items() if name not in _COUNTED_BY):
         wanted = asked.query.model_copy(update={"since": since, "until": until})
         stats = await count_matching(context.session, wanted, context.now)
     else:
-        counted = AuditStatsQuery(
+        counted = schemas.AuditStatsQuery(
             since=since, until=until, action=asked.query.action, decision=asked.query.decision
         )
         stats = await count_hours(context.session, counted, context.now)
@@ -435,7 +427,7 @@ async def show_arguments(sent: ArgumentsRead, event_id: EventId) -> Response:
 
 
 async def _show(
-    context: PageContext, event_id: EventId, arguments: AuditArgumentsView | None = None
+    context: PageContext, event_id: EventId, arguments: schemas.AuditArgumentsView | None = None
 ) -> Response:
     event = await reading.read(context.session, event_id)
     policies = [*(event.policy_ids or ()), *(event.observed_policy_ids or ())]

@@ -25,21 +25,9 @@ from app.features.access.unused_schemas import (
 )
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantPreview, GrantPreviewRequest, GrantQuery, GrantView, Principal
+from app.http import selectors
 from app.http.authorization import Permission
 from app.http.pagination import Page
-from app.http.selectors import (
-    AllServersModel,
-    AllToolsModel,
-    GrantsScopeModel,
-    ServersByIdsModel,
-    ServersByLabelsModel,
-    ServerSelectorModel,
-    TokenScopeModel,
-    ToolsByNamesModel,
-    ToolsByRiskModel,
-    ToolSelectorModel,
-    servers_named_by_scope,
-)
 from app.lib.ids import GRANT, GrantId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -87,26 +75,26 @@ def listed(words: Sequence[str], more: str, joined: str = "and") -> str:
     return f" {joined} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else f"no {more}"
 
 
-def describe_servers(selector: ServerSelectorModel, names: Names) -> str:
+def describe_servers(selector: selectors.ServerSelectorModel, names: Names) -> str:
     """Describe which servers."""
     match selector:
-        case AllServersModel():
+        case selectors.AllServersModel():
             return "every server"
-        case ServersByIdsModel():
+        case selectors.ServersByIdsModel():
             return listed([names.get(id, "a server that has ended") for id in selector.ids], "servers")
-        case ServersByLabelsModel():
+        case selectors.ServersByLabelsModel():
             labels = [f"{key}={value}" for key, value in sorted(selector.labels.items())]
             return f"servers labelled {listed(labels, 'labels')}" if labels else "no servers"
 
 
-def describe_tools(selector: ToolSelectorModel) -> str:
+def describe_tools(selector: selectors.ToolSelectorModel) -> str:
     """Describe which tools."""
     match selector:
-        case AllToolsModel():
+        case selectors.AllToolsModel():
             return "every tool"
-        case ToolsByNamesModel():
+        case selectors.ToolsByNamesModel():
             return listed(list(selector.names), "tools")
-        case ToolsByRiskModel():
+        case selectors.ToolsByRiskModel():
             risks = [RISK_WORDS[risk] for risk in Risk if risk in selector.risk]
             return f"tools that {listed(risks, 'tools', 'or')}" if risks else "no tools"
 
@@ -120,10 +108,10 @@ def describe_access(right: Any, names: Names) -> str:
 
 
 def describe_scope(
-    scope: TokenScopeModel, names: Names, everything: str, max_lines: int | None = None
+    scope: selectors.TokenScopeModel, names: Names, everything: str, max_lines: int | None = None
 ) -> list[str]:
     """Describe a token's scope, one line for each entry; ``everything`` stands for the scope ``grants``."""
-    if isinstance(scope, GrantsScopeModel):
+    if isinstance(scope, selectors.GrantsScopeModel):
         return [everything]
     lines = [describe_access(entry, names) for entry in scope.entries[:max_lines]]
     if len(lines) < len(scope.entries):
@@ -131,15 +119,15 @@ def describe_scope(
     return lines or ["nothing"]
 
 
-def scope_servers(scope: TokenScopeModel) -> set[UUID]:
+def scope_servers(scope: selectors.TokenScopeModel) -> set[UUID]:
     """The ids of the servers that a scope names."""
-    return {id for _, id in servers_named_by_scope(scope, "")}
+    return {id for _, id in selectors.servers_named_by_scope(scope, "")}
 
 
-def ids_to_name(principal: Principal, servers: ServerSelectorModel) -> Iterable[UUID]:
+def ids_to_name(principal: Principal, servers: selectors.ServerSelectorModel) -> Iterable[UUID]:
     """The ids whose names the description of a grant needs."""
     yield principal.id
-    if isinstance(servers, ServersByIdsModel):
+    if isinstance(servers, selectors.ServersByIdsModel):
         yield from servers.ids[:MAX_IDS]
 
 

@@ -14,16 +14,8 @@ from app.adapters.console.pages.principals import PAGE_SIZE
 from app.domain.errors import Forbidden, NotFound
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
-from app.features.groups import service
+from app.features.groups import schemas, service
 from app.features.groups.queries import members_among
-from app.features.groups.schemas import (
-    GroupCreate,
-    GroupQuery,
-    GroupUpdate,
-    GroupView,
-    MemberQuery,
-    MemberView,
-)
 from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery
 from app.http.authorization import Permission, authorize
@@ -50,8 +42,8 @@ Written = Annotated[Submission, may_submit(Permission.GROUPS_WRITE)]
 @router.get(GROUPS, operation_id="page_list_groups")
 async def show_groups(context: Reader) -> Response:
     """List groups, newest first."""
-    query = context.query(GroupQuery, limit=PAGE_SIZE, include=None)
-    found = GroupView.page(
+    query = context.query(schemas.GroupQuery, limit=PAGE_SIZE, include=None)
+    found = schemas.GroupView.page(
         *await service.list_groups(context.session, context.caller, query, context.runtime)
     )
     return context.page(
@@ -74,7 +66,7 @@ async def show_new(context: Writer) -> Response:
 async def create(sent: Written) -> Response:
     """Create an empty group."""
     async with sent.attempt():
-        made = await service.create_group(sent.change, validate(GroupCreate, _values_of(sent.form)))
+        made = await service.create_group(sent.change, validate(schemas.GroupCreate, _values_of(sent.form)))
     if sent.problems:
         return _show_form(sent, None)
     return redirect(f"{link('group', made.id)}?done=made")
@@ -131,16 +123,16 @@ async def _removed(context: PageContext, group_id: UUID) -> Identity | None:
     return None if await members_among(context.session, group_id, [id]) else identity
 
 
-async def _members(context: PageContext, it: GroupView) -> dict[str, Any]:
+async def _members(context: PageContext, it: schemas.GroupView) -> dict[str, Any]:
     """A page of members, and the search results with whether each is a member."""
-    session, query = context.session, context.query(MemberQuery, limit=PAGE_SIZE)
+    session, query = context.session, context.query(schemas.MemberQuery, limit=PAGE_SIZE)
     rows, following = await service.list_members(session, context.caller, it.id, query, context.runtime)
     wanted = context.query(IdentityQuery, limit=_FOUND, status=["active", "suspended"], cursor=None)
     searched = (
         None if wanted.q is None else await identities.list_identities(session, wanted, context.runtime)
     )
     return {
-        "members": [MemberView.from_row(row) for row in rows],
+        "members": [schemas.MemberView.from_row(row) for row in rows],
         "names": await context.names([row.identity_id for row in rows]),
         "q": wanted.q,
         "searched": searched,
@@ -149,7 +141,7 @@ async def _members(context: PageContext, it: GroupView) -> dict[str, Any]:
     }
 
 
-async def _grants(context: PageContext, it: GroupView) -> dict[str, Any]:
+async def _grants(context: PageContext, it: schemas.GroupView) -> dict[str, Any]:
     """A page of the group's grants, described."""
     query = context.query(GrantQuery, limit=PAGE_SIZE, group_id=[it.id], include=None)
     listed = await grants.list_grants(context.session, context.caller, query, context.runtime)
@@ -172,7 +164,7 @@ async def update(sent: Written, group_id: GroupId) -> Response:
     """Change a group at the revision that was shown."""
     it = await _read(sent, group_id)
     async with sent.attempt():
-        body = validate(GroupUpdate, _values_of(sent.form))
+        body = validate(schemas.GroupUpdate, _values_of(sent.form))
         await service.update_group(sent.change, group_id, body, sent.shown)
     if sent.problems:
         return _show_form(sent, it)
@@ -215,8 +207,8 @@ async def end(sent: Written, group_id: GroupId) -> Response:
     return redirect(f"{GROUPS}?done=ended")
 
 
-async def _read(context: PageContext, group_id: UUID) -> GroupView:
-    return GroupView.from_row(await service.get_group(context.session, context.caller, group_id))
+async def _read(context: PageContext, group_id: UUID) -> schemas.GroupView:
+    return schemas.GroupView.from_row(await service.get_group(context.session, context.caller, group_id))
 
 
 def _values_of(form: Form) -> dict[str, Any]:
@@ -224,7 +216,7 @@ def _values_of(form: Form) -> dict[str, Any]:
     return {name: form.text(name) or (None if name != "name" else "") for name in _FIELDS}
 
 
-def _show_form(context: PageContext, it: GroupView | None) -> Response:
+def _show_form(context: PageContext, it: schemas.GroupView | None) -> Response:
     """Show the form with what was typed, or else with the group."""
     form = context.form
     saved = {name: getattr(it, name, None) or "" for name in _FIELDS}

@@ -16,18 +16,11 @@ from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
+from app.features.identities import schemas
 from app.features.identities import service as identities
 from app.features.identities.receipts import list_receipts
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schedule import list_schedules
-from app.features.identities.schemas import (
-    IdentityCreate,
-    IdentityQuery,
-    IdentityUpdate,
-    IdentityView,
-    ReceiptQuery,
-    ScheduledOffboardingQuery,
-)
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers import service as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
@@ -53,7 +46,7 @@ _IDENTITY_DONE = {
     "reinstated": "Reinstated. Revoked tokens stay revoked.",
     "scheduled": "The offboarding is scheduled.",
 }
-_Read = Callable[[PageContext, IdentityView], Awaitable[dict[str, Any]]]
+_Read = Callable[[PageContext, schemas.IdentityView], Awaitable[dict[str, Any]]]
 # Signing in as an identity gives all of its grants, so links need the permission to grant.
 Granter = Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]
 Granted = Annotated[Submission, may_submit(Permission.GRANTS_WRITE)]
@@ -68,7 +61,7 @@ _INVITATION_DONE = {
 @router.get(IDENTITIES, operation_id="page_list_identities")
 async def show_identities(context: Reader) -> Response:
     """List people and agents, newest first."""
-    query = context.query(IdentityQuery, limit=PAGE_SIZE)
+    query = context.query(schemas.IdentityQuery, limit=PAGE_SIZE)
     found = await identities.list_identities(context.session, query, context.runtime)
     names = await context.names([*(one.owner_id for one in found.items), *query.owner_id])
     return context.page(
@@ -97,7 +90,7 @@ async def create(sent: Written) -> Response:
     form = sent.form
     async with sent.attempt():
         values = _values_of(form) | {"kind": form.text("kind"), "owner_id": form.text("owner_id") or None}
-        body = validate(IdentityCreate, values | {"attributes": _attributes_of(form)})
+        body = validate(schemas.IdentityCreate, values | {"attributes": _attributes_of(form)})
         made = await identities.create_identity(sent.change, body)
     if sent.problems:
         return await show_new(sent)
@@ -134,7 +127,7 @@ async def update(sent: Written, identity_id: IdentityId) -> Response:
         gone: dict[str, str | None] = {name: None for name in it.attributes if name not in attributes}
         values = _values_of(form) | {"attributes": gone | attributes}
         owner_id = form.text("owner_id")
-        body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
+        body = validate(schemas.IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
         await identities.update_identity(sent.change, identity_id, body, sent.shown)
     if sent.problems:
         return await show_edit(sent, identity_id)
@@ -151,10 +144,10 @@ def _attributes_of(form: Form) -> dict[str, str]:
     return parse_pairs(form.raw("attributes"), "/attributes", wanted)
 
 
-async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
+async def _overview(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
     """Agents, owner, groups and identity providers."""
     session, runtime = context.session, context.runtime
-    agents = IdentityQuery(owner_id=[it.id], limit=PAGE_SIZE)
+    agents = schemas.IdentityQuery(owner_id=[it.id], limit=PAGE_SIZE)
     member = GroupQuery(member_id=[it.id], limit=PAGE_SIZE)
     known = {}
     if context.may("identity_providers.read") and (it.links or it.provider_id):
@@ -169,7 +162,7 @@ async def _overview(context: PageContext, it: IdentityView) -> dict[str, Any]:
     }
 
 
-async def _access(context: PageContext, it: IdentityView) -> dict[str, Any]:
+async def _access(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
     """What the identity reaches, and why."""
     query = context.query(AccessQuery, limit=_SERVERS_A_PAGE)
     reached = await list_identity_access(context.session, context.snapshot, it.id, query, context.runtime)
@@ -178,13 +171,13 @@ async def _access(context: PageContext, it: IdentityView) -> dict[str, Any]:
     return {"access": reached, "names": names, "only": only, **context.pager(reached.next_cursor)}
 
 
-async def _tokens(context: PageContext, it: IdentityView) -> dict[str, Any]:
+async def _tokens(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
     query = context.query(TokenQuery, limit=PAGE_SIZE, identity_id=[it.id])
     found = await tokens.list_tokens(context.session, query, context.runtime)
     return {"tokens": found.items, **context.pager(found.next_cursor)}
 
 
-async def _activity(context: PageContext, it: IdentityView) -> dict[str, Any]:
+async def _activity(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
     query = context.query(AuditQuery, limit=PAGE_SIZE, actor_id=[it.id])
     found = await reading.list_events(context.session, context.runtime, query)
     return {"events": found.items, **context.pager(found.next_cursor)}
@@ -210,10 +203,10 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     session, runtime = context.session, context.runtime
     receipt = scheduled = None
     if it.status == "offboarded":
-        latest = ReceiptQuery(identity_id=[it.id], limit=1)
+        latest = schemas.ReceiptQuery(identity_id=[it.id], limit=1)
         receipt = _first(await list_receipts(session, latest, runtime))
     else:
-        planned = ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
+        planned = schemas.ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
         scheduled = _first(await list_schedules(session, planned, runtime))
     return context.page(
         "identities/one.html", it=it,
@@ -238,7 +231,7 @@ async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
 async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
     """Show what stops when an identity is suspended."""
     it = await identities.show_identity(context.session, identity_id)
-    stopping = IdentityQuery(owner_id=[identity_id], status=["active"], limit=PAGE_SIZE)
+    stopping = schemas.IdentityQuery(owner_id=[identity_id], status=["active"], limit=PAGE_SIZE)
     return context.page(
         "identities/suspend.html", it=it,
         who=format_name(it),
@@ -256,7 +249,7 @@ async def suspend(sent: Written, identity_id: IdentityId) -> Response:
     return redirect(f"{link('identity', identity_id)}?done=suspended")
 
 
-async def _may_end(context: PageContext, it: IdentityView) -> bool:
+async def _may_end(context: PageContext, it: schemas.IdentityView) -> bool:
     """Whether the viewer may suspend and offboard it. That the last owner must stay is only checked on the attempt."""
     try:
         await check_not_self(context.session, context.caller, it.id)
@@ -296,14 +289,14 @@ async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
     form = sent.form
     async with sent.attempt():
         it = await identities.show_identity(sent.session, identity_id)
-        body = validate(IdentityUpdate, {"links": _wanted(it, form)})
+        body = validate(schemas.IdentityUpdate, {"links": _wanted(it, form)})
         await identities.update_identity(sent.change, identity_id, body, sent.shown)
     if sent.problems:
         return await show_links(sent, identity_id)
     return redirect(f"{link('identity', identity_id)}?done=changed")
 
 
-def _wanted(it: IdentityView, form: Form) -> list[dict[str, str]]:
+def _wanted(it: schemas.IdentityView, form: Form) -> list[dict[str, str]]:
     """The complete new list of links."""
     removed = form.text("remove")
     kept = [link.model_dump(mode="json") for number, link in enumerate(it.links) if str(number) != removed]

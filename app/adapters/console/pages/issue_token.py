@@ -25,20 +25,7 @@ from app.features.identities import service as identities
 from app.features.identities.queries import can_sign_in
 from app.features.identities.schemas import IdentityCreate, IdentityQuery
 from app.features.identities.service import create_identity, find_identity
-from app.features.tokens.drafts import (
-    DraftContent,
-    DraftServer,
-    OfferedServer,
-    OfferedTool,
-    Prospect,
-    begin_draft,
-    grants_for,
-    issue_draft,
-    offers_to,
-    prospect_of,
-    read_draft,
-    save_draft,
-)
+from app.features.tokens import drafts
 from app.features.tokens.schemas import PickupView, connect_settings
 from app.features.tokens.service import IssuedToken, show_token
 from app.http.authorization import Caller, Permission
@@ -75,9 +62,9 @@ def draft_path(draft: TokenDraft, step: str = "") -> str:
 
 async def read_open_draft(
     context: PageContext, id: UUID, *, hold: bool = False
-) -> tuple[TokenDraft, DraftContent]:
+) -> tuple[TokenDraft, drafts.DraftContent]:
     """Read a draft whose token is not issued yet; ``hold`` locks it. Raises ``NotFound``."""
-    draft, content = await read_draft(context.session, context.caller, id, hold=hold)
+    draft, content = await drafts.read_draft(context.session, context.caller, id, hold=hold)
     if draft.token_id is not None:
         raise NotFound(
             "This token was already issued, and its secret was shown once. Find it in the list of tokens."
@@ -88,17 +75,17 @@ async def read_open_draft(
 @router.get(NEW, operation_id="page_begin_token")
 async def begin_token(context: Issuer) -> Response:
     """Show the first step of a new draft."""
-    return await _show_who(context, None, DraftContent())
+    return await _show_who(context, None, drafts.DraftContent())
 
 
 @router.post(NEW, operation_id="page_begin_draft")
 async def begin(sent: Chosen) -> Response:
     """Create a draft from the first step."""
     async with sent.attempt():
-        content = _who_and_why(sent, DraftContent())
-        draft = await begin_draft(sent.session, sent.caller, content)
+        content = _who_and_why(sent, drafts.DraftContent())
+        draft = await drafts.begin_draft(sent.session, sent.caller, content)
     if sent.problems:
-        return await _show_who(sent, None, DraftContent())
+        return await _show_who(sent, None, drafts.DraftContent())
     return redirect(draft_path(draft, "/tools"))
 
 
@@ -118,7 +105,7 @@ async def make_holder(sent: Annotated[Submission, may_submit(Permission.IDENTITI
         body = validate(IdentityCreate, values)
         made = await create_identity(sent.change, body)
     if sent.problems:
-        return await _show_who(sent, draft, DraftContent())
+        return await _show_who(sent, draft, drafts.DraftContent())
     step = NEW if draft is None else draft_path(draft, "/who")
     return redirect(f"{step}?identity_id={format_id(IDENTITY, made.id)}")
 
@@ -135,7 +122,7 @@ async def keep_who(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Save the first step of an existing draft."""
     draft, content = await read_open_draft(sent, draft_id, hold=True)
     async with sent.attempt():
-        await save_draft(sent.session, draft, _who_and_why(sent, content))
+        await drafts.save_draft(sent.session, draft, _who_and_why(sent, content))
     if sent.problems:
         return await _show_who(sent, draft, content)
     return redirect(draft_path(draft, "/tools"))
@@ -151,17 +138,17 @@ async def show_tools(context: Issuer, draft_id: TokenDraftId) -> Response:
     identity = await find_identity(context.session, content.identity_id)
     q, after, which = _text(context, "q"), _text(context, "after"), context.param("which")
     if which not in ("granted", "all"):
-        granted = await offers_to(context.session, reader, identity.id, grantable=False, limit=1)
+        granted = await drafts.offers_to(context.session, reader, identity.id, grantable=False, limit=1)
         which = "all" if may_grant and not granted.servers else "granted"
     grantable = may_grant and which == "all"
-    offers = await offers_to(
+    offers = await drafts.offers_to(
         context.session, reader, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
     )
     kept = {"which": "all" if grantable else "granted", "q": q}
     return context.page(
         "tokens/tools.html", draft=draft, content=content, path_of=draft_path(draft),
         identity=identity, who=_name_of(identity), offers=offers,
-        prospect=await prospect_of(context.session, reader, content),
+        prospect=await drafts.prospect_of(context.session, reader, content),
         grantable=grantable, may_grant=may_grant, q=q, kept=kept, after=after,
         more=_more(context, {**kept, "after": offers.following or ""}) if offers.following else None,
         first=_more(context, kept) if after else None,
@@ -179,7 +166,7 @@ async def choose_server(sent: Chosen, draft_id: TokenDraftId) -> Response:
         content = content.with_server(_choice(sent, server_id, mode))
     else:
         raise Malformed("The form cannot be read: choose some of the tools.")
-    await save_draft(sent.session, draft, content)
+    await drafts.save_draft(sent.session, draft, content)
     return redirect(f"{draft_path(draft, '/tools')}?{urlencode(_place(sent))}")
 
 
@@ -216,14 +203,14 @@ async def keep_tools(sent: Chosen, draft_id: TokenDraftId, server_id: ServerId) 
     kept = [tool.name for tool in offer.tools if tool.name in names]
     chosen = _choice(sent, server_id, "names", kept)
     content = content.with_server(chosen) if kept else content.without_server(server_id)
-    await save_draft(sent.session, draft, content)
+    await drafts.save_draft(sent.session, draft, content)
     if form.text("do") == "done":
         return redirect(draft_path(draft, f"/tools?which={which}"))
     again = urlencode({"which": which, "q": form.text("q")})
     return redirect(f"{draft_path(draft)}/tools/{format_id(SERVER, server_id)}?{again}")
 
 
-async def _show_who(context: PageContext, draft: TokenDraft | None, content: DraftContent) -> Response:
+async def _show_who(context: PageContext, draft: TokenDraft | None, content: drafts.DraftContent) -> Response:
     id = context.typed.optional_id("identity_id", IDENTITY) or content.identity_id
     identity = None
     if id is not None and not context.param("change"):
@@ -247,23 +234,23 @@ async def _find_draft(sent: Submission) -> TokenDraft | None:
     return None if id is None else (await read_open_draft(sent, id))[0]
 
 
-def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
+def _who_and_why(sent: Submission, content: drafts.DraftContent) -> drafts.DraftContent:
     """Read the first step. Raises ``Invalid`` if the name is missing, and ``Malformed``."""
     named = validate(_Named, {"name": sent.form.text("name")})
     changed = {"identity_id": sent.form.text("identity_id"), "name": named.name}
-    return validate(DraftContent, content.model_dump() | changed)
+    return validate(drafts.DraftContent, content.model_dump() | changed)
 
 
 async def _offer(
     session: AsyncSession, reader: AccessReader, identity_id: UUID, server_id: UUID, *, grantable: bool
-) -> OfferedServer:
-    offers = await offers_to(session, reader, identity_id, grantable=grantable, server_ids=[server_id])
+) -> drafts.OfferedServer:
+    offers = await drafts.offers_to(session, reader, identity_id, grantable=grantable, server_ids=[server_id])
     if not offers.servers:
         raise NotFound("There is no such server, or none of its tools can be chosen.")
     return offers.servers[0]
 
 
-def _names(chosen: DraftServer | None, offer: OfferedServer) -> set[str]:
+def _names(chosen: drafts.DraftServer | None, offer: drafts.OfferedServer) -> set[str]:
     """The names of a server's chosen tools, in every mode."""
     if chosen is None:
         return set()
@@ -272,11 +259,13 @@ def _names(chosen: DraftServer | None, offer: OfferedServer) -> set[str]:
     return {tool.name for tool in offer.tools if chosen.mode == "all" or tool.risk == "read"}
 
 
-def _choice(sent: Submission, server_id: UUID, mode: str, names: list[str] | None = None) -> DraftServer:
+def _choice(
+    sent: Submission, server_id: UUID, mode: str, names: list[str] | None = None
+) -> drafts.DraftServer:
     # The permission to grant is checked when the grant is created.
     grant = _place(sent)["which"] == "all"
     values = {"server_id": server_id, "mode": mode, "names": names or [], "grant": grant}
-    return validate(DraftServer, values)
+    return validate(drafts.DraftServer, values)
 
 
 def _place(sent: Submission) -> dict[str, str]:
@@ -303,7 +292,7 @@ def _name_of(identity: Identity) -> str:
 @router.get(NEW + "/{draft_id}", operation_id="page_token_draft")
 async def show_draft(context: Issuer, draft_id: TokenDraftId) -> Response:
     """Redirect to the first incomplete step; show that the token was issued if it was."""
-    draft, content = await read_draft(context.session, context.caller, draft_id)
+    draft, content = await drafts.read_draft(context.session, context.caller, draft_id)
     if draft.token_id is not None:
         return await _issued_already(context, draft)
     return redirect(draft_path(draft, _missing(content) or "/summary"))
@@ -347,7 +336,9 @@ async def keep_limits(sent: Chosen, draft_id: TokenDraftId) -> Response:
             "ip_allow": sent.form.raw("ip_allow").split(),
             "delivery": sent.form.text("delivery"),
         }
-        await save_draft(sent.session, draft, validate(DraftContent, content.model_dump() | changed))
+        await drafts.save_draft(
+            sent.session, draft, validate(drafts.DraftContent, content.model_dump() | changed)
+        )
     if sent.problems:
         return await show_limits(sent, draft_id)
     return redirect(draft_path(draft, "/summary"))
@@ -356,14 +347,14 @@ async def keep_limits(sent: Chosen, draft_id: TokenDraftId) -> Response:
 @router.get(NEW + "/{draft_id}/summary", operation_id="page_token_summary")
 async def show_summary(context: Issuer, draft_id: TokenDraftId) -> Response:
     """Show what is about to be issued."""
-    draft, content = await read_draft(context.session, context.caller, draft_id)
+    draft, content = await drafts.read_draft(context.session, context.caller, draft_id)
     if draft.token_id is not None:  # As after going back from the secret.
         return await _issued_already(context, draft)
     if content.identity_id is None or _missing(content):
         return redirect(draft_path(draft, _missing(content)))
     reader = AccessReader(context.session, context.snapshot)
     identity = await find_identity(context.session, content.identity_id)
-    prospect = await prospect_of(context.session, reader, content)
+    prospect = await drafts.prospect_of(context.session, reader, content)
     tools = [tool for server in prospect.servers for tool in server.tools]
     recipient = identity.owner_id or identity.id
     return context.page(
@@ -390,12 +381,12 @@ async def show_issued(draft_id: TokenDraftId) -> Response:
 @router.post(NEW + "/{draft_id}/issue", operation_id="page_issue_token")
 async def issue(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Issue the token. Only this response contains the secret; a repeated POST shows that it was issued."""
-    draft, content = await read_draft(sent.session, sent.caller, draft_id, hold=True)
+    draft, content = await drafts.read_draft(sent.session, sent.caller, draft_id, hold=True)
     if draft.token_id is not None:
         return await _issued_already(sent, draft)
     reader, confirmed = AccessReader(sent.session, sent.snapshot), sent.form.text("mark")
     async with sent.attempt():
-        issued = await issue_draft(sent.change, draft, content, confirmed, reader, sent.runtime)
+        issued = await drafts.issue_draft(sent.change, draft, content, confirmed, reader, sent.runtime)
     if sent.problems:
         return await show_summary(sent, draft_id)
     return await _show_secret(sent, issued)
@@ -424,7 +415,7 @@ async def watch_first_use(
     return context.stream(Permission.TOKENS_READ, look)
 
 
-def _missing(content: DraftContent) -> str:
+def _missing(content: drafts.DraftContent) -> str:
     """The path of the first incomplete step; empty when all are complete."""
     if content.identity_id is None or not content.name:
         return "/who"
@@ -453,17 +444,17 @@ def _end_of(sent: Submission) -> datetime:
     return end
 
 
-def _describe_grants(content: DraftContent, prospect: Prospect) -> list[str]:
+def _describe_grants(content: drafts.DraftContent, prospect: drafts.Prospect) -> list[str]:
     """Describe each grant that is created with the token."""
     slugs = {one.chosen.server_id: one.slug or "a server" for one in prospect.servers}
-    made = grants_for(content, prospect.needing)
+    made = drafts.grants_for(content, prospect.needing)
     return [
         describe_access(one.model_copy(update=dict.fromkeys(_PARTS, reaches_by_default(one.tools))), slugs)
         for one in made
     ]
 
 
-def _kinds(tools: Sequence[OfferedTool]) -> list[str]:
+def _kinds(tools: Sequence[drafts.OfferedTool]) -> list[str]:
     """How many tools there are of each risk except destructive, which has its own message."""
     counts = [(sum(tool.risk is risk for tool in tools), words) for risk, words in _RISKS]
     return [f"{count} {words}" for count, words in counts if count]

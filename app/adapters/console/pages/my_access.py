@@ -24,22 +24,9 @@ from app.features.approvals.schemas import AccessRequest, ApprovalQuery, Request
 from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals, list_requestable
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.identities.service import list_own_agents
-from app.features.tokens import service
+from app.features.tokens import schemas, service
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.pickups import list_own_pickups, open_pickup, take_pickup
-from app.features.tokens.schemas import (
-    PAGE,
-    ConnectionCheck,
-    ConnectionCheckRequest,
-    PickupQuery,
-    PickupView,
-    TokenQuery,
-    TokenRevoke,
-    TokenRotate,
-    TokenStatus,
-    TokenView,
-    connect_settings,
-)
 from app.features.tokens.service import show_own_token, show_token
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT
@@ -75,9 +62,9 @@ TokenTest = Annotated[Submission, may_submit(Permission.TOKENS_READ)]
 @router.get(MY_ACCESS, operation_id="page_my_access")
 async def show_own_tokens(context: Reader) -> Response:
     """List one's own tokens, live ones by default, and pending pickup links."""
-    query = context.query(TokenQuery, limit=25)
+    query = context.query(schemas.TokenQuery, limit=25)
     chosen = query.status[0].value if query.status else ""
-    query.status = query.status or [TokenStatus.ACTIVE, TokenStatus.SUSPENDED]
+    query.status = query.status or [schemas.TokenStatus.ACTIVE, schemas.TokenStatus.SUSPENDED]
     found = await service.list_own_tokens(context.session, context.caller, query, context.runtime)
     waiting = await _waiting(context)
     said = await describe_tokens(context, found.items)
@@ -108,7 +95,7 @@ async def show_my_token(context: Reader, token_id: TokenId) -> Response:
     waiting = await _waiting(context)
     return context.page(
         "my_access/token.html", link=waiting.get(token_id),
-        connect=connect_settings(context.runtime.public_url), done=_DONE,
+        connect=schemas.connect_settings(context.runtime.public_url), done=_DONE,
         **await describe_token(context, token),
     )  # fmt: skip
 
@@ -124,13 +111,13 @@ async def ask_how_to_rotate(context: Reader, token_id: TokenId) -> Response:
 async def rotate(sent: Writer, token_id: TokenId) -> Response:
     """Rotate the token and show the new secret, which only this response contains."""
     async with sent.attempt():
-        wanted = validate(TokenRotate, {"overlap_s": whole_number(sent.form.text("overlap_s"))})
+        wanted = validate(schemas.TokenRotate, {"overlap_s": whole_number(sent.form.text("overlap_s"))})
         peppers = sent.runtime.peppers
         secret = await service.rotate_own_token(sent.change, token_id, wanted, sent.shown, peppers)
     if sent.problems:
         return await ask_how_to_rotate(sent, token_id)
     token = await service.show_token(sent.session, token_id)
-    about, connect = await describe_token(sent, token), connect_settings(sent.runtime.public_url)
+    about, connect = await describe_token(sent, token), schemas.connect_settings(sent.runtime.public_url)
     return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
 
 
@@ -151,22 +138,22 @@ async def ask_why_to_revoke(context: Reader, token_id: TokenId) -> Response:
 async def revoke(sent: Writer, token_id: TokenId) -> Response:
     """Revoke the token immediately."""
     async with sent.attempt():
-        wanted = validate(TokenRevoke, {"reason": sent.form.text("reason")})
+        wanted = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
         await service.revoke_own_token(sent.change, token_id, wanted, sent.shown)
     if sent.problems:
         return await ask_why_to_revoke(sent, token_id)
     return redirect(f"{MY_ACCESS}/tokens/{format_id(TOKEN, token_id)}?done=revoked")
 
 
-async def _own(context: PageContext, token_id: UUID) -> TokenView:
+async def _own(context: PageContext, token_id: UUID) -> schemas.TokenView:
     """Read a token of the viewer's own. Raises ``NotFound``."""
     return await service.show_own_token(context.session, context.caller, token_id)
 
 
-async def _waiting(context: PageContext) -> dict[UUID, PickupView]:
+async def _waiting(context: PageContext) -> dict[UUID, schemas.PickupView]:
     """The viewer's pending pickup links by token, newest first."""
     found = await list_own_pickups(
-        context.session, context.caller, PickupQuery(limit=MAXIMUM_LIMIT), context.runtime
+        context.session, context.caller, schemas.PickupQuery(limit=MAXIMUM_LIMIT), context.runtime
     )
     return {link.token_id: link for link in found.items}
 
@@ -262,7 +249,7 @@ async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityVi
     return (await list_own_agents(context.session, context.caller, query, context.runtime)).items
 
 
-@router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
+@router.get(f"{schemas.PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
 async def show_pickup(context: Reader, pickup_id: PickupId) -> Response:
     """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
     change = Change(context.session, context.caller, context.request_id, context.now)
@@ -275,7 +262,7 @@ async def show_pickup(context: Reader, pickup_id: PickupId) -> Response:
     )
 
 
-@router.post(f"{PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
+@router.post(f"{schemas.PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
 async def take(sent: Writer, pickup_id: PickupId) -> Response:
     """Create the secret and show it, which only this response does."""
     try:
@@ -284,16 +271,16 @@ async def take(sent: Writer, pickup_id: PickupId) -> Response:
         sent.problems = Problems(refused)
         return await show_pickup(sent, pickup_id)
     token = await show_token(sent.session, token_id)
-    connect, about = connect_settings(sent.runtime.public_url), await describe_token(sent, token)
+    connect, about = schemas.connect_settings(sent.runtime.public_url), await describe_token(sent, token)
     return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
 
 
-async def describe_token(context: PageContext, token: TokenView) -> dict[str, Any]:
+async def describe_token(context: PageContext, token: schemas.TokenView) -> dict[str, Any]:
     """Describe a token's owner and scope; ``agent`` is None for the viewer's own token."""
     return (await describe_tokens(context, [token]))[0]
 
 
-async def describe_tokens(context: PageContext, tokens: Sequence[TokenView]) -> list[dict[str, Any]]:
+async def describe_tokens(context: PageContext, tokens: Sequence[schemas.TokenView]) -> list[dict[str, Any]]:
     """Describe several tokens with one query for all names."""
     named = {id for token in tokens for id in scope_servers(token.scope)}
     names = await context.names(named | {token.identity_id for token in tokens})
@@ -331,10 +318,10 @@ async def check_any(sent: TokenTest, token_id: TokenId, checks: CurrentChecks) -
     return await _test(sent, await show_token(sent.session, token_id), checks, own=False)
 
 
-async def _test(sent: Submission, token: TokenView, checks: CurrentChecks, *, own: bool) -> Response:
+async def _test(sent: Submission, token: schemas.TokenView, checks: CurrentChecks, *, own: bool) -> Response:
     wanted = {"secret": sent.form.text("secret") or None, "server_ids": sent.form.texts("server_ids")}
     try:
-        body = validate(ConnectionCheckRequest, wanted)
+        body = validate(schemas.ConnectionCheckRequest, wanted)
     except Invalid as error:
         sent.problems = Problems(error)
         return _show_test(sent, token, own=own)
@@ -349,7 +336,7 @@ def _with_times(text: str) -> Markup:
 
 
 def _show_test(
-    context: PageContext, token: TokenView, *, own: bool, found: ConnectionCheck | None = None
+    context: PageContext, token: schemas.TokenView, *, own: bool, found: schemas.ConnectionCheck | None = None
 ) -> Response:
     id = format_id(TOKEN, token.id)
     return context.page(

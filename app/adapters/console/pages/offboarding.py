@@ -12,6 +12,7 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, confirmation_text, search_person
 from app.db.change import Change
 from app.domain.errors import Invalid
+from app.features.identities import schemas
 from app.features.identities import service as identities
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome
@@ -21,16 +22,6 @@ from app.features.identities.schedule import (
     find_schedule,
     list_schedules,
     offboard_or_schedule,
-)
-from app.features.identities.schemas import (
-    MAX_CALLS,
-    IdentityView,
-    OffboardRequest,
-    Receipt,
-    ReceiptQuery,
-    ReceiptView,
-    ScheduledOffboardingQuery,
-    ScheduledOffboardingView,
 )
 from app.http.authorization import Permission
 from app.http.etags import Precondition
@@ -80,7 +71,7 @@ async def show_offboard(context: Offboarder, identity_id: IdentityId) -> Respons
     return context.page(
         "offboarding/offboard.html", it=it,
         who=format_name(it), confirmation_text=confirmation_text(it), typed=context.form, outcome=outcome,
-        heir=heir, most_calls=MAX_CALLS, named=_NAMED,
+        heir=heir, most_calls=schemas.MAX_CALLS, named=_NAMED,
         names=await context.names(_named_in(outcome)),
         search=await search_person(context, "transfer_agents_to", but=it.id),
     )  # fmt: skip
@@ -90,7 +81,7 @@ async def show_offboard(context: Offboarder, identity_id: IdentityId) -> Respons
 async def offboard(sent: Offboarding, identity_id: IdentityId) -> Response:
     """Offboard now or schedule it, if the name was typed."""
     async with sent.attempt():
-        body = validate(OffboardRequest, _asked(sent.form))
+        body = validate(schemas.OffboardRequest, _asked(sent.form))
         check_name(sent.form, await identities.find_identity(sent.session, identity_id))
         outcome = await offboard_or_schedule(
             sent.change, identity_id, body, sent.shown, signer=sent.runtime.signer
@@ -128,9 +119,9 @@ def check_name(form: Form, identity: Identity) -> None:
         raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
 
 
-async def _preview(context: PageContext, it: IdentityView, heir: str) -> OffboardOutcome:
+async def _preview(context: PageContext, it: schemas.IdentityView, heir: str) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
-    body = validate(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
+    body = validate(schemas.OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     preview = Change(context.session, context.caller, None, context.runtime.clock())
     return await offboard_or_schedule(
         preview, it.id, body, Precondition(None), signer=context.runtime.signer, dry_run=True
@@ -162,7 +153,7 @@ def _named_in(outcome: OffboardOutcome) -> list[UUID]:
 @router.get(RECEIPTS, operation_id="page_list_receipts")
 async def show_receipts(context: Reader) -> Response:
     """List receipts, newest first."""
-    query = context.query(ReceiptQuery, limit=PAGE_SIZE)
+    query = context.query(schemas.ReceiptQuery, limit=PAGE_SIZE)
     found = await list_receipts(context.session, query, context.runtime)
     return context.page(
         "offboarding/receipts.html", items=found.items,
@@ -174,7 +165,7 @@ async def show_receipts(context: Reader) -> Response:
 @router.get(RECEIPTS + "/{receipt_id}", operation_id="page_show_receipt")
 async def show_receipt(context: Reader, receipt_id: EventId) -> Response:
     """Show a receipt for printing and keeping."""
-    it = ReceiptView.from_row(await find_receipt(context.session, receipt_id))
+    it = schemas.ReceiptView.from_row(await find_receipt(context.session, receipt_id))
     ids = [it.identity_id] if it.receipt is None else [it.identity_id, *_ids_in_receipt(it.receipt)]
     return context.page(
         "offboarding/receipt.html", it=it, receipt=it.receipt, listed=_LISTED,
@@ -186,7 +177,7 @@ async def show_receipt(context: Reader, receipt_id: EventId) -> Response:
 @router.get(SCHEDULED, operation_id="page_list_scheduled")
 async def show_scheduled(context: Reader) -> Response:
     """List scheduled and past offboardings, newest first."""
-    query = context.query(ScheduledOffboardingQuery, limit=PAGE_SIZE)
+    query = context.query(schemas.ScheduledOffboardingQuery, limit=PAGE_SIZE)
     found = await list_schedules(context.session, query, context.runtime)
     people = [id for one in found.items for id in (one.identity_id, one.transfer_agents_to)]
     return context.page(
@@ -199,7 +190,7 @@ async def show_scheduled(context: Reader) -> Response:
 @router.get(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_cancel_scheduled")
 async def show_cancel(context: Offboarder, scheduled_id: ScheduledOffboardingId) -> Response:
     """Show what cancelling means, and the form."""
-    it = ScheduledOffboardingView.from_row(await find_schedule(context.session, scheduled_id))
+    it = schemas.ScheduledOffboardingView.from_row(await find_schedule(context.session, scheduled_id))
     names = await context.names([it.identity_id])
     return context.page("offboarding/cancel.html", it=it, names=names)
 
@@ -214,7 +205,7 @@ async def cancel(sent: Offboarding, scheduled_id: ScheduledOffboardingId) -> Res
     return redirect(f"{SCHEDULED}?done=cancelled")
 
 
-def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:
+def _ids_in_receipt(receipt: schemas.Receipt) -> list[UUID | None]:
     """The ids whose current names the page shows next to the signed content."""
     agents = receipt.agents
     return [
@@ -231,7 +222,7 @@ def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:
     ]
 
 
-def _actor(receipt: Receipt) -> UUID | None:
+def _actor(receipt: schemas.Receipt) -> UUID | None:
     """The id of the actor who requested the offboarding, if it has a name."""
     prefix = _ACTORS.get(receipt.by.type)
     return None if prefix is None or receipt.by.id is None else parse_id(prefix, receipt.by.id)

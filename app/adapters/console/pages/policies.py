@@ -9,15 +9,7 @@ from app.adapters.console.context import PageContext, Submission, may_open, may_
 from app.adapters.console.display import link
 from app.adapters.console.forms import Form, Problems, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.policy_draft import (
-    Draft,
-    DraftReport,
-    fill_template,
-    locate_errors,
-    locate_warnings,
-    review_draft,
-    show_template_form,
-)
+from app.adapters.console.pages import policy_draft
 from app.domain.errors import TooManyRequests
 from app.features.policies import service
 from app.features.policies.schemas import (
@@ -62,9 +54,9 @@ async def new_page(context: Writer) -> Response:
     """Show the templates, the form of a template, or the editor."""
     chosen = context.param("template")
     if chosen == "blank":
-        return await show_editor(context, Draft(), None)
+        return await show_editor(context, policy_draft.Draft(), None)
     if chosen:
-        return await show_template_form(context, chosen)
+        return await policy_draft.show_template_form(context, chosen)
     return context.page("policies/new.html", templates=list_templates())
 
 
@@ -74,11 +66,11 @@ async def create(sent: CanWrite) -> Response:
     form = sent.form
     if form.text("do") == "fill":
         async with sent.attempt():
-            draft = await fill_template(sent)
+            draft = await policy_draft.fill_template(sent)
         if sent.problems:
-            return await show_template_form(sent, form.text("template"))
+            return await policy_draft.show_template_form(sent, form.text("template"))
         return await show_editor(sent, draft, None, unsaved=True)
-    draft = Draft.typed(form)
+    draft = policy_draft.Draft.typed(form)
     if form.text("do") != "save":
         return await _review(sent, draft, None)
     async with sent.attempt():
@@ -92,7 +84,7 @@ async def create(sent: CanWrite) -> Response:
 async def update(sent: CanWrite, policy_id: PolicyId) -> Response:
     """Check a draft, or save it."""
     policy = await _read_live(sent, policy_id)
-    draft = Draft.typed(sent.form)
+    draft = policy_draft.Draft.typed(sent.form)
     if sent.form.text("do") != "save":
         return await _review(sent, draft, policy)
     async with sent.attempt():
@@ -102,14 +94,14 @@ async def update(sent: CanWrite, policy_id: PolicyId) -> Response:
     return redirect(f"{link('policy', policy_id)}?done=saved")
 
 
-async def _review(sent: Submission, draft: Draft, policy: PolicyView | None) -> Response:
+async def _review(sent: Submission, draft: policy_draft.Draft, policy: PolicyView | None) -> Response:
     """Show the editor with the check's results; nothing is saved."""
-    report, replayed, step = DraftReport(), None, sent.form.text("do")
+    report, replayed, step = policy_draft.DraftReport(), None, sent.form.text("do")
     try:
         async with sent.attempt():
             if step == "add_test":
                 draft.add_test(sent.form)
-            report = await review_draft(sent, draft, policy)
+            report = await policy_draft.review_draft(sent, draft, policy)
             if step == "replay":
                 request = _replay(draft, policy, sent.form)
                 replayed = await simulate(sent.change, sent.runtime, sent.snapshot, request)
@@ -118,7 +110,7 @@ async def _review(sent: Submission, draft: Draft, policy: PolicyView | None) -> 
     return await show_editor(sent, draft, policy, report=report, replayed=replayed)
 
 
-def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
+def _replay(draft: policy_draft.Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
     """Build the simulation of the draft in enforce mode, since observe mode would change no decision."""
     change: dict[str, Any] = {"text": draft.text, "mode": "enforce"}
     if policy is not None:
@@ -130,10 +122,10 @@ def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequ
 
 async def show_editor(
     context: PageContext,
-    draft: Draft,
+    draft: policy_draft.Draft,
     policy: PolicyView | None,
     *,
-    report: DraftReport | None = None,
+    report: policy_draft.DraftReport | None = None,
     replayed: PolicySimulation | None = None,
     since: str = "",
     unsaved: bool = False,
@@ -141,7 +133,9 @@ async def show_editor(
     """Show the editor; without a report and problems, as it is first opened."""
     form, step = context.form, context.form.text("do")
     if context.problems:
-        report = DraftReport(errors=locate_errors(draft.text, context.problems.errors))
+        report = policy_draft.DraftReport(
+            errors=policy_draft.locate_errors(draft.text, context.problems.errors)
+        )
     calls = [] if replayed is None else replayed.calls
     ids = [id for one in calls for id in (one.identity_id, one.server_id)]
     ids += [id for one in calls for side in (one.before, one.after) for id in side.policy_ids]
@@ -195,14 +189,16 @@ async def list_page(context: CanRead) -> Response:
 async def show_page(context: CanRead, policy_id: PolicyId) -> Response:
     """Show a policy: its editor for writers, its text for other readers."""
     policy = await read_policy(context, policy_id)
-    report = DraftReport(warnings=locate_warnings(policy.text, policy.warnings or []))
+    report = policy_draft.DraftReport(
+        warnings=policy_draft.locate_warnings(policy.text, policy.warnings or [])
+    )
     since = audit_start(context)
     if policy.status != "ended" and context.may("policies.write"):
-        return await show_editor(context, Draft.of(policy), policy, report=report, since=since)
+        return await show_editor(context, policy_draft.Draft.of(policy), policy, report=report, since=since)
     return context.page(
         "policies/show.html",
         it=policy,
-        draft=Draft.of(policy),
+        draft=policy_draft.Draft.of(policy),
         report=report,
         replayed=None,
         done=_DONE,
@@ -257,7 +253,7 @@ async def ask_publish(context: Writer, policy_id: PolicyId) -> Response:
         it=policy,
         diff=await service.compare(context.session, context.caller, policy_id),
         test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
-        warnings=locate_warnings(policy.text, policy.warnings or []),
+        warnings=policy_draft.locate_warnings(policy.text, policy.warnings or []),
         may_ignore=context.problems.code == "policy_tests_failed",
     )
 

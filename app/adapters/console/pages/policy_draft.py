@@ -13,14 +13,7 @@ from app.adapters.console.context import PageContext
 from app.adapters.console.forms import Form, validate, whole_number
 from app.adapters.console.pages.principals import find_principals, find_servers, require_group
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.policies.schemas import (
-    PolicyCreate,
-    PolicyTest,
-    PolicyTestResult,
-    PolicyUpdate,
-    PolicyView,
-    PolicyWarning,
-)
+from app.features.policies import schemas
 from app.features.policies.service import check_text, warnings_about
 from app.features.policies.templates import PolicyTemplateView, list_templates, render
 from app.features.policies.testing import run_own
@@ -84,7 +77,7 @@ class Draft:
         )
 
     @classmethod
-    def of(cls, policy: PolicyView) -> "Draft":
+    def of(cls, policy: schemas.PolicyView) -> "Draft":
         """Fill the editor with a saved draft."""
         tests = [one.model_dump(mode="json", exclude_defaults=True) for one in policy.tests]
         return cls(policy.name, policy.description or "", policy.text, policy.mode, _format_tests(tests))
@@ -100,13 +93,13 @@ class Draft:
             "tests": self._tests(),
         }
 
-    def create(self) -> PolicyCreate:
+    def create(self) -> schemas.PolicyCreate:
         """Build the API's model of a new policy. Raises ``Invalid``."""
-        return validate(PolicyCreate, self.fields)
+        return validate(schemas.PolicyCreate, self.fields)
 
-    def update(self) -> PolicyUpdate:
+    def update(self) -> schemas.PolicyUpdate:
         """Build the API's model of the change. Raises ``Invalid``."""
-        return validate(PolicyUpdate, self.fields)
+        return validate(schemas.PolicyUpdate, self.fields)
 
     def add_test(self, form: Form) -> None:
         """Append the test that the small form describes. Raises ``Invalid``."""
@@ -120,7 +113,7 @@ class Draft:
             },
             "expect": form.text("test_expect"),
         }
-        one = validate(PolicyTest, test)
+        one = validate(schemas.PolicyTest, test)
         self.tests = _format_tests([*self._tests(), one.model_dump(mode="json", exclude_defaults=True)])
 
     def _tests(self) -> list[Any]:
@@ -134,13 +127,13 @@ class DraftReport:
 
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
-    results: list[PolicyTestResult] = field(default_factory=list)
+    results: list[schemas.PolicyTestResult] = field(default_factory=list)
 
 
-async def review_draft(context: PageContext, draft: Draft, policy: PolicyView | None) -> DraftReport:
+async def review_draft(context: PageContext, draft: Draft, policy: schemas.PolicyView | None) -> DraftReport:
     """Check an unsaved draft, and run its tests in enforce mode. Raises ``Invalid``."""
     # A draft without a name can be reviewed, though not saved.
-    body = validate(PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
+    body = validate(schemas.PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
     await check_text(context.session, body.text)
     warnings = await warnings_about(
         context.session, body.text, permits_by_default=context.runtime.permits_by_default
@@ -154,7 +147,7 @@ async def review_draft(context: PageContext, draft: Draft, policy: PolicyView | 
     return DraftReport(warnings=locate_warnings(draft.text, warnings), results=[one.result for one in ran])
 
 
-def locate_warnings(text: str, warnings: list[PolicyWarning]) -> list[Finding]:
+def locate_warnings(text: str, warnings: list[schemas.PolicyWarning]) -> list[Finding]:
     """Add the lines of the text to warnings."""
     return [_finding(text, one.detail, one.line, one.column) for one in warnings]
 

@@ -18,23 +18,8 @@ from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
-from app.features.servers import service
+from app.features.servers import schemas, service
 from app.features.servers.credentials import delete_credential, list_credentials, put_credential
-from app.features.servers.schemas import (
-    BearerCredential,
-    Credential,
-    CredentialQuery,
-    EnvCredential,
-    HeaderCredential,
-    NoCredential,
-    OAuthClientCredential,
-    ServerCreate,
-    ServerInstructions,
-    ServerPatch,
-    ServerQuery,
-    ServerStatus,
-    ServerView,
-)
 from app.features.servers.sync import CurrentSyncs
 from app.features.tools.schemas import ToolQuery, ToolView
 from app.features.tools.service import list_tools
@@ -87,7 +72,7 @@ _DONE = {
 }
 
 
-def health(server: ServerView) -> tuple[str, str]:
+def health(server: schemas.ServerView) -> tuple[str, str]:
     """A server's health: a state for the badge, and its description."""
     if server.status == "disabled":
         return "disabled", "disabled"
@@ -109,24 +94,26 @@ def why_waiting(tool: ToolView) -> str:
     return "held manually" if tool.approved_digest == tool.definition_digest else "definition changed"
 
 
-def read_credential(form: Form, env_names: list[str]) -> Credential:
+def read_credential(form: Form, env_names: list[str]) -> schemas.Credential:
     """Read the typed credential. Raises ``Invalid`` with the form's field names."""
     kind, secret = form.text("kind"), form.text("secret")
     if kind == "none":
-        return NoCredential(kind="none")
+        return schemas.NoCredential(kind="none")
     if kind == "bearer":
-        return validate(BearerCredential, {"kind": kind, "token": secret}, _FIELD_OF)
+        return validate(schemas.BearerCredential, {"kind": kind, "token": secret}, _FIELD_OF)
     if kind == "header":
         return validate(
-            HeaderCredential, {"kind": kind, "name": form.text("header_name"), "value": secret}, _FIELD_OF
+            schemas.HeaderCredential,
+            {"kind": kind, "name": form.text("header_name"), "value": secret},
+            _FIELD_OF,
         )
     if kind == "env":
         values = {name: form.raw(f"env.{name}") for name in env_names}
-        return validate(EnvCredential, {"kind": kind, "variables": values}, _FIELD_OF)
+        return validate(schemas.EnvCredential, {"kind": kind, "variables": values}, _FIELD_OF)
     if kind == "oauth_client_credentials":
         typed = {name: form.text(name) for name in ("kind", "token_url", "client_id", "auth_method")}
         more = {name: form.text(name) for name in _OPTIONAL if form.text(name)}
-        return validate(OAuthClientCredential, {**typed, "client_secret": secret, **more}, _FIELD_OF)
+        return validate(schemas.OAuthClientCredential, {**typed, "client_secret": secret, **more}, _FIELD_OF)
     raise Invalid.field("/kind", "required", "Choose the kind of credential.")
 
 
@@ -140,9 +127,9 @@ async def find_holder(context: PageContext, user_name: str) -> UUID | None:
     return id
 
 
-async def _credentials(context: PageContext, server: ServerView) -> dict[str, Any]:
+async def _credentials(context: PageContext, server: schemas.ServerView) -> dict[str, Any]:
     """Read the tab with the server's own credential and those of identities."""
-    query = context.query(CredentialQuery, limit=25)
+    query = context.query(schemas.CredentialQuery, limit=25)
     found = await list_credentials(context.session, context.caller, server.id, query, context.runtime)
     # The list's next page has another address than the response to a form.
     pager = {"more": None, "first": None} if context.form else context.pager(found.next_cursor)
@@ -162,7 +149,7 @@ def credential_kinds(transport: str) -> list[tuple[str, str]]:
 @router.get(LIST, operation_id="page_list_servers")
 async def list_all(context: Reader) -> Response:
     """List servers, newest first."""
-    query = context.query(ServerQuery, limit=25)
+    query = context.query(schemas.ServerQuery, limit=25)
     found = await service.list_servers(context.session, context.caller, query, context.runtime)
     return context.page(
         "servers/list.html",
@@ -210,7 +197,7 @@ async def save(sent: Written, server_id: ServerId) -> Response:
 
 async def _create(sent: Submission) -> Server:
     form = sent.form
-    created = validate(ServerCreate, await _read_create(sent))
+    created = validate(schemas.ServerCreate, await _read_create(sent))
     credential = read_credential(form, created.env_names or []) if form.text("kind") else None
     row = await service.create_server(sent.change, sent.runtime, created)
     if credential is not None:
@@ -232,7 +219,7 @@ async def _read_create(sent: Submission) -> dict[str, Any]:
     }
 
 
-async def _read_patch(sent: Submission, row: Server) -> ServerPatch:
+async def _read_patch(sent: Submission, row: Server) -> schemas.ServerPatch:
     """The fields that the form changed. Arguments and labels that lines of text cannot express stay as they are."""
     form = sent.form
     shown = await _typed_of(sent, row)
@@ -243,7 +230,7 @@ async def _read_patch(sent: Submission, row: Server) -> ServerPatch:
     if form.raw("args") == shown["args"]:
         values.pop("args", None)
     settings = await _settings(sent, known_group=shown["owner_group"])
-    return validate(ServerPatch, values | settings)
+    return validate(schemas.ServerPatch, values | settings)
 
 
 def _location(form: Form, transport: str) -> dict[str, Any]:
@@ -345,33 +332,33 @@ async def show_one(context: Reader, server_id: ServerId) -> Response:
     return answer
 
 
-async def _read_server(context: PageContext, server_id: UUID) -> ServerView:
+async def _read_server(context: PageContext, server_id: UUID) -> schemas.ServerView:
     row = await service.get_server(context.session, context.caller, server_id)
     return await service.show(context.session, row)
 
 
-async def _overview(context: PageContext, server: ServerView) -> dict[str, Any]:
+async def _overview(context: PageContext, server: schemas.ServerView) -> dict[str, Any]:
     waiting = await _some_tools(context, server, state=["quarantined"])
     active = await _some_tools(context, server, state=["active"], sort="name")
     said = None
     if server.instructions == "pending":
         row = await service.get_server(context.session, context.caller, server.id)
-        said = ServerInstructions.from_row(row)
+        said = schemas.ServerInstructions.from_row(row)
     return {"waiting": waiting, "active": active, "said": said}
 
 
-async def _some_tools(context: PageContext, server: ServerView, **filters: Any) -> list[ToolView]:
+async def _some_tools(context: PageContext, server: schemas.ServerView, **filters: Any) -> list[ToolView]:
     query = ToolQuery(server_id=[server.id], limit=_PREVIEW, **filters)
     return (await list_tools(context.session, context.caller, query, context.runtime)).items
 
 
-async def _tools(context: PageContext, server: ServerView) -> dict[str, Any]:
+async def _tools(context: PageContext, server: schemas.ServerView) -> dict[str, Any]:
     query = context.query(ToolQuery, limit=25, server_id=[server.id])
     found = await list_tools(context.session, context.caller, query, context.runtime)
     return {"query": query, "tools": found.items, **context.pager(found.next_cursor)}
 
 
-async def _access(context: PageContext, server: ServerView) -> dict[str, Any]:
+async def _access(context: PageContext, server: schemas.ServerView) -> dict[str, Any]:
     if not context.may("grants.read"):
         return {"grants": None}
     query = context.query(GrantQuery, limit=25, server_id=[server.id], status=["active", "scheduled"])
@@ -447,8 +434,8 @@ async def approve_instructions(sent: Written, server_id: ServerId) -> Response:
     return redirect(f"{link('server', server_id)}?done=instructions")
 
 
-async def _set_status(sent: Submission, server_id: UUID, status: ServerStatus) -> None:
-    patch = ServerPatch(status=status)
+async def _set_status(sent: Submission, server_id: UUID, status: schemas.ServerStatus) -> None:
+    patch = schemas.ServerPatch(status=status)
     await service.update_server(sent.change, sent.runtime, server_id, patch, sent.shown)
 
 

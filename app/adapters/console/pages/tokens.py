@@ -21,30 +21,12 @@ from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
-from app.features.tokens import queries
+from app.features.tokens import queries, schemas
 from app.features.tokens import service as tokens
 from app.features.tokens.pickups import cancel_pickup, create_pickup, list_pickups
-from app.features.tokens.schemas import (
-    PickupCreate,
-    PickupQuery,
-    TokenQuery,
-    TokenRevoke,
-    TokenRotate,
-    TokenUpdate,
-    TokenView,
-    connect_settings,
-)
+from app.http import selectors
 from app.http.authorization import Permission
 from app.http.pagination import Page
-from app.http.selectors import (
-    AllToolsModel,
-    GrantsScopeModel,
-    ScopeEntryModel,
-    ServersByIdsModel,
-    TokenScopeModel,
-    ToolsByNamesModel,
-    ToolsByRiskModel,
-)
 from app.lib.ids import PickupId, TokenId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -81,8 +63,8 @@ async def show_tokens(context: CanRead) -> Response:
         more["identity_id"] = holders
     if ends:
         more |= _ending(context, ends) | ({} if asked.get("status") else {"status": ["active"]})
-    query = context.query(TokenQuery, limit=SHOWN, **more)
-    found = Page[TokenView](items=[], next_cursor=None)
+    query = context.query(schemas.TokenQuery, limit=SHOWN, **more)
+    found = Page[schemas.TokenView](items=[], next_cursor=None)
     if holders or not who:
         found = await tokens.list_tokens(context.session, query, context.runtime)
     names = await context.names({token.identity_id for token in found.items} | set(query.identity_id[:1]))
@@ -101,9 +83,9 @@ async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     token = await tokens.show_with_reach(context.session, context.caller, token_id)
     identity = await find_identity(context.session, token.identity_id)
     children = await tokens.list_tokens(
-        context.session, TokenQuery(parent_id=[token_id], limit=_FEW), context.runtime
+        context.session, schemas.TokenQuery(parent_id=[token_id], limit=_FEW), context.runtime
     )
-    pickups = await list_pickups(context.session, token_id, PickupQuery(limit=_FEW), context.runtime)
+    pickups = await list_pickups(context.session, token_id, schemas.PickupQuery(limit=_FEW), context.runtime)
     names = await context.names(
         [
             *scope_servers(token.scope),
@@ -124,12 +106,12 @@ async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     )  # fmt: skip
 
 
-def summarize_scope(scope: TokenScopeModel) -> str:
+def summarize_scope(scope: selectors.TokenScopeModel) -> str:
     """Describe a scope in a word or two, for the list."""
-    if isinstance(scope, GrantsScopeModel):
+    if isinstance(scope, selectors.GrantsScopeModel):
         return "all grants"
     ids = scope_servers(scope)
-    if any(not isinstance(entry.servers, ServersByIdsModel) for entry in scope.entries):
+    if any(not isinstance(entry.servers, selectors.ServersByIdsModel) for entry in scope.entries):
         return "servers by rule"
     return f"{len(ids)} server{'' if len(ids) == 1 else 's'}" if ids else "nothing"
 
@@ -167,14 +149,14 @@ async def ask_rotate(context: Issuer, token_id: TokenId) -> Response:
 async def rotate(sent: Chosen, token_id: TokenId) -> Response:
     """Rotate a token; only this response contains the new secret."""
     async with sent.attempt():
-        body = validate(TokenRotate, {"overlap_s": _seconds(sent)})
+        body = validate(schemas.TokenRotate, {"overlap_s": _seconds(sent)})
         peppers = sent.runtime.peppers
         secret = await tokens.rotate_token(sent.change, token_id, body, sent.shown, peppers)
     if sent.problems:
         return await _ask_overlap(sent, token_id, "tokens/rotate.html")
     return sent.page(
         "tokens/secret.html", token=await tokens.show_token(sent.session, token_id), secret=secret,
-        pickup=None, recipient="", connect=connect_settings(sent.runtime.public_url), rotated=True, use=None,
+        pickup=None, recipient="", connect=schemas.connect_settings(sent.runtime.public_url), rotated=True, use=None,
     )  # fmt: skip
 
 
@@ -184,7 +166,7 @@ async def ask_narrow(context: Issuer, token_id: TokenId) -> Response:
     token, form = await tokens.show_token(context.session, token_id), context.form
     names = await context.names(scope_servers(token.scope))
     scope = token.scope
-    entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
+    entries = [] if isinstance(scope, selectors.GrantsScopeModel) else scope.entries
     # Entries are identified by position, which another revision can change.
     kept = form if form.text("revision") == str(token.revision) else Form()
     return await _ask(
@@ -199,7 +181,7 @@ async def narrow(sent: Chosen, token_id: TokenId) -> Response:
     """Narrow a token for new calls."""
     token = await tokens.show_token(sent.session, token_id)
     async with sent.attempt():
-        body = validate(TokenUpdate, _changes(sent, token))
+        body = validate(schemas.TokenUpdate, _changes(sent, token))
         await tokens.narrow_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
         return await ask_narrow(sent, token_id)
@@ -222,7 +204,7 @@ async def ask_revoke(context: CanRevoke, token_id: TokenId) -> Response:
 async def revoke(sent: Revocation, token_id: TokenId) -> Response:
     """Revoke a token and the tokens attenuated from it."""
     async with sent.attempt():
-        body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
+        body = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
         await tokens.revoke_token(sent.change, token_id, body, sent.shown)
     if sent.problems:
         return await ask_revoke(sent, token_id)
@@ -239,7 +221,7 @@ async def ask_pickup(context: Issuer, token_id: TokenId) -> Response:
 async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
     """Create a pickup link; it cancels a pending one."""
     async with sent.attempt():
-        body = validate(PickupCreate, {"overlap_s": _seconds(sent)})
+        body = validate(schemas.PickupCreate, {"overlap_s": _seconds(sent)})
         await create_pickup(sent.change, token_id, body, sent.runtime)
     if sent.problems:
         return await _ask_overlap(sent, token_id, "tokens/pickup.html")
@@ -270,9 +252,9 @@ async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Respo
     return await _ask(context, token_id, name, overlaps=OVERLAPS, chosen=chosen)
 
 
-def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form) -> dict[str, Any]:
+def _line(place: int, entry: selectors.ScopeEntryModel, names: dict[UUID, str], form: Form) -> dict[str, Any]:
     """An entry of a scope, with the possible actions and the chosen one."""
-    tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
+    tools = entry.tools.names if isinstance(entry.tools, selectors.ToolsByNamesModel) else []
     return {
         "words": describe_access(entry, names),
         "names": tools,
@@ -282,7 +264,7 @@ def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form
     }
 
 
-def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
+def _changes(sent: Submission, token: schemas.TokenView) -> dict[str, Any]:
     """The changes that the form asks for. Raises ``Invalid``."""
     form, changes = sent.form, dict[str, Any]()
     if form.text("name") != token.name:
@@ -292,7 +274,7 @@ def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
         # The form offers the current expiry's day, which keeps its time.
         if end.date() != token.expires_at.date():
             changes["expires_at"] = end
-    if isinstance(token.scope, GrantsScopeModel):
+    if isinstance(token.scope, selectors.GrantsScopeModel):
         if form.text("entry-0") == "read":
             everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
             changes["scope"] = {"kind": "listed", "entries": [everywhere]}
@@ -304,29 +286,33 @@ def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
     return changes
 
 
-def _narrow_entry(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntryModel | None:
+def _narrow_entry(
+    sent: Submission, place: int, entry: selectors.ScopeEntryModel
+) -> selectors.ScopeEntryModel | None:
     """A scope entry after the form's action; ``None`` if it is removed."""
     asked = sent.form.text(f"entry-{place}", "keep")
     if asked == "drop":
         return None
-    if isinstance(entry.tools, ToolsByNamesModel):
+    if isinstance(entry.tools, selectors.ToolsByNamesModel):
         ticked = set(sent.form.texts(f"tool-{place}"))
         names = [name for name in entry.tools.names if name in ticked]
         if not names:
             return None
-        return entry.model_copy(update={"tools": ToolsByNamesModel(kind="names", names=names)})
+        return entry.model_copy(update={"tools": selectors.ToolsByNamesModel(kind="names", names=names)})
     if asked == "read" and can_read_only(entry):
-        reading = ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
+        reading = selectors.ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
         return entry.model_copy(update={"tools": reading, "resources": False, "prompts": False})
     return entry
 
 
-def can_read_only(entry: ScopeEntryModel) -> bool:
+def can_read_only(entry: selectors.ScopeEntryModel) -> bool:
     """Whether an entry can be narrowed to read-only tools."""
-    if isinstance(entry.tools, AllToolsModel):
+    if isinstance(entry.tools, selectors.AllToolsModel):
         return True
     return (
-        isinstance(entry.tools, ToolsByRiskModel) and "read" in entry.tools.risk and len(entry.tools.risk) > 1
+        isinstance(entry.tools, selectors.ToolsByRiskModel)
+        and "read" in entry.tools.risk
+        and len(entry.tools.risk) > 1
     )
 
 
