@@ -9,20 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import cedarpy
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    String,
-    and_,
-    bindparam,
-    exists,
-    func,
-    literal_column,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Row, Select, String, bindparam, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -32,6 +19,7 @@ from app.domain.errors import NotFound
 from app.domain.risk import Risk
 from app.features.approvals.schemas import ApprovalQuery, RequestableServer, RequestableTool
 from app.http.authorization import Caller, Permission
+from app.http.pagination import select_filtered
 from app.http.selectors import ToolSelectorModel, tool_selector_to_domain
 from app.models.access import Approval
 from app.models.identities import GroupMember, Identity
@@ -55,35 +43,20 @@ def member_of(caller: Caller) -> UUID | None:
 
 def select_approvals(caller: Caller, query: ApprovalQuery) -> Select[Approval]:
     """Select the approvals that a caller may see and that match a filter."""
-    statement = select(Approval).where(*_visible_to(caller))
-    for column, values in (
-        (col(Approval.identity_id), query.identity_id),
-        (col(Approval.token_id), query.token_id),
-        (col(Approval.server_id), query.server_id),
-        (col(Approval.tool), query.tool),
-        (col(Approval.kind), query.kind),
-    ):
-        if values:
-            statement = statement.where(column.in_(values))
+    filters = ("identity_id", "token_id", "server_id", "tool", "kind")
+    statement = select_filtered(Approval, query, *filters).where(*visible_to(caller))
     if query.approver_group:
         statement = statement.where(_decided_by(query.approver_group))
     if query.state:
         # Named, since SQLAlchemy would otherwise derive an invalid name from the expression.
         statement = statement.where(_STATE.in_(bindparam("states", list(query.state), expanding=True)))
-        stored = {"expired": (*OPEN, "expired")}
-        states = {name for state in query.state for name in stored.get(state, (state,))}
         # The stored states that it follows from, for the index.
+        states = {*query.state, *(OPEN if "expired" in query.state else ())}
         statement = statement.where(col(Approval.state).in_(sorted(states)))
     return statement
 
 
-async def find_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval | None:
-    """Find an approval that the caller may see."""
-    statement = select(Approval).where(col(Approval.id) == approval_id, *_visible_to(caller))
-    return await session.scalar(statement.execution_options(populate_existing=True))
-
-
-def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
+def visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     """Conditions for the visible approvals: none with the permission; else their own, their agents', and their
     groups'."""
     if caller.may(Permission.APPROVALS_READ):
@@ -91,20 +64,15 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     me = caller.identity_id
     agents = select(col(Identity.id)).where(col(Identity.owner_id) == me)
     groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == member_of(caller))
-    return (
-        or_(
-            col(Approval.identity_id) == me, is_one_of(col(Approval.identity_id), agents), _decided_by(groups)
-        ),
-    )
+    identity_id = col(Approval.identity_id)
+    return (or_(identity_id == me, is_one_of(identity_id, agents), _decided_by(groups)),)
 
 
 def _decided_by(groups: Any) -> ColumnElement[bool]:
     """Whether one of these groups decides it; for access, the group that owns the server now."""
     owned = select(col(Server.id)).where(is_one_of(col(Server.owner_group_id), groups))
-    return or_(
-        is_one_of(col(Approval.approver_group_id), groups),
-        and_(col(Approval.kind) == "access", is_one_of(col(Approval.server_id), owned)),
-    )
+    of_access = (col(Approval.kind) == "access") & is_one_of(col(Approval.server_id), owned)
+    return is_one_of(col(Approval.approver_group_id), groups) | of_access
 
 
 async def lock_approval(session: AsyncSession, approval_id: UUID) -> tuple[Approval, str]:
@@ -126,17 +94,15 @@ async def lock_membership(session: AsyncSession, group_id: UUID, identity_id: UU
 
 def is_undone() -> ColumnElement[bool]:
     """Whether an approval could still be decided or used, regardless of the time. Approved access is a grant now."""
-    undone = or_(col(Approval.state) == "pending", col(Approval.kind) == "call")
-    return and_(col(Approval.state).in_(OPEN), undone)
+    undone = (col(Approval.state) == "pending") | (col(Approval.kind) == "call")
+    return col(Approval.state).in_(OPEN) & undone
 
 
 async def open_approvals(session: AsyncSession, *conditions: ColumnElement[bool], lock: bool) -> list[UUID]:
     """The ids of matching approvals that can still be decided or used, in order; locked on demand."""
     alive: Any = (col(Approval.expires_at).is_(None)) | (col(Approval.expires_at) > func.now())
-    statement = (
-        select(col(Approval.id)).where(is_undone(), alive, or_(*conditions)).order_by(col(Approval.id))
-    )
-    return list(await session.scalars(statement.with_for_update() if lock else statement))
+    undone = select(col(Approval.id)).where(is_undone(), alive, or_(*conditions)).order_by(col(Approval.id))
+    return list(await session.scalars(undone.with_for_update() if lock else undone))
 
 
 # The identities behind a call: those of the token and of all tokens that it was attenuated from, and their owners now
@@ -155,15 +121,9 @@ BEHIND = """
         WHERE kind = 'identity' AND object_id IN (SELECT id FROM asking) AND content ->> 'owner_id' IS NOT NULL
         AND (valid_to IS NULL OR valid_to >= least(a.created_at, (SELECT min(created_at) FROM link)))
 """
-
-
 # A caller and the owner of the caller; a service account appears as its owner.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
-
-
 OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants
-
-
 # An approval is bound to past state. Of these defects only a definition can be reverted, which makes it valid again.
 VOID = """CASE
     WHEN a.kind = 'access' AND (s.ended_at IS NOT NULL OR NOT s.requestable) THEN 'not_requestable'
@@ -181,11 +141,7 @@ VOID = """CASE
         )
     ) THEN 'policies_changed'
     END"""
-
-
 _NAME = "CASE WHEN {0}.erased_at IS NULL THEN coalesce({0}.display_name, {0}.user_name) END"
-
-
 _FACTS = text(f"""
 SELECT a.id, {STATE_SQL.format("a")} AS state, i.kind AS identity_kind, {_NAME.format("i")} AS identity_name,
     o.id AS owner_id, {_NAME.format("o")} AS owner_name, t.name AS token_name,
@@ -213,8 +169,6 @@ LEFT JOIN LATERAL (
 LEFT JOIN tools tool ON tool.server_id = a.server_id AND tool.name = a.tool AND tool.state <> 'removed'
 WHERE a.id = ANY(CAST(:ids AS uuid[]))
 """)  # noqa: S608 - the parts are constants
-
-
 _POLICIES = text("""
 SELECT asked.id, asked.version, p.name,
     CASE WHEN p.version = asked.version THEN p.published_text ELSE kept.content ->> 'text' END AS text
@@ -243,13 +197,8 @@ async def requiring_policies(
     ids, versions = zip(*pairs, strict=True)
     rows = await session.execute(_POLICIES, {"ids": list(ids), "versions": list(versions)})
     return {
-        (row.id, row.version): {
-            "id": row.id,
-            "version": row.version,
-            "name": row.name,
-            "reason": row.text and reason_in(row.text),
-        }
-        for row in rows
+        (id, version): {"id": id, "version": version, "name": name, "reason": policy and reason_in(policy)}
+        for id, version, name, policy in rows
     }
 
 
@@ -279,13 +228,13 @@ def select_requestable(q: str | None = None) -> Select[Server]:
     )
     if not q:
         return statement
-    tools = exists().where(
+    tools = select(Tool).where(
         col(Tool.server_id) == col(Server.id),
         col(Tool.state) == _ACTIVE,
         or_(*(field.icontains(q, autoescape=True) for field in (col(Tool.name), col(Tool.title)))),
     )
     texts = (col(Server.slug), col(Server.name), col(Server.description))
-    return statement.where(or_(*(field.icontains(q, autoescape=True) for field in texts), tools))
+    return statement.where(or_(*(field.icontains(q, autoescape=True) for field in texts), tools.exists()))
 
 
 async def requestable_views(session: AsyncSession, servers: Collection[Server]) -> list[RequestableServer]:

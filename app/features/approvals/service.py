@@ -8,7 +8,8 @@ identity or group ends, so that they can no longer be decided or used.
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -24,19 +25,8 @@ from app.db.versions import notify_decided
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
-from app.features.approvals.queries import (
-    facts_of,
-    find_approval,
-    is_undone,
-    lock_approval,
-    lock_membership,
-    member_of,
-    requestable_views,
-    requiring_policies,
-    risks_of,
-    select_approvals,
-    select_requestable,
-)
+from app.features.approvals import queries
+from app.features.approvals.queries import facts_of, lock_approval, select_requestable
 from app.features.approvals.schemas import (
     AccessNarrowing,
     AccessRequest,
@@ -102,7 +92,7 @@ async def list_approvals(
 ) -> Page[ApprovalView]:
     """Read a page of the approvals that the caller may see."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_approvals", query.filters())
-    statement = select_approvals(caller, query)
+    statement = queries.select_approvals(caller, query)
     approvals, next_cursor = await read_page(session, statement, Approval, cursors, query)
     views = await show_approvals(session, caller, approvals, runtime.public_url)
     return Page(items=views, next_cursor=next_cursor)
@@ -114,12 +104,13 @@ async def list_requestable(
     """Read a page of the servers that can be requested, with their active tools."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_requestable_servers", query.filters())
     servers, next_cursor = await read_page(session, select_requestable(query.q), Server, cursors, query)
-    return Page(items=await requestable_views(session, servers), next_cursor=next_cursor)
+    return Page(items=await queries.requestable_views(session, servers), next_cursor=next_cursor)
 
 
 async def get_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval:
     """Read an approval that the caller may see. Raises ``NotFound``."""
-    row = await find_approval(session, caller, approval_id)
+    statement = select(Approval).where(col(Approval.id) == approval_id, *queries.visible_to(caller))
+    row: Approval | None = await session.scalar(statement.execution_options(populate_existing=True))
     if row is None:
         raise NotFound("There is no such approval.")
     return row
@@ -137,17 +128,17 @@ async def show_approvals(
 ) -> list[ApprovalView]:
     """Build the views of approvals, with everything that an approver needs to know."""
     facts = await facts_of(session, caller, [row.id for row in approvals])
-    policies = await requiring_policies(
-        session, {pair for row in approvals for pair in _policy_versions(row)}
-    )
+    pairs = {
+        row.id: list(zip(row.policy_ids or (), row.policy_versions or (), strict=False)) for row in approvals
+    }
+    policies = await queries.requiring_policies(session, set(chain.from_iterable(pairs.values())))
     names = await names_of(session, [row.decided_by for row in approvals])
     return [
         ApprovalView.model_validate(
             row.model_dump(include=set(ApprovalView.model_fields) - {"tool", "state"})
-            | _facts(caller, row, facts[row.id])
+            | _facts(caller, row, facts[row.id], names)
             | {
-                "policies": [policies[pair] for pair in _policy_versions(row)],
-                "decided_by": _decider(row, names),
+                "policies": [policies[pair] for pair in pairs[row.id]],
                 "url": f"{public_url}/console/approvals/{format_id(ids.APPROVAL, row.id)}",
             }
         )
@@ -155,19 +146,16 @@ async def show_approvals(
     ]
 
 
-def _policy_versions(row: Approval) -> list[tuple[UUID, int]]:
-    return list(zip(row.policy_ids or (), row.policy_versions or (), strict=False))
-
-
-def _facts(caller: Caller, row: Approval, facts: Row[Any]) -> dict[str, Any]:
+def _facts(caller: Caller, row: Approval, facts: Row[Any], names: dict[UUID, str]) -> dict[str, Any]:
     """The fields of a view that other objects decide."""
-    state, kind = facts.state, facts.identity_kind
+    state = facts.state
     allowed = caller.may(Permission.APPROVALS_DECIDE) or facts.is_approver
     tool = {"id": facts.tool_id, "name": row.tool, "title": facts.tool_title, "risk": facts.tool_risk}
     server = {"id": row.server_id, "slug": facts.server_slug, "name": facts.server_name}
+    decider = row.decided_by_type or "unknown"
     return {
         "state": state,
-        "identity": {"id": row.identity_id, "kind": kind, "name": facts.identity_name},
+        "identity": {"id": row.identity_id, "kind": facts.identity_kind, "name": facts.identity_name},
         "owner": facts.owner_id and {"id": facts.owner_id, "name": facts.owner_name},
         "token": row.token_id and {"id": row.token_id, "name": facts.token_name},
         "server": row.server_id and server,
@@ -179,6 +167,8 @@ def _facts(caller: Caller, row: Approval, facts: Row[Any]) -> dict[str, Any]:
         "arguments_kept": facts.arguments_kept,
         "may_decide": state == "pending" and allowed and not facts.own and caller.identity_id is not None,
         "void": facts.void if state in {"pending", "approved"} else None,
+        "decided_by": row.decided_by
+        and {"type": decider, "id": show_id(decider, row.decided_by), "name": names.get(row.decided_by)},
     }
 
 
@@ -190,13 +180,6 @@ def _access(row: Approval) -> dict[str, Any] | None:
         less = show_tool_selector(row.granted_tools)
         granted = {"tools": less, "expires_at": row.granted_expires_at, "grant_id": row.grant_id}
     return {"tools": tools, "expires_at": row.access_expires_at, "granted": granted}
-
-
-def _decider(row: Approval, names: dict[UUID, str]) -> dict[str, Any] | None:
-    if row.decided_by is None:
-        return None
-    kind = row.decided_by_type or "unknown"
-    return {"type": kind, "id": show_id(kind, row.decided_by), "name": names.get(row.decided_by)}
 
 
 async def may_read_arguments(session: AsyncSession, caller: Caller, row: Approval) -> bool:
@@ -231,7 +214,11 @@ async def ask_for_access(change: Change, body: AccessRequest) -> Approval:
     Raises ``Forbidden``, ``Invalid``, and ``Conflict`` for a duplicate and for one too many.
     """
     session, me = change.session, _person(change.caller)
-    _check_end(body.expires_at, change.now)
+    if body.expires_at <= change.now:
+        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
+    if body.expires_at > change.now + MAX_DURATION:
+        detail = f"Access can be requested for at most {MAX_DURATION.days} days."
+        raise Invalid.field("/expires_at", "too_late", detail)
     identity = await _lock_receiver(session, me, body.identity_id or me)
     server = await _find_server(session, body.server)
     await _check_tools(session, server, body)
@@ -283,15 +270,6 @@ def _person(caller: Caller) -> UUID:
     return caller.identity_id
 
 
-def _check_end(expires_at: datetime, now: datetime) -> None:
-    if expires_at <= now:
-        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
-    if expires_at > now + MAX_DURATION:
-        raise Invalid.field(
-            "/expires_at", "too_late", f"Access can be requested for at most {MAX_DURATION.days} days."
-        )
-
-
 async def _lock_receiver(session: AsyncSession, me: UUID, receiver_id: UUID) -> Identity:
     """Lock the identity that gets the access and its owner: neither can be offboarded or exceed the limit until the
     commit. Raises ``Invalid``, and ``Forbidden`` when the caller has just been offboarded."""
@@ -316,18 +294,15 @@ async def _find_server(session: AsyncSession, slug_or_id: str) -> Server:
         condition = col(Server.slug) == slug_or_id
     server: Server | None = await session.scalar(select_requestable().where(condition))
     if server is None:
-        raise Invalid.field(
-            "/server",
-            "not_requestable",
-            "No server with this name or id can be requested: see the list of requestable servers.",
-        )
+        detail = "No server with this name or id can be requested: see the list of requestable servers."
+        raise Invalid.field("/server", "not_requestable", detail)
     return server
 
 
 async def _check_tools(session: AsyncSession, server: Server, body: AccessRequest) -> None:
     if not isinstance(body.tools, ToolsByNamesModel):
         return
-    risks = await risks_of(session, server.id)
+    risks = await queries.risks_of(session, server.id)
     errors = [
         FieldError(f"/tools/names/{index}", "not_found", "The server has no active tool of this name.")
         for index, name in enumerate(body.tools.names)
@@ -346,10 +321,8 @@ def _binding(identity_id: UUID, server_id: UUID, tools: dict[str, Any]) -> bytes
 
 async def _check_not_asked(change: Change, binding: bytes, event_id: UUID) -> None:
     """Raise ``Conflict`` for a duplicate of a pending request; an expired one makes room."""
-    pending = select(col(Approval.id)).where(
-        col(Approval.binding) == binding, col(Approval.state) == "pending"
-    )
-    earlier = await change.session.scalar(pending)
+    same = (col(Approval.binding) == binding, col(Approval.state) == "pending")
+    earlier = await change.session.scalar(select(col(Approval.id)).where(*same))
     if earlier is None:
         return
     row, state = await lock_approval(change.session, earlier)
@@ -368,17 +341,13 @@ async def _check_not_asked(change: Change, binding: bytes, event_id: UUID) -> No
 
 async def _check_few(session: AsyncSession, me: UUID) -> None:
     mine = select(col(Identity.id)).where(or_(col(Identity.id) == me, col(Identity.owner_id) == me))
-    pending = await session.scalar(
-        select(func.count())
-        .select_from(Approval)
-        .where(
-            col(Approval.kind) == "access",
-            col(Approval.state) == "pending",
-            col(Approval.expires_at) > func.clock_timestamp(),
-            col(Approval.identity_id).in_(mine),
-        )
+    pending = select(func.count(col(Approval.id))).where(
+        col(Approval.kind) == "access",
+        col(Approval.state) == "pending",
+        col(Approval.expires_at) > func.clock_timestamp(),
+        col(Approval.identity_id).in_(mine),
     )
-    if (pending or 0) >= MAX_PENDING:
+    if (await session.scalar(pending) or 0) >= MAX_PENDING:
         raise Conflict(
             f"{MAX_PENDING} requests of yours are pending already: withdraw one, or wait for a decision.",
             code="too_many_access_requests",
@@ -486,8 +455,8 @@ async def _check_may_decide(change: Change, row: Approval, facts: Row[Any]) -> N
         raise Forbidden("The break-glass administrator cannot decide approvals: sign in as a person.")
     if caller.may(Permission.APPROVALS_DECIDE):
         return
-    group, member = facts.group_id, member_of(caller)
-    if group is None or member is None or not await lock_membership(change.session, group, member):
+    group, member = facts.group_id, queries.member_of(caller)
+    if group is None or member is None or not await queries.lock_membership(change.session, group, member):
         role = "owns the server" if row.kind == "access" else "the policy names"
         raise Forbidden(
             f"This needs membership of the group that {role}, {facts.group_name or 'which is not there'}, or the "
@@ -500,11 +469,8 @@ def _check_pending(row: Approval, state: str) -> None:
     if state == "pending":
         return
     if state == "expired":
-        again = (
-            "Ask once more."
-            if row.kind == "access"
-            else "When the call is repeated, it asks for another one."
-        )
+        repeat = "When the call is repeated, it asks for another one."
+        again = "Ask once more." if row.kind == "access" else repeat
         raise Conflict(f"This approval has expired. {again}", code="approval_expired")
     raise Conflict(f"This approval is already {state}, which is final.", code="approval_already_decided")
 
@@ -520,9 +486,8 @@ async def _grant_access(change: Change, row: Approval, less: AccessNarrowing | N
     if not await _within(change.session, row.server_id, tools, load_tool_selector(row.access_tools)):
         wrong.append(FieldError("/access/tools", "wider", "These are more tools than were requested."))
     if expires_at > until:
-        wrong.append(
-            FieldError("/access/expires_at", "later", f"Access was requested until {until.isoformat()}.")
-        )
+        detail = f"Access was requested until {until.isoformat()}."
+        wrong.append(FieldError("/access/expires_at", "later", detail))
     if expires_at <= change.now:
         wrong.append(FieldError("/access/expires_at", "in_the_past", "It must be in the future."))
     if wrong:
@@ -547,7 +512,7 @@ async def _within(
     if not isinstance(selector, ToolsByNames):
         return False
     # For tools requested by risk, a choice by name: those that have this risk now.
-    risks = await risks_of(session, server_id)
+    risks = await queries.risks_of(session, server_id)
     return all(name in risks and requested.matches(name, risks[name]) for name in selector.names)
 
 
@@ -564,8 +529,9 @@ async def cancel_approvals(change: Change, ids: Collection[UUID], because: str) 
     if not ids:
         return
     # In the order of ids; a caller that ends many has locked them before.
-    undone = select(Approval).where(is_one_of(col(Approval.id), ids), is_undone()).order_by(col(Approval.id))
-    locked = await change.session.scalars(undone.with_for_update().execution_options(populate_existing=True))
+    undone = select(Approval).where(is_one_of(col(Approval.id), ids), queries.is_undone())
+    undone = undone.order_by(col(Approval.id)).with_for_update()
+    locked = await change.session.scalars(undone.execution_options(populate_existing=True))
     before = {row.id: APPROVAL.values(row) for row in locked}
     cancelled: dict[str, Any] = {"state": "cancelled", "revision": col(Approval.revision) + 1}
     ended = await change.session.scalars(
