@@ -7,32 +7,11 @@ from pydantic import Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.access.unused import MAX_WINDOW, GrantFinding, Proposal, UsageState
-from app.domain.scopes import (
-    AllServers,
-    AllTools,
-    ServersByIds,
-    ServersByLabels,
-    ServerSelector,
-    ToolsByNames,
-    ToolsByRisk,
-    ToolSelector,
-)
+from app.domain import scopes
 from app.features.grants.schemas import GrantView, Principal, principal_of
+from app.http import selectors
 from app.http.pagination import CursorParameter, Limit
 from app.http.schemas import Strict, example
-from app.http.selectors import (
-    AllServersModel,
-    AllToolsModel,
-    ServersByIdsModel,
-    ServersByLabelsModel,
-    ServerSelectorModel,
-    ToolsByNamesModel,
-    ToolsByRiskModel,
-    ToolSelectorModel,
-    show_server_selector,
-    show_tool_selector,
-    without_tag,
-)
 from app.lib.ids import GrantId, GroupId, IdentityId, ServerId, TokenId
 from app.models.tokens import Token
 
@@ -183,8 +162,8 @@ class NarrowProposal(Strict):
 
     model_config = example(_NARROW)
     action: Literal["narrow"]
-    servers: ServerSelectorModel
-    tools: ToolSelectorModel
+    servers: selectors.ServerSelectorModel
+    tools: selectors.ToolSelectorModel
     resources: bool = Field(description="Whether it should reach the servers' resources.")
     prompts: bool = Field(description="Whether it should reach the servers' prompts.")
     notes: list[NarrowingNote] = Field(description="Changes beyond what is within reach today.")
@@ -196,7 +175,7 @@ GrantProposal = TypeAliasType(
     Annotated[
         EndProposal | NarrowProposal,
         Field(discriminator="action"),
-        WrapValidator(without_tag),
+        WrapValidator(selectors.without_tag),
         Field(description="The proposed change of a grant. It never allows more than the grant does."),
     ],
 )
@@ -216,8 +195,8 @@ class StaleGrantView(Strict):
     grant_id: GrantId
     revision: int = Field(description="The revision of the grant, as in its ETag.")
     principal: Principal
-    servers: ServerSelectorModel
-    tools: ToolSelectorModel
+    servers: selectors.ServerSelectorModel
+    tools: selectors.ToolSelectorModel
     resources: bool = Field(description="Whether it reaches the servers' resources.")
     prompts: bool = Field(description="Whether it reaches the servers' prompts.")
     created_at: datetime
@@ -256,8 +235,8 @@ class StaleGrantView(Strict):
             kind="grant",
             grant_id=row.id,
             principal=principal_of(row),
-            servers=show_server_selector(row.servers),
-            tools=show_tool_selector(row.tools),
+            servers=selectors.show_server_selector(row.servers),
+            tools=selectors.show_tool_selector(row.tools),
             observed_since=finding.observed_since,
             state=finding.state.value,
             last_used_at=finding.last_used_at,
@@ -318,7 +297,7 @@ StaleAccess = TypeAliasType(
     Annotated[
         StaleGrantView | StaleTokenView,
         Field(discriminator="kind"),
-        WrapValidator(without_tag),
+        WrapValidator(selectors.without_tag),
         Field(description="A grant or a token, and its uses in the window."),
     ],
 )
@@ -340,26 +319,26 @@ def proposal_view(proposal: Proposal) -> EndProposal | NarrowProposal:
     )
 
 
-def show_servers(selector: ServerSelector) -> ServerSelectorModel:
+def show_servers(selector: scopes.ServerSelector) -> selectors.ServerSelectorModel:
     """Convert a server selector to its API model."""
     match selector:
-        case ServersByIds(ids):
-            return ServersByIdsModel(kind="ids", ids=sorted(ids))
-        case ServersByLabels(labels):
-            return ServersByLabelsModel(kind="labels", labels=dict(sorted(labels)))
-        case AllServers():
-            return AllServersModel(kind="all")
+        case scopes.ServersByIds(ids):
+            return selectors.ServersByIdsModel(kind="ids", ids=sorted(ids))
+        case scopes.ServersByLabels(labels):
+            return selectors.ServersByLabelsModel(kind="labels", labels=dict(sorted(labels)))
+        case scopes.AllServers():
+            return selectors.AllServersModel(kind="all")
 
 
-def show_tools(selector: ToolSelector) -> ToolSelectorModel:
+def show_tools(selector: scopes.ToolSelector) -> selectors.ToolSelectorModel:
     """Convert a tool selector to its API model."""
     match selector:
-        case ToolsByNames(names):
-            return ToolsByNamesModel(kind="names", names=sorted(names))
-        case ToolsByRisk(risks):
-            return ToolsByRiskModel(kind="risk", risk=sorted(risks))
-        case AllTools():
-            return AllToolsModel(kind="all")
+        case scopes.ToolsByNames(names):
+            return selectors.ToolsByNamesModel(kind="names", names=sorted(names))
+        case scopes.ToolsByRisk(risks):
+            return selectors.ToolsByRiskModel(kind="risk", risk=sorted(risks))
+        case scopes.AllTools():
+            return selectors.AllToolsModel(kind="all")
 
 
 MAX_APPLIED = 100

@@ -19,41 +19,20 @@ from app.domain.errors import Invalid, NotFound
 from app.domain.objects import Server
 from app.domain.scopes import ScopeEntry
 from app.domain.unused_access import reach_of
+from app.features.grants import schemas
 from app.features.grants.queries import SORTS, reject_unknown_servers, select_grants, unknown_servers
-from app.features.grants.schemas import (
-    GrantCreate,
-    GrantPreview,
-    GrantPreviewRequest,
-    GrantQuery,
-    GrantUpdate,
-    GrantView,
-    GroupPrincipal,
-    Principal,
-    ReachedServer,
-    principal_of,
-)
 from app.features.identities.queries import lock_identity
 from app.features.tools.queries import Selected, find_reach, may_see_reach
+from app.http import selectors
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
-from app.http.selectors import (
-    ServerSelectorModel,
-    reaches_by_default,
-    server_selector_to_domain,
-    servers_named,
-    show_server_selector,
-    show_tool_selector,
-    store_server_selector,
-    store_tool_selector,
-    tool_selector_to_domain,
-)
 from app.lib.event_loop import in_slices
 from app.models.access import Grant
 from app.models.identities import Group
 
-_FIELDS = tuple(GrantUpdate.model_fields)
+_FIELDS = tuple(schemas.GrantUpdate.model_fields)
 GRANT = Subject(
     "grant",
     audited=tuple(name for name in _FIELDS if name != "reason"),
@@ -62,14 +41,14 @@ GRANT = Subject(
     kept=("identity_id", "group_id", *_FIELDS),
     webhook=("identity_id", "group_id"),
     shown={
-        "servers": lambda stored: show_server_selector(stored).model_dump(mode="json"),
-        "tools": lambda stored: show_tool_selector(stored).model_dump(mode="json"),
+        "servers": lambda stored: selectors.show_server_selector(stored).model_dump(mode="json"),
+        "tools": lambda stored: selectors.show_tool_selector(stored).model_dump(mode="json"),
     },
 )
 
 
 async def list_grants(
-    session: AsyncSession, caller: Caller, query: GrantQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, query: schemas.GrantQuery, runtime: Runtime
 ) -> tuple[list[Grant], str | None]:
     """Read a page of grants and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.includes_ended():
@@ -87,32 +66,36 @@ async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: b
     return _require_live(grant)
 
 
-async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> GrantView:
+async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> schemas.GrantView:
     """Build the view of one grant, with its current reach if the caller may see that."""
     finding = (
         await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see_reach(caller) else None
     )
-    return GrantView.from_row(grant, now, finding)
+    return schemas.GrantView.from_row(grant, now, finding)
 
 
 async def preview(
-    session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, body: GrantPreviewRequest
-) -> GrantPreview:
+    session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, body: schemas.GrantPreviewRequest
+) -> schemas.GrantPreview:
     """Preview the reach of a grant among the current servers. Raises ``Forbidden``."""
     authorize(caller, Permission.TOOLS_READ)
     state = await AccessReader(session, snapshot).of([])
     right = ScopeEntry(
-        server_selector_to_domain(body.servers),
-        tool_selector_to_domain(body.tools),
+        selectors.server_selector_to_domain(body.servers),
+        selectors.tool_selector_to_domain(body.tools),
         resources=False,
         prompts=False,
     )
-    selected = Selected(store_server_selector(body.servers), store_tool_selector(body.tools))
+    selected = Selected(
+        selectors.store_server_selector(body.servers), selectors.store_tool_selector(body.tools)
+    )
     looked_up = await find_reach(session, [selected])
-    return GrantPreview.of(await in_slices(_select_servers(right, state.servers)), looked_up.warnings)
+    return schemas.GrantPreview.of(await in_slices(_select_servers(right, state.servers)), looked_up.warnings)
 
 
-async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID | None = None) -> Grant:
+async def create_grant(
+    change: Change, body: schemas.GrantCreate, *, approval_id: UUID | None = None
+) -> Grant:
     """Grant access to an identity or a group; ``approval_id`` is the access request that it fulfills. Raises
     ``Invalid``."""
     session, principal = change.session, body.principal
@@ -123,8 +106,8 @@ async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID |
     del fields["principal"]
     for name in ("resources", "prompts"):
         if fields[name] is None:
-            fields[name] = reaches_by_default(body.tools)
-    fields["group_id" if isinstance(principal, GroupPrincipal) else "identity_id"] = principal.id
+            fields[name] = selectors.reaches_by_default(body.tools)
+    fields["group_id" if isinstance(principal, schemas.GroupPrincipal) else "identity_id"] = principal.id
     grant = Grant(**fields, approval_id=approval_id)
     session.add(grant)
     await session.flush()
@@ -137,7 +120,7 @@ async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID |
     return grant
 
 
-async def update_grant(change: Change, id: UUID, body: GrantUpdate, if_match: Precondition) -> Grant:
+async def update_grant(change: Change, id: UUID, body: schemas.GrantUpdate, if_match: Precondition) -> Grant:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
     grant = await _lock_live(change.session, id, if_match)
     await change_grants(change, [(grant, body)])
@@ -153,7 +136,7 @@ async def end_grant(change: Change, id: UUID, if_match: Precondition) -> Grant:
 
 async def change_grants(
     change: Change,
-    patches: Sequence[tuple[Grant, GrantUpdate | None]],
+    patches: Sequence[tuple[Grant, schemas.GrantUpdate | None]],
     because: Mapping[str, Any] | None = None,
 ) -> None:
     """Patch locked grants, each named once, and end those without a patch; ``because`` is added to their events. Raises
@@ -179,7 +162,7 @@ async def change_grants(
     again = select(Grant).where(col(Grant.id).in_([row["id"] for row in written]))
     (await change.session.scalars(again.execution_options(populate_existing=True))).all()
     for grant, before, ends in moves:
-        details = {"principal": principal_of(grant).model_dump(mode="json")} if ends else {}
+        details = {"principal": schemas.principal_of(grant).model_dump(mode="json")} if ends else {}
         change.record(
             "grant.end" if ends else "grant.update", GRANT, before, None if ends else grant,
             details=details | dict(because or {}), narrows=[grant.id],
@@ -207,7 +190,7 @@ def _require_live(grant: Grant | None) -> Grant:
     return grant
 
 
-def _new_values(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, Any]:
+def _new_values(grant: Grant, patch: schemas.GrantUpdate, now: datetime) -> dict[str, Any]:
     """The new values of a grant. Raises ``Invalid``."""
     fields = patch.given()
     not_before = fields.get("not_before", grant.not_before)
@@ -219,9 +202,9 @@ def _new_values(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, An
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     """Convert API fields to columns."""
     if "servers" in fields:
-        fields["servers"] = store_server_selector(fields["servers"])
+        fields["servers"] = selectors.store_server_selector(fields["servers"])
     if "tools" in fields:
-        fields["tools"] = store_tool_selector(fields["tools"])
+        fields["tools"] = selectors.store_tool_selector(fields["tools"])
     return fields
 
 
@@ -235,16 +218,16 @@ def _check_window(not_before: datetime | None, expires_at: datetime | None, now:
         raise Invalid.field("/not_before", "not_before_end", "not_before must be earlier than expires_at.")
 
 
-async def _check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
+async def _check_servers(session: AsyncSession, *given: selectors.ServerSelectorModel) -> None:
     """Raise ``Invalid`` with each pointer to a server that does not exist."""
-    references = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
+    references = [pair for selector in given for pair in selectors.servers_named(selector, "/servers")]
     unknown = await unknown_servers(session, (id for _, id in references))
     reject_unknown_servers(references, unknown, "selector")
 
 
-async def _check_principal(session: AsyncSession, principal: Principal) -> None:
+async def _check_principal(session: AsyncSession, principal: schemas.Principal) -> None:
     """Lock the principal against a concurrent offboarding or end. Raises ``Invalid``."""
-    if isinstance(principal, GroupPrincipal):
+    if isinstance(principal, schemas.GroupPrincipal):
         # An exclusive lock: who may join a group depends on whether it holds grants.
         group = await rows.lock(session, Group, principal.id)
         if group is None or group.ended_at is not None:
@@ -259,11 +242,11 @@ async def _check_principal(session: AsyncSession, principal: Principal) -> None:
 
 def _select_servers(
     right: ScopeEntry, servers: Mapping[UUID, Server]
-) -> Generator[None, None, list[ReachedServer]]:
+) -> Generator[None, None, list[schemas.ReachedServer]]:
     """The selected servers by slug, including those without a selected tool. In steps of one server each."""
     reach = yield from reach_of(right, servers.values())
     selected = [
-        ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
+        schemas.ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
         for id, names in reach.items()
     ]
     return sorted(selected, key=lambda reached: reached.server.slug)

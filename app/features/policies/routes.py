@@ -10,20 +10,7 @@ from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.db.engine import undo
 from app.domain.arguments import argument_types
-from app.features.policies import service, simulate, templates
-from app.features.policies.schemas import (
-    PolicyChange,
-    PolicyCreate,
-    PolicyDiff,
-    PolicyQuery,
-    PolicyRollback,
-    PolicyTestReport,
-    PolicyUpdate,
-    PolicyVersionQuery,
-    PolicyVersionView,
-    PolicyView,
-    VocabularyView,
-)
+from app.features.policies import schemas, service, simulate, templates
 from app.features.policies.service import DRAFT
 from app.features.policies.simulate import PolicySimulation, SimulateRequest
 from app.features.policies.templates import PolicyTemplateRender, PolicyTemplates, RenderedPolicy
@@ -56,7 +43,9 @@ VersionNumber = Annotated[
 CHANGES = problem_responses(412, 428)
 
 
-async def _answer(session: Session, view: PolicyView, response: Response, *, dry_run: bool) -> PolicyView:
+async def _answer(
+    session: Session, view: schemas.PolicyView, response: Response, *, dry_run: bool
+) -> schemas.PolicyView:
     set_etag(response, view.revision)
     if dry_run:
         await undo(session)
@@ -64,16 +53,16 @@ async def _answer(session: Session, view: PolicyView, response: Response, *, dry
 
 
 async def _answer_change(
-    session: Session, shown: PolicyChange, response: Response, *, dry_run: bool
-) -> PolicyChange:
+    session: Session, shown: schemas.PolicyChange, response: Response, *, dry_run: bool
+) -> schemas.PolicyChange:
     await _answer(session, shown.policy, response, dry_run=dry_run)
     return shown
 
 
 @router.get("", operation_id="list_policies", summary="List policies, newest first")
 async def list_policies(
-    query: Annotated[PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
-) -> Page[PolicyView]:
+    query: Annotated[schemas.PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> Page[schemas.PolicyView]:
     return await service.list_policies(session, caller, query, runtime)
 
 
@@ -86,8 +75,12 @@ async def list_policies(
 )
 @once
 async def create_policy(
-    body: PolicyCreate, change: CanWrite, runtime: CurrentRuntime, response: Response, dry_run: DryRun = False
-) -> PolicyView:
+    body: schemas.PolicyCreate,
+    change: CanWrite,
+    runtime: CurrentRuntime,
+    response: Response,
+    dry_run: DryRun = False,
+) -> schemas.PolicyView:
     """A draft decides nothing until it is published. With `dry_run` the response is the policy that would be
     created."""
     policy = await service.create_policy(change, body)
@@ -149,14 +142,14 @@ async def get_policy_schema(
     tool_id: Annotated[
         ToolId | None, Query(description="The tool for the type of `context.arguments`.")
     ] = None,
-) -> VocabularyView:
+) -> schemas.VocabularyView:
     """The vocabulary as a Cedar schema, for editors and for external checks of policies."""
     if tool_id is None:
-        return VocabularyView(version=vocabulary.VERSION, cedar=vocabulary.schema_text(), tool=None)
+        return schemas.VocabularyView(version=vocabulary.VERSION, cedar=vocabulary.schema_text(), tool=None)
     tool = await get_tool(session, tool_id)
     server = await get_server(session, caller, tool.server_id)
     cedar = vocabulary.schema_text(argument_types(tool.input_schema))
-    return VocabularyView(version=vocabulary.VERSION, cedar=cedar, tool=f"{server.slug}/{tool.name}")
+    return schemas.VocabularyView(version=vocabulary.VERSION, cedar=cedar, tool=f"{server.slug}/{tool.name}")
 
 
 @router.get("/{policy_id}", operation_id="get_policy", summary="Read one policy")
@@ -167,7 +160,7 @@ async def get_policy(
     runtime: CurrentRuntime,
     response: Response,
     include: IncludeEnded = None,
-) -> PolicyView:
+) -> schemas.PolicyView:
     policy = await service.get_policy(session, caller, policy_id, ended=include is not None)
     return await _answer(session, await service.show(session, runtime, policy), response, dry_run=False)
 
@@ -180,14 +173,14 @@ async def get_policy(
 )
 async def update_policy(
     policy_id: PolicyId,
-    body: PolicyUpdate,
+    body: schemas.PolicyUpdate,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
     response: Response,
     *,
     dry_run: DryRun = False,
-) -> PolicyView:
+) -> schemas.PolicyView:
     """The published version keeps deciding until the draft is published."""
     policy = await service.update_policy(change, policy_id, body, if_match)
     shown = await service.show(change.session, runtime, policy)
@@ -202,7 +195,7 @@ async def delete_policy(
     if_match: RequiredIfMatch,
     response: Response,
     dry_run: DryRun = False,
-) -> PolicyView:
+) -> schemas.PolicyView:
     """After the response, it decides nothing any more. Its history stays."""
     policy = await service.end_policy(change, policy_id, if_match)
     shown = await service.show(change.session, runtime, policy)
@@ -216,11 +209,11 @@ async def delete_policy(
 )
 async def list_policy_versions(
     policy_id: PolicyId,
-    query: Annotated[PolicyVersionQuery, Query()],
+    query: Annotated[schemas.PolicyVersionQuery, Query()],
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
-) -> Page[PolicyVersionView]:
+) -> Page[schemas.PolicyVersionView]:
     return await service.list_versions(session, caller, policy_id, query, runtime)
 
 
@@ -235,9 +228,9 @@ async def get_policy_version(
     caller: CanRead,
     session: Session,
     include: IncludeEnded = None,
-) -> PolicyVersionView:
+) -> schemas.PolicyVersionView:
     policy = await service.get_policy(session, caller, policy_id, ended=include is not None)
-    return PolicyVersionView.from_row(await service.get_version(session, policy, int(version)))
+    return schemas.PolicyVersionView.from_row(await service.get_version(session, policy, int(version)))
 
 
 @router.get("/{policy_id}/diff", operation_id="diff_policy", summary="Compare two versions of a policy")
@@ -247,7 +240,7 @@ async def diff_policy(
     session: Session,
     from_: Annotated[VersionNumber | None, Query(alias="from")] = None,
     to: VersionNumber = DRAFT,
-) -> PolicyDiff:
+) -> schemas.PolicyDiff:
     """By default the last published version, and the draft."""
     return await service.compare(session, caller, policy_id, from_, to)
 
@@ -264,7 +257,7 @@ async def publish_policy(
     *,
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
-) -> PolicyChange:
+) -> schemas.PolicyChange:
     """After the response, it decides every new call. Its tests run first, with those of all other published policies;
     if one fails, the response is 422 `policy_tests_failed`, and nothing changes."""
     shown = await service.publish(change, runtime, policy_id, if_match, ignore_failures=ignore_failed_tests)
@@ -274,7 +267,7 @@ async def publish_policy(
 @router.post("/{policy_id}/test", operation_id="test_policy", summary="Run the tests of a draft")
 async def test_policy(
     policy_id: PolicyId, caller: CanRead, session: Session, runtime: CurrentRuntime
-) -> PolicyTestReport:
+) -> schemas.PolicyTestReport:
     """Runs with all published policies, and the draft as if it were published. A draft on trial counts as enforced."""
     return await service.report_tests(session, caller, policy_id, runtime)
 
@@ -284,7 +277,7 @@ async def test_policy(
 )
 async def roll_back_policy(
     policy_id: PolicyId,
-    body: PolicyRollback,
+    body: schemas.PolicyRollback,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
@@ -292,7 +285,7 @@ async def roll_back_policy(
     *,
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
-) -> PolicyChange:
+) -> schemas.PolicyChange:
     """Publishes its text, mode and tests under a new number, with the usual checks. A draft without changes of its own
     follows."""
     shown = await service.roll_back(
@@ -311,7 +304,7 @@ async def unpublish_policy(
     if_match: RequiredIfMatch,
     response: Response,
     dry_run: DryRun = False,
-) -> PolicyChange:
+) -> schemas.PolicyChange:
     """Its draft and its versions stay, so that it can be published again."""
     shown = await service.unpublish(change, runtime, policy_id, if_match)
     return await _answer_change(change.session, shown, response, dry_run=dry_run)

@@ -19,14 +19,7 @@ from app.db import rows
 from app.db.change import Change, Subject
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
-from app.features.policies.queries import (
-    KIND,
-    current_content,
-    find_version,
-    lock_policy_set,
-    select_policies,
-    select_versions,
-)
+from app.features.policies import queries
 from app.features.policies.schemas import (
     PolicyChange,
     PolicyCreate,
@@ -65,7 +58,7 @@ async def list_policies(
     if query.includes_ended():
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policies", query.filters())
-    policies, next_cursor = await read_page(session, select_policies(query), Policy, cursors, query)
+    policies, next_cursor = await read_page(session, queries.select_policies(query), Policy, cursors, query)
     return Page(items=[PolicyView.from_row(row, None) for row in policies], next_cursor=next_cursor)
 
 
@@ -136,7 +129,7 @@ def _withdraw(change: Change, policy: Policy, event_id: UUID) -> None:
     Without a ``forbid`` more is allowed, without a ``permit`` less; so workers are notified in either case.
     """
     policy.published_text = policy.published_mode = policy.published_at = None
-    change.record_with(event_id, replace(POLICY, history=KIND), policy, None, narrows=[POLICY_SET_ID])
+    change.record_with(event_id, replace(POLICY, history=queries.KIND), policy, None, narrows=[POLICY_SET_ID])
 
 
 async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Policy:
@@ -242,8 +235,8 @@ async def publish(
     """Publish the draft of a policy if it is valid and all tests pass. Raises ``NotFound``, ``PreconditionFailed`` and
     ``Invalid``."""
     session, policy = change.session, await _lock_live(change.session, id, if_match)
-    await lock_policy_set(session)
-    content, before = _draft(policy), await current_content(session, policy.id)
+    await queries.lock_policy_set(session)
+    content, before = _draft(policy), await queries.current_content(session, policy.id)
     if before == content:
         return await _unchanged(session, runtime, policy)
     failed = await _run_tests(change, runtime, policy, content, ignore_failures=ignore_failures)
@@ -265,11 +258,11 @@ async def roll_back(
     A draft without changes of its own follows, so that the next publish does not undo the rollback.
     """
     session, policy = change.session, await _lock_live(change.session, id, if_match)
-    await lock_policy_set(session)
-    row = await find_version(session, policy.id, version)
+    await queries.lock_policy_set(session)
+    row = await queries.find_version(session, policy.id, version)
     if row is None:
         raise NotFound(f"This policy has no version {version}.")
-    before = await current_content(session, policy.id)
+    before = await queries.current_content(session, policy.id)
     content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return await _unchanged(session, runtime, policy)
@@ -286,7 +279,7 @@ async def unpublish(change: Change, runtime: Runtime, id: UUID, if_match: Precon
     session, policy = change.session, await _lock_live(change.session, id, if_match)
     if policy.status != "published":
         return await _unchanged(session, runtime, policy)
-    await lock_policy_set(session)
+    await queries.lock_policy_set(session)
     policy.status = "draft"
     policy.revision += 1
     details = {"version": {"from": policy.version, "to": None}}
@@ -346,7 +339,7 @@ async def _store_published(
     }
     details |= {"version": policy.version, **more} | ({"failed_tests": failed} if failed else {})
     event_id = change.record(action, POLICY, policy, policy, details=details)
-    published = replace(POLICY, history=KIND, content=lambda _: content)
+    published = replace(POLICY, history=queries.KIND, content=lambda _: content)
     change.record_with(event_id, published, None, policy, narrows=[POLICY_SET_ID])
     await _flush(change.session, policy)
     return PolicyChange(changed=True, failed_tests=failed, policy=await show(change.session, runtime, policy))
@@ -372,7 +365,7 @@ async def list_versions(
     policy = await get_policy(session, caller, id, ended=query.include is not None)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
     position = cursors.read(query.cursor)
-    statement = select_versions(policy.id, below=position[0] if position else None)
+    statement = queries.select_versions(policy.id, below=position[0] if position else None)
     versions = list(await session.scalars(statement.limit(query.limit + 1)))
     page = versions[: query.limit]
     next_cursor = cursors.write([page[-1].version]) if len(versions) > query.limit else None
@@ -381,7 +374,7 @@ async def list_versions(
 
 async def get_version(session: AsyncSession, policy: Policy, version: int) -> ObjectVersion:
     """Read a published version by number. Raises ``NotFound``."""
-    row = await find_version(session, policy.id, version)
+    row = await queries.find_version(session, policy.id, version)
     if row is None:
         raise NotFound(f"This policy has no published version {version}.")
     return row

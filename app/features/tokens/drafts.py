@@ -34,20 +34,10 @@ from app.features.servers.queries import select_servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens.schemas import Network, TokenCreate, TokenDelivery
 from app.features.tokens.service import IssuedToken, issue_token, person_of
+from app.http import selectors
 from app.http.authorization import Caller, Permission, authorize
 from app.http.runtime import Runtime
 from app.http.schemas import ShortText, Strict, Time
-from app.http.selectors import (
-    MAX_ITEMS,
-    AllToolsModel,
-    ListedScopeModel,
-    ScopeEntryModel,
-    ServersByIdsModel,
-    ToolName,
-    ToolsByNamesModel,
-    ToolsByRiskModel,
-    ToolSelectorModel,
-)
 from app.lib.event_loop import in_slices
 from app.lib.ids import IdentityId, ServerId
 from app.models.servers import Server as ServerRow
@@ -179,16 +169,16 @@ class DraftServer(Strict):
 
     server_id: ServerId
     mode: Literal["read", "all", "names"]
-    names: list[ToolName] = Field(default_factory=list, max_length=MAX_ITEMS)
+    names: list[selectors.ToolName] = Field(default_factory=list, max_length=selectors.MAX_ITEMS)
     grant: bool = False
 
-    def tools(self) -> ToolSelectorModel:
+    def tools(self) -> selectors.ToolSelectorModel:
         """The selector for a scope or a grant."""
         if self.mode == "names":
-            return ToolsByNamesModel(kind="names", names=self.names)
+            return selectors.ToolsByNamesModel(kind="names", names=self.names)
         if self.mode == "read":
-            return ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
-        return AllToolsModel(kind="all")
+            return selectors.ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
+        return selectors.AllToolsModel(kind="all")
 
 
 class DraftContent(Strict):
@@ -220,13 +210,13 @@ class DraftContent(Strict):
         others = [server for server in self.servers if server.server_id != server_id]
         return self.model_copy(update={"servers": others})
 
-    def scope(self) -> ListedScopeModel:
+    def scope(self) -> selectors.ListedScopeModel:
         """The scope; servers with the same kind of selection share an entry."""
         entries = [
-            ScopeEntryModel(servers=ServersByIdsModel(kind="ids", ids=ids), tools=tools)
+            selectors.ScopeEntryModel(servers=selectors.ServersByIdsModel(kind="ids", ids=ids), tools=tools)
             for ids, tools in group_servers(self.servers)
         ]
-        return ListedScopeModel(kind="listed", entries=entries)
+        return selectors.ListedScopeModel(kind="listed", entries=entries)
 
     def token(self) -> TokenCreate:
         """The token to issue. Raises ``Invalid`` if the draft is incomplete."""
@@ -242,7 +232,7 @@ class DraftContent(Strict):
         )
 
 
-def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
+def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], selectors.ToolSelectorModel]]:
     """Group servers with all tools or all reading tools selected; each of the others is a group of its own."""
     groups: dict[Any, list[DraftServer]] = {}
     for server in servers:
@@ -367,7 +357,7 @@ def grants_for(content: DraftContent, needing: list[DraftServer]) -> list[GrantC
     return [
         GrantCreate(
             principal=IdentityPrincipal(type="identity", id=content.identity_id),
-            servers=ServersByIdsModel(kind="ids", ids=ids),
+            servers=selectors.ServersByIdsModel(kind="ids", ids=ids),
             tools=tools,
             expires_at=content.expires_at,
             reason=content.name,

@@ -16,17 +16,9 @@ from app.db.change import Change, Subject, Values
 from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
-from app.features.tokens import queries
+from app.features.tokens import queries, service
 from app.features.tokens.queries import PickupReading, end_pickups, find_pickups, lock_pickup
 from app.features.tokens.schemas import OwnPickupView, PickupCreate, PickupQuery, PickupView
-from app.features.tokens.service import (
-    add_secret,
-    lock_active_identity,
-    offer_pickup,
-    person_of,
-    read_live_token,
-    show_token,
-)
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
@@ -46,7 +38,7 @@ async def list_pickups(
     session: AsyncSession, token_id: UUID, query: PickupQuery, runtime: Runtime
 ) -> Page[PickupView]:
     """Read a page of the links of a token; at most one is pending. Raises ``NotFound``."""
-    await show_token(session, token_id)
+    await service.show_token(session, token_id)
     filters = query.filters() | {"token_id": token_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_token_pickups", filters)
     return await _read_page(session, queries.select_pickups(token_id), cursors, query, runtime)
@@ -56,7 +48,7 @@ async def list_own_pickups(
     session: AsyncSession, caller: Caller, query: PickupQuery, runtime: Runtime
 ) -> Page[PickupView]:
     """Read a page of the pending links for the caller. Raises ``Forbidden`` for a caller who is not a person."""
-    me = person_of(caller)
+    me = service.person_of(caller)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_pickups", query.filters() | {"me": me})
     return await _read_page(session, queries.select_pending_pickups(me), cursors, query, runtime)
 
@@ -86,13 +78,15 @@ async def create_pickup(
     Raises ``NotFound``, and ``Conflict`` for an ended token or one of an inactive identity.
     """
     session = change.session
-    identity_id = (await show_token(session, token_id)).identity_id
-    identity = await lock_active_identity(session, identity_id, ())
+    identity_id = (await service.show_token(session, token_id)).identity_id
+    identity = await service.lock_active_identity(session, identity_id, ())
     await rows.lock(session, Token, token_id)
-    token = (await read_live_token(session, token_id)).row
+    token = (await service.read_live_token(session, token_id)).row
     await end_pickups(session, [token_id])
     recipient_id = identity.owner_id or identity.id
-    return await offer_pickup(change, token, recipient_id, runtime.pickup_ttl, overlap_s=body.overlap_s)
+    return await service.offer_pickup(
+        change, token, recipient_id, runtime.pickup_ttl, overlap_s=body.overlap_s
+    )
 
 
 async def cancel_pickup(
@@ -130,7 +124,7 @@ async def open_pickup(change: Change, pickup_id: UUID, runtime: Runtime) -> OwnP
         pickup = await _find_own(change, pickup_id)
     return OwnPickupView(
         pickup=PickupView.from_reading(pickup, runtime.public_url),
-        token=await show_token(change.session, pickup.row.token_id),
+        token=await service.show_token(change.session, pickup.row.token_id),
     )
 
 
@@ -145,7 +139,7 @@ async def take_pickup(
     session = change.session
     pickup = await _find_own(change, pickup_id)
     token_id = pickup.row.token_id
-    await lock_active_identity(session, pickup.identity_id, ())
+    await service.lock_active_identity(session, pickup.identity_id, ())
     await rows.lock(session, Token, token_id)
     pickup = await lock_pickup(session, pickup_id)
     if pickup.state == "picked_up":
@@ -162,8 +156,8 @@ async def take_pickup(
         raise Conflict(
             f"This link is {pickup.state}: ask your administrator for another.", code="pickup_ended"
         )
-    token = (await read_live_token(session, token_id)).row
-    secret, until = await add_secret(session, peppers, token, pickup.row.overlap_s)
+    token = (await service.read_live_token(session, token_id)).row
+    secret, until = await service.add_secret(session, peppers, token, pickup.row.overlap_s)
     pickup.row.state = "picked_up"
     pickup.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
     pickup.row.revision += 1
@@ -175,7 +169,7 @@ async def take_pickup(
 
 
 async def _find_own(change: Change, pickup_id: UUID) -> PickupReading:
-    pickup = await queries.find_own_pickup(change.session, person_of(change.caller), pickup_id)
+    pickup = await queries.find_own_pickup(change.session, service.person_of(change.caller), pickup_id)
     if pickup is None:
         raise NotFound(_NONE)
     return pickup

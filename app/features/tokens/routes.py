@@ -8,27 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
-from app.features.tokens import pickups, service
+from app.features.tokens import pickups, schemas, service
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.queries import PickupReading, bulk_conditions
-from app.features.tokens.schemas import (
-    BulkRevocationView,
-    ConnectionCheck,
-    ConnectionCheckRequest,
-    PickupCreate,
-    PickupQuery,
-    PickupView,
-    RevocationView,
-    TokenCreate,
-    TokenQuery,
-    TokenRevoke,
-    TokenRotate,
-    TokenSecretView,
-    TokensRevoke,
-    TokenUpdate,
-    TokenView,
-    connect_settings,
-)
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
@@ -50,23 +32,25 @@ DryRun = Annotated[bool, Query(description="Return what would change, and change
 def reveal(
     runtime: Runtime,
     response: Response,
-    view: TokenView,
+    view: schemas.TokenView,
     secret: str | None,
     pickup: PickupReading | None = None,
-) -> TokenSecretView:
+) -> schemas.TokenSecretView:
     """Build the only response with the secret, or with its recipient; it must not be cached."""
     set_etag(response, view.revision)
     response.headers["Cache-Control"] = "no-store"
-    return TokenSecretView(
+    return schemas.TokenSecretView(
         secret=secret,
         secret_available=secret is not None,
         token=view,
-        connect=connect_settings(runtime.public_url),
-        pickup=None if pickup is None else PickupView.from_reading(pickup, runtime.public_url),
+        connect=schemas.connect_settings(runtime.public_url),
+        pickup=None if pickup is None else schemas.PickupView.from_reading(pickup, runtime.public_url),
     )
 
 
-async def _show(session: AsyncSession, caller: Caller, token_id: UUID, response: Response) -> TokenView:
+async def _show(
+    session: AsyncSession, caller: Caller, token_id: UUID, response: Response
+) -> schemas.TokenView:
     view = await service.with_reach(session, caller, await service.show_token(session, token_id))
     set_etag(response, view.revision)
     return view
@@ -79,16 +63,16 @@ async def _show(session: AsyncSession, caller: Caller, token_id: UUID, response:
     summary="List tokens, newest first",
 )
 async def list_tokens(
-    query: Annotated[TokenQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[TokenView]:
+    query: Annotated[schemas.TokenQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[schemas.TokenView]:
     return await service.list_tokens(session, query, runtime)
 
 
 @router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
 @once
 async def create_token(
-    body: TokenCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
-) -> TokenSecretView:
+    body: schemas.TokenCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
+) -> schemas.TokenSecretView:
     """Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in and uses the
     link in `pickup`."""
     issued = await service.issue_token(change, body, runtime)
@@ -99,16 +83,18 @@ async def create_token(
 
 @router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
 async def bulk_revoke_tokens(
-    body: TokensRevoke, change: CanRevoke, dry_run: DryRun = False
-) -> BulkRevocationView:
+    body: schemas.TokensRevoke, change: CanRevoke, dry_run: DryRun = False
+) -> schemas.BulkRevocationView:
     """Revokes them in one transaction, with every token attenuated from them."""
     conditions = bulk_conditions(body.filter)
     revoked = await service.revoke_tokens(change, conditions, body.reason, dry_run=dry_run)
-    return BulkRevocationView(changed=bool(revoked.tokens), revoked=revoked)
+    return schemas.BulkRevocationView(changed=bool(revoked.tokens), revoked=revoked)
 
 
 @router.get("/{token_id}", operation_id="get_token", summary="Read one token")
-async def get_token(token_id: TokenId, caller: CanRead, session: Session, response: Response) -> TokenView:
+async def get_token(
+    token_id: TokenId, caller: CanRead, session: Session, response: Response
+) -> schemas.TokenView:
     return await _show(session, caller, token_id, response)
 
 
@@ -116,8 +102,8 @@ async def get_token(token_id: TokenId, caller: CanRead, session: Session, respon
     "/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Change a token"
 )
 async def narrow_token(
-    token_id: TokenId, body: TokenUpdate, change: CanIssue, if_match: IfMatch, response: Response
-) -> TokenView:
+    token_id: TokenId, body: schemas.TokenUpdate, change: CanIssue, if_match: IfMatch, response: Response
+) -> schemas.TokenView:
     """A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use anyway."""
     await service.narrow_token(change, token_id, body, if_match)
     return await _show(change.session, change.caller, token_id, response)
@@ -131,12 +117,12 @@ async def narrow_token(
 )
 async def rotate_token(
     token_id: TokenId,
-    body: TokenRotate,
+    body: schemas.TokenRotate,
     change: CanIssue,
     runtime: CurrentRuntime,
     if_match: IfMatch,
     response: Response,
-) -> TokenSecretView:
+) -> schemas.TokenSecretView:
     """Earlier secrets work for `overlap_s` more seconds, unless they expire before."""
     secret = await service.rotate_token(change, token_id, body, if_match, runtime.peppers)
     return reveal(runtime, response, await service.show_token(change.session, token_id), secret)
@@ -145,12 +131,12 @@ async def rotate_token(
 @router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
 async def revoke_token(
     token_id: TokenId,
-    body: TokenRevoke,
+    body: schemas.TokenRevoke,
     change: CanRevoke,
     if_match: IfMatch,
     response: Response,
     dry_run: DryRun = False,
-) -> RevocationView:
+) -> schemas.RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
     ended = await service.revoke_token(change, token_id, body, if_match, dry_run=dry_run)
     set_etag(response, ended.token.revision)
@@ -164,8 +150,11 @@ async def revoke_token(
     summary="List a token's pickup links, newest first",
 )
 async def list_token_pickups(
-    token_id: TokenId, query: Annotated[PickupQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[PickupView]:
+    token_id: TokenId,
+    query: Annotated[schemas.PickupQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Page[schemas.PickupView]:
     """All links with their states; at most one is pending."""
     return await pickups.list_pickups(session, token_id, query, runtime)
 
@@ -178,8 +167,12 @@ async def list_token_pickups(
 )
 @once
 async def create_token_pickup(
-    token_id: TokenId, body: PickupCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
-) -> PickupView:
+    token_id: TokenId,
+    body: schemas.PickupCreate,
+    change: CanIssue,
+    runtime: CurrentRuntime,
+    response: Response,
+) -> schemas.PickupView:
     """For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s` more
     seconds; until then nothing changes for them. A pending link is cancelled."""
     pickup = await pickups.create_pickup(change, token_id, body, runtime)
@@ -188,9 +181,9 @@ async def create_token_pickup(
     return _show_pickup(pickup, runtime, response)
 
 
-def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) -> PickupView:
+def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) -> schemas.PickupView:
     set_etag(response, pickup.row.revision)
-    return PickupView.from_reading(pickup, runtime.public_url)
+    return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
 
 @router.get(
@@ -201,7 +194,7 @@ def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) ->
 )
 async def get_token_pickup(
     token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
-) -> PickupView:
+) -> schemas.PickupView:
     """The state of the link, and when it was used."""
     return _show_pickup(await pickups.get_pickup(session, token_id, pickup_id), runtime, response)
 
@@ -219,7 +212,7 @@ async def cancel_token_pickup(
     runtime: CurrentRuntime,
     if_match: IfMatch,
     response: Response,
-) -> PickupView:
+) -> schemas.PickupView:
     """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
     pickup = await pickups.cancel_pickup(change, token_id, pickup_id, if_match)
     return _show_pickup(pickup, runtime, response)
@@ -228,13 +221,13 @@ async def cancel_token_pickup(
 @router.post("/{token_id}/check", operation_id="check_token", summary="Check whether a token works")
 async def check_token(
     token_id: TokenId,
-    body: ConnectionCheckRequest,
+    body: schemas.ConnectionCheckRequest,
     change: CanCheck,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
     checks: CurrentChecks,
     request: Request,
-) -> ConnectionCheck:
+) -> schemas.ConnectionCheck:
     """The same for any token. Callers who may explain access also see why the last request was refused, and callers who
     may read servers see why one does not answer."""
     return await checks.run(change, token_id, body, runtime, snapshot, request)
