@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, TypeVar
 
-import asyncpg
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -29,7 +28,7 @@ from app.crypto.signed_notes import (
     log_name,
     open_checkpoint,
 )
-from app.db.connection import DRIVER_FAULTS
+from app.db.connection import DRIVER_FAULTS, Connection
 from app.db.engine import plain_connection
 from app.db.migrations import database_fault
 from app.domain.errors import DomainError
@@ -297,13 +296,7 @@ def export(settings: Settings, file: str, first: int | None, end: int | None) ->
     return [f"{file}: {part}. Their proof is in {proof}."]
 
 
-async def _export(
-    connection: "asyncpg.Connection[asyncpg.Record]",
-    file: str,
-    proof: str,
-    first: int | None,
-    end: int | None,
-) -> str:
+async def _export(connection: Connection, file: str, proof: str, first: int | None, end: int | None) -> str:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         leaves = await leaves_between(connection, first, end)
         upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
@@ -374,9 +367,7 @@ def _agree(checkpoint: ExternalCheckpoint, kept: Sequence[ExternalCheckpoint]) -
             )
 
 
-def _run(
-    settings: Settings, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
-) -> Result:
+def _run(settings: Settings, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     """Run ``work`` with a database connection. Raises ``CannotStart``, ``DatabaseFault``."""
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
@@ -391,9 +382,7 @@ def _run(
         raise database_fault(error, "read") from None
 
 
-async def _connect(
-    url: str, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
-) -> Result:
+async def _connect(url: str, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     async with plain_connection(url) as connection:
         return await work(connection)
 

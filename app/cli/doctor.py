@@ -13,7 +13,7 @@ from app.cli.errors import CANNOT_START, CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.signals import bound_socket
 from app.crypto.signed_notes import NoteSigner, log_name
-from app.db.connection import DRIVER_FAULTS
+from app.db.connection import DRIVER_FAULTS, Connection
 from app.db.embedded_postgres import EmbeddedPostgresError
 from app.db.engine import SESSION_SETTINGS, plain_url
 from app.db.migrations import DatabaseFault, check_not_newer, database_fault
@@ -59,9 +59,7 @@ async def _describe(settings: Settings) -> str:
     return f"PostgreSQL {number}, schema serves this code, {copies}{_describe_holder(holder)}"
 
 
-async def _connect(
-    settings: Settings, session: Mapping[str, str] | None = None
-) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(settings: Settings, session: Mapping[str, str] | None = None) -> Connection:
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
     url = plain_url(settings.database_url.get_secret_value())
@@ -86,7 +84,7 @@ async def _missing_limits(settings: Settings) -> dict[str, str]:
         await connection.close()
 
 
-async def missing_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
+async def missing_limits(connection: Connection) -> dict[str, str]:
     """The limits in milliseconds, by name, that sessions of the service request and this one does not have."""
     limits = {name: value for name, value in SESSION_SETTINGS.items() if name.endswith("_timeout")}
     rows = await connection.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*limits])

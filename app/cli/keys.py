@@ -55,11 +55,7 @@ _RESTS_ON = {
         "credentials of audit sinks": _SINKS,
         ARGUMENTS: _ARGUMENTS,
     },
-    PEPPER: {
-        "secrets of tokens": _TOKENS,
-        "secrets of service accounts": _ACCOUNTS,
-        "sign-ins": _SIGN_INS,
-    },
+    PEPPER: {"secrets of tokens": _TOKENS, "secrets of service accounts": _ACCOUNTS, "sign-ins": _SIGN_INS},
     SIGNING: {"receipts of offboardings": _RECEIPTS},
 }
 CHECKPOINTS = "checkpoints of the log"

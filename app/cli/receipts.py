@@ -52,8 +52,7 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
     for name, value in signed.items():
         if parts.get(name) not in (None, value):
             raise CannotStart(
-                f"NOT GENUINE: `signed` is valid, but differs from the `{name}` next to it",
-                NOT_GENUINE,
+                f"NOT GENUINE: `signed` is valid, but differs from the `{name}` next to it", NOT_GENUINE
             )
     return _summary(claims, receipt, key_id)
 

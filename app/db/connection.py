@@ -12,9 +12,9 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 if TYPE_CHECKING:
-    _Connection = asyncpg.Connection[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 else:
-    _Connection = asyncpg.Connection
+    Connection = asyncpg.Connection
 _WARNING = "01000"
 # The driver raises InternalClientError when the server died in the middle of an answer.
 DRIVER_FAULTS = (
@@ -35,7 +35,7 @@ class NotReplicated(ConnectionError):
     """A commit may exist only on the primary: its wait for the synchronous standby was cancelled."""
 
 
-class GuardedConnection(_Connection):
+class GuardedConnection(Connection):
     """A connection that treats a commit with a warning like a commit without an answer.
 
     PostgreSQL answers a cancelled wait for a synchronous standby with success and a warning (``SyncRepWaitForLSN``).
@@ -66,7 +66,7 @@ class GuardedConnection(_Connection):
 class Primary:
     """Connects to the primary of a database."""
 
-    def __init__(self, url: str, check: Callable[[_Connection], Awaitable[None]] | None = None) -> None:
+    def __init__(self, url: str, check: Callable[[Connection], Awaitable[None]] | None = None) -> None:
         """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for malformed hosts.
 
         ``check`` validates each new connection and raises ``PrimaryUnavailable`` if it must not be used.

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from asyncpg import Connection, Record
-
+from app.db.connection import Connection
 from app.lib.ids import new_id
 
 ACCEPT = "audit.accept_restore"
@@ -34,7 +33,7 @@ WHERE NOT EXISTS (
 """
 
 
-async def ensure_epoch(connection: "Connection[Record]") -> int:
+async def ensure_epoch(connection: Connection) -> int:
     """Return the epoch of this system and timeline, or open the next one with the last signed checkpoint."""
     # mutation: epoch_read
     epoch: int | None = await connection.fetchval(_CURRENT)
@@ -58,14 +57,14 @@ _SYSTEM = UUID(int=0)
 
 
 async def record_by_system(
-    connection: "Connection[Record]", action: str, object_type: str, changes: Mapping[str, Any]
+    connection: Connection, action: str, object_type: str, changes: Mapping[str, Any]
 ) -> None:
     """Record what a command did to the log itself. A database that was just moved has no epoch: one is opened."""
     await ensure_epoch(connection)
     await connection.execute(_RECORD, new_id(), action, _SYSTEM, object_type, json.dumps(changes))
 
 
-async def accept_restore(connection: "Connection[Record]") -> tuple[int, int]:
+async def accept_restore(connection: Connection) -> tuple[int, int]:
     """Confirm for the workers that the database was restored to an older state, and record that.
 
     Opens the next epoch, so that lost events after that state stay ordered before all new ones. Returns the epoch and

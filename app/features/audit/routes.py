@@ -76,10 +76,7 @@ async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> Au
 
 @router.get("/checkpoints", dependencies=_READS, operation_id="list_audit_event_checkpoints")
 async def list_audit_event_checkpoints(
-    session: Session,
-    runtime: CurrentRuntime,
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: CursorParameter = None,
+    session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
 ) -> Page[AuditCheckpointView]:
     """List checkpoints of the sealed audit log, newest first."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
@@ -152,9 +149,7 @@ async def get_audit_stats(
     "/export",
     operation_id="export_audit_events",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}},
-    },
+    responses={200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}}},
 )
 async def export_audit_events(
     request: Request,

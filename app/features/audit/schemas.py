@@ -369,8 +369,7 @@ class AuditEventView(Strict):
         examples=["req_01936d5e7c0070008000000000000000"],
     )
     trace_id: str | None = Field(
-        description="Its trace id (W3C Trace Context).",
-        examples=["0af7651916cd43dd8448eb211c80319c"],
+        description="Its trace id (W3C Trace Context).", examples=["0af7651916cd43dd8448eb211c80319c"]
     )
 
 

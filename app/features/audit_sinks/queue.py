@@ -7,10 +7,10 @@ before it is sent, so that a repeat has the same events under the same id.
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import asyncpg
 from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.connection import Connection
 from app.features.audit.queries import Position
 from app.lib.ids import new_id
 from app.models.audit import MAX_BATCH_EVENTS, AuditSink
@@ -160,7 +160,7 @@ async def release(session: AsyncSession, sink: AuditSink, pause: timedelta) -> N
     await session.execute(_RELEASE, _lease_parameters(sink) | {"pause": pause})
 
 
-async def record_missed(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> None:
+async def record_missed(connection: Connection, partition: str) -> None:
     """Record for every sink with undelivered events of a month that this month is about to be dropped.
 
     For the owner of the tables. ``partition`` is the name of a table, never input.

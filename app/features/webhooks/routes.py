@@ -155,11 +155,7 @@ async def get_webhook_delivery(
     responses=problem_responses(409, 412),
 )
 async def retry_webhook_delivery(
-    change: CanWrite,
-    if_match: IfMatch,
-    response: Response,
-    webhook_id: WebhookId,
-    delivery_id: DeliveryId,
+    change: CanWrite, if_match: IfMatch, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
     """Send a message again, regardless of its state. It keeps its ID, so that receivers detect duplicates."""
     return _delivery(response, await service.retry_delivery(change, webhook_id, delivery_id, if_match))

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 
-from asyncpg import Connection, Record
-
 from app.crypto.log_check import Entry, Finding, Kind, LeafFault, parse_leaf
+from app.db.connection import Connection
 from app.db.partitions import MONTHS_AHEAD, partition_month
 from app.domain.merkle import inclusion_nodes, leaf_hash, verify_inclusion
 from app.features.audit.epochs import record_by_system
@@ -52,7 +51,7 @@ SELECT EXISTS (
 _COUNT = "SELECT count(*) FROM {}"
 
 
-async def record_drop(connection: "Connection[Record]", partition: str) -> str | None:
+async def record_drop(connection: Connection, partition: str) -> str | None:
     """Record that a month of events is about to be dropped, by its owner: its name, its number of events, and their
     first and last positions, so that a verifier knows which positions may be missing. A month is recorded only once.
 
@@ -76,7 +75,7 @@ async def record_drop(connection: "Connection[Record]", partition: str) -> str |
     return None
 
 
-async def _position(connection: "Connection[Record]", partition: str, way: str) -> int | str | None:
+async def _position(connection: Connection, partition: str, way: str) -> int | str | None:
     """The position of the first or last event of a month; None for an empty month, or the reason why there is none
     yet."""
     query = _OUTERMOST.format(columns=LEAF_COLUMNS, partition=partition, way=way)
@@ -154,7 +153,7 @@ class Drops:
         self._missing += [_Missing(finding, after, before) for finding in findings]
 
     async def add_unexplained(
-        self, verdict: Verdict, connection: "Connection[Record]", latest: StoredCheckpoint, is_whole: bool
+        self, verdict: Verdict, connection: Connection, latest: StoredCheckpoint, is_whole: bool
     ) -> None:
         """Add faults for missing events that were not dropped. For a part of the log, later drops are looked up."""
         if not self._missing:
@@ -174,7 +173,7 @@ class Drops:
             self._split(each, dropped, verdict)
         self._count(verdict, dropped, is_whole)
 
-    async def _discard_inconsistent(self, connection: "Connection[Record]") -> None:
+    async def _discard_inconsistent(self, connection: Connection) -> None:
         """Discard records of months that still have events, or whose missing events lie among events of another
         time."""
         opened = await connection.fetchval(_OPENED)
@@ -191,7 +190,7 @@ class Drops:
                     f"{name} is recorded as dropped, among events that are all much later"
                 )
 
-    async def _is_between_later(self, connection: "Connection[Record]", month: _Month) -> bool:
+    async def _is_between_later(self, connection: Connection, month: _Month) -> bool:
         """Whether the missing events of a month are between events that are all of a later time. Events before it are
         older and were dropped earlier."""
         within = [
@@ -236,7 +235,7 @@ class Drops:
                 Fault(Kind.MISSING, first, end, words, after=dropped[0].after, before=dropped[-1].before)
             )
 
-    async def _look_up(self, connection: "Connection[Record]", latest: StoredCheckpoint) -> None:
+    async def _look_up(self, connection: Connection, latest: StoredCheckpoint) -> None:
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
@@ -268,9 +267,7 @@ class Drops:
             self._inconsistent.append(f"{name} is recorded as dropped more than once, with different values")
 
 
-async def _is_sealed(
-    connection: "Connection[Record]", latest: StoredCheckpoint, position: int, leaf: bytes
-) -> bool:
+async def _is_sealed(connection: Connection, latest: StoredCheckpoint, position: int, leaf: bytes) -> bool:
     proof = await hashes_of(
         SealedTree(connection, latest.size, latest.place), inclusion_nodes(position, latest.size)
     )

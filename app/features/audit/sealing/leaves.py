@@ -24,13 +24,14 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
 from app.crypto.log_check import Entry
 from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
+from app.db.connection import Connection
 from app.domain.merkle import HASH_BYTES, Frontier, cover, leaf_hash
 from app.features.audit.queries import Position
 from app.models.audit import AuditEvent
@@ -116,7 +117,7 @@ def leaf_of(row: Mapping[str, Any] | Record) -> bytes:
 
 
 async def read_events(
-    connection: "Connection[Record]", after: Position, rows: int, until: Position | None = None
+    connection: Connection, after: Position, rows: int, until: Position | None = None
 ) -> list[Record]:
     """Read at most ``rows`` next rows of one epoch in commit order, none later than ``until``, each with what
     ``place_of`` and ``leaf_of`` take.
@@ -136,7 +137,7 @@ async def read_events(
         epoch, xact, seq = following, -1, -1
 
 
-async def read_back(connection: "Connection[Record]", place: Position, rows: int) -> list[Record]:
+async def read_back(connection: Connection, place: Position, rows: int) -> list[Record]:
     """Read at most ``rows`` rows up to and including a place, in commit order, across epochs."""
     epoch: int | None
     epoch, xact, seq = place
@@ -297,55 +298,53 @@ def previous_size(note: str) -> int | None:
     return None
 
 
-async def connection_of(session: AsyncSession) -> "Connection[Record]":
+async def connection_of(session: AsyncSession) -> Connection:
     """The driver's connection of a session, for the functions here. It is in the session's transaction once that has
     begun."""
     raw = await (await session.connection()).get_raw_connection()
-    return cast("Connection[Record]", raw.driver_connection)
+    return cast(Connection, raw.driver_connection)
 
 
-async def latest_checkpoint(connection: "Connection[Record]") -> StoredCheckpoint | None:
+async def latest_checkpoint(connection: Connection) -> StoredCheckpoint | None:
     """The newest checkpoint; None if nothing is sealed."""
     return await _one(connection, "ORDER BY tree_size DESC")
 
 
-async def checkpoint_of(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+async def checkpoint_of(connection: Connection, size: int) -> StoredCheckpoint | None:
     """The checkpoint of exactly this size."""
     return await _one(connection, "WHERE tree_size = $1", size)
 
 
-async def checkpoint_up_to(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+async def checkpoint_up_to(connection: Connection, size: int) -> StoredCheckpoint | None:
     """The largest checkpoint of at most this size."""
     return await _one(connection, "WHERE tree_size <= $1 ORDER BY tree_size DESC", size)
 
 
-async def checkpoint_from(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+async def checkpoint_from(connection: Connection, size: int) -> StoredCheckpoint | None:
     """The smallest checkpoint of at least this size."""
     return await _one(connection, "WHERE tree_size >= $1 ORDER BY tree_size", size)
 
 
-async def checkpoint_before(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
+async def checkpoint_before(connection: Connection, place: Position) -> StoredCheckpoint | None:
     """The last checkpoint whose leaves are all before a place."""
     order = "ORDER BY epoch DESC, last_xact DESC, last_seq DESC"
     return await _one(connection, f"WHERE {_PLACE} < ($1, $2, $3) {order}", *place)
 
 
-async def checkpoint_holding(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
+async def checkpoint_holding(connection: Connection, place: Position) -> StoredCheckpoint | None:
     """The first checkpoint that covers a place; None if that is not sealed yet."""
     order = "ORDER BY epoch, last_xact, last_seq"
     return await _one(connection, f"WHERE {_PLACE} >= ($1, $2, $3) {order}", *place)
 
 
-async def newest_checkpoints(
-    connection: "Connection[Record]", before: int, count: int
-) -> list[StoredCheckpoint]:
+async def newest_checkpoints(connection: Connection, before: int, count: int) -> list[StoredCheckpoint]:
     """At most ``count`` checkpoints of less than ``before`` events, newest first."""
     query = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT $2"
     return [_sealed(row) for row in await connection.fetch(query, before, count)]
 
 
 async def checkpoints_between(
-    connection: "Connection[Record]", after: int, until: int
+    connection: Connection, after: int, until: int
 ) -> AsyncIterator[StoredCheckpoint]:
     """Read the checkpoints of more than ``after`` and at most ``until`` events, by size."""
     while after < until:
@@ -358,7 +357,7 @@ async def checkpoints_between(
         after = rows[-1]["tree_size"]
 
 
-async def _one(connection: "Connection[Record]", which: str, *values: int) -> StoredCheckpoint | None:
+async def _one(connection: Connection, which: str, *values: int) -> StoredCheckpoint | None:
     row = await connection.fetchrow(f"{_CHECKPOINTS} {which} LIMIT 1", *values)
     return None if row is None else _sealed(row)
 
@@ -386,7 +385,7 @@ class SealedTree:
     be tens of thousands of hashes to compute.
     """
 
-    def __init__(self, connection: "Connection[Record]", size: int, place: Position) -> None:
+    def __init__(self, connection: Connection, size: int, place: Position) -> None:
         """For ``size`` leaves, the last of which is at ``place``."""
         self._connection = connection
         self.size = size
@@ -448,7 +447,7 @@ class SealedTree:
 
 
 async def position_of(
-    connection: "Connection[Record]", place: Position, leaf: bytes
+    connection: Connection, place: Position, leaf: bytes
 ) -> tuple[int, StoredCheckpoint] | None:
     """The position of the event at a place with this leaf, and the first checkpoint that seals it.
 
@@ -479,7 +478,7 @@ SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND numb
 class Entries:
     """The stored events after a place up to another."""
 
-    def __init__(self, connection: "Connection[Record]", after: Position, until: Position) -> None:
+    def __init__(self, connection: Connection, after: Position, until: Position) -> None:
         self._connection = connection
         self._after = after
         self._until = until
@@ -512,7 +511,7 @@ class Entries:
 class KeptHashes:
     """The hashes of leaves in stored tiles, for a tree of ``size`` leaves."""
 
-    def __init__(self, connection: "Connection[Record]", size: int) -> None:
+    def __init__(self, connection: Connection, size: int) -> None:
         self._connection = connection
         self._full = size // TILE
         self._tiles: dict[int, bytes] = {}

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.connection import Connection
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.merkle import (
     Frontier,
@@ -44,7 +45,7 @@ from app.http.live import Look, News
 from app.lib.event_loop import in_slices
 
 
-async def verified_tree(connection: "Connection[Record]", checkpoint: StoredCheckpoint) -> SealedTree:
+async def verified_tree(connection: Connection, checkpoint: StoredCheckpoint) -> SealedTree:
     """The tree of a checkpoint, after checking its root: hashes outside full tiles come from events, which may have
     changed. Raises ``LogFault`` when the root differs."""
     tree = SealedTree(connection, checkpoint.size, checkpoint.place)
@@ -75,7 +76,7 @@ class EventProof:
     hashes: list[bytes]
 
 
-async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
+async def prove_event(connection: Connection, id: UUID) -> EventProof:
     """Prove an event. Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``)."""
     row = await connection.fetchrow(_EVENT, id)
     if row is None:
@@ -101,7 +102,7 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
 
 
 async def prove_consistency(
-    connection: "Connection[Record]", old_size: int, size: int
+    connection: Connection, old_size: int, size: int
 ) -> tuple[StoredCheckpoint, list[bytes]]:
     """Prove that the log of the checkpoint of ``size`` events extends that of ``old_size``.
 
@@ -112,7 +113,7 @@ async def prove_consistency(
 
 
 async def prove_range(
-    connection: "Connection[Record]", first: int, end: int, size: int
+    connection: Connection, first: int, end: int, size: int
 ) -> tuple[StoredCheckpoint, list[bytes]]:
     """Prove that the leaves ``first`` to ``end`` are in the log of the checkpoint of ``size`` events.
 
@@ -123,7 +124,7 @@ async def prove_range(
 
 
 async def _prove(
-    connection: "Connection[Record]",
+    connection: Connection,
     size: int,
     parameter: str,
     advice: str,
@@ -139,7 +140,7 @@ async def _prove(
         raise corrupted_log(fault) from None
 
 
-async def checkpoint_named(connection: "Connection[Record]", size: int) -> StoredCheckpoint:
+async def checkpoint_named(connection: Connection, size: int) -> StoredCheckpoint:
     """The checkpoint of this size. Raises ``NotFound``."""
     checkpoint = await checkpoint_of(connection, size)
     if checkpoint is None:
@@ -169,7 +170,7 @@ class LeafExport:
         self.first, self.end, self.checkpoint = first, end, checkpoint
         self._position, self._place = first, before
 
-    async def next(self, connection: "Connection[Record]") -> list[bytes]:
+    async def next(self, connection: Connection) -> list[bytes]:
         """The next leaves; none at the end.
 
         Raises ``LogFault`` if an event is missing or was changed, so only sealed content is exported.
@@ -195,7 +196,7 @@ class LeafExport:
         return leaves
 
 
-async def leaves_between(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
+async def leaves_between(connection: Connection, first: int | None, end: int | None) -> LeafExport:
     """Export the sealed leaves from one position up to, but without, another. By default from the first existing event,
     up to the newest sealed one.
 
@@ -220,9 +221,7 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
     return LeafExport(start, to, latest, (epoch, xact, seq - 1))
 
 
-async def open_leaf_export(
-    connection: "Connection[Record]", first: int | None, end: int | None
-) -> LeafExport:
+async def open_leaf_export(connection: Connection, first: int | None, end: int | None) -> LeafExport:
     """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) instead of ``LogFault``."""
     try:
         return await leaves_between(connection, first, end)
@@ -242,14 +241,14 @@ def export_leaves(leaves: LeafExport) -> Look:
     return look
 
 
-async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:
+async def _oldest(connection: Connection) -> tuple[int, Position] | None:
     rows = await read_events(connection, BEGINNING, 1)
     position = await position_of(connection, place_of(rows[0]), leaf_of(rows[0])) if rows else None
     return None if position is None else (position[0], place_of(rows[0]))
 
 
 async def _seek(
-    connection: "Connection[Record]", latest: StoredCheckpoint, position: int
+    connection: Connection, latest: StoredCheckpoint, position: int
 ) -> tuple[int, Position] | None:
     lower = await checkpoint_up_to(connection, position)
     before, after = (0, BEGINNING) if lower is None else (lower.size, lower.place)

@@ -13,12 +13,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from asyncpg import Connection, InterfaceError, PostgresError, Record, UniqueViolationError
+from asyncpg import InterfaceError, PostgresError, UniqueViolationError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import Checkpoint, NoteSigner
+from app.db.connection import Connection
 from app.db.jobs import OUTAGES, repeat
 from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.merkle import leaf_hash
@@ -60,19 +61,19 @@ class LogNameMismatch(Exception):
         )
 
 
-async def read_log_names(connection: "Connection[Record]") -> list[str]:
+async def read_log_names(connection: Connection) -> list[str]:
     """The names of the log, the current one first; none before anything was sealed."""
     return [row["name"] for row in await connection.fetch(_NAMES)]
 
 
-async def check_name(connection: "Connection[Record]", own: str) -> None:
+async def check_name(connection: Connection, own: str) -> None:
     """Raise ``LogNameMismatch`` if the log has another name than this one."""
     names = await read_log_names(connection)
     if names and names[0] != own:
         raise LogNameMismatch(names[0], own)
 
 
-async def set_name_once(connection: "Connection[Record]", own: str) -> None:
+async def set_name_once(connection: Connection, own: str) -> None:
     """``check_name``, and give an unnamed log this name, in the open transaction."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
     # A separate statement: it sees what was committed while this one waited.
@@ -81,7 +82,7 @@ async def set_name_once(connection: "Connection[Record]", own: str) -> None:
     await check_name(connection, own)
 
 
-async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
+async def rename_log(connection: Connection, own: str) -> str | None:
     """Rename the log from its next checkpoint on, and record that; return the old name, None if unchanged."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
@@ -137,7 +138,7 @@ class SealedLog:
     """The log as its sealing worker holds it: its sealed size, and its partial tree."""
 
     def __init__(
-        self, connection: "Connection[Record]", signer: NoteSigner, tree: PartialTree, place: Position
+        self, connection: Connection, signer: NoteSigner, tree: PartialTree, place: Position
     ) -> None:
         self._connection = connection
         self._signer = signer
@@ -145,7 +146,7 @@ class SealedLog:
         self._place = place
 
     @classmethod
-    async def open(cls, connection: "Connection[Record]", signer: NoteSigner) -> Self:
+    async def open(cls, connection: Connection, signer: NoteSigner) -> Self:
         """Open the log at its last checkpoint.
 
         Raises ``LogFault`` unless its tiles and events still give the signed root: no other tree may ever be signed as
@@ -229,7 +230,7 @@ def check_signed(sealed: StoredCheckpoint, signer: NoteSigner) -> None:
         raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}")
 
 
-async def sealing_delay(connection: "Connection[Record]", sealed: Position) -> float:
+async def sealing_delay(connection: Connection, sealed: Position) -> float:
     """Age in seconds of the oldest event after a place that could be sealed; 0 if there is none."""
     rows = await read_events(connection, sealed, 1)
     if not rows:
@@ -238,7 +239,7 @@ async def sealing_delay(connection: "Connection[Record]", sealed: Position) -> f
     return max(0.0, age or 0.0)
 
 
-async def sealing_progress(connection: "Connection[Record]", signer: NoteSigner) -> tuple[int, float]:
+async def sealing_progress(connection: Connection, signer: NoteSigner) -> tuple[int, float]:
     """The number of sealed events, and the age in seconds of the oldest one that could be sealed.
 
     Raises ``LogFault`` if sealing could not continue.
@@ -252,7 +253,7 @@ class Sealing:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable["Connection[Record]"]],
+        connect: Callable[[], Awaitable[Connection]],
         sessions: async_sessionmaker[AsyncSession],
         signer: NoteSigner,
         rewinds: RewindGuard | None = None,
@@ -262,7 +263,7 @@ class Sealing:
         self._sessions = sessions
         self._signer = signer
         self._rewinds = RewindGuard() if rewinds is None else rewinds
-        self._connection: Connection[Record] | None = None
+        self._connection: Connection | None = None
         self._sealed: SealedLog | None = None
         self._behind = 0.0
         self._fault = ""

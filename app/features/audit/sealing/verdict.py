@@ -13,10 +13,9 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from asyncpg import Connection, Record
-
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, LeafFault, Place
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, Signed
+from app.db.connection import Connection
 from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
 from app.features.audit.sealing.leaves import (
     BEGINNING,
@@ -238,7 +237,7 @@ class ExternalCheckpoint:
 
 
 async def compare_checkpoints(
-    connection: "Connection[Record]",
+    connection: Connection,
     verdict: Verdict,
     kept: Sequence[ExternalCheckpoint],
     latest: StoredCheckpoint | None,
@@ -264,7 +263,7 @@ async def compare_checkpoints(
             verdict.add(await _rewritten(connection, external, agreed))
 
 
-async def _rewritten(connection: "Connection[Record]", external: ExternalCheckpoint, agreed: int) -> Fault:
+async def _rewritten(connection: Connection, external: ExternalCheckpoint, agreed: int) -> Fault:
     size = external.checkpoint.size
     after, before = Mark(agreed), Mark(size)
     restored = await _restored(connection, agreed, size)
@@ -283,10 +282,7 @@ async def _rewritten(connection: "Connection[Record]", external: ExternalCheckpo
 
 
 async def _cut_off(
-    connection: "Connection[Record]",
-    external: ExternalCheckpoint,
-    latest: StoredCheckpoint | None,
-    agreed: int,
+    connection: Connection, external: ExternalCheckpoint, latest: StoredCheckpoint | None, agreed: int
 ) -> Fault:
     size, sealed = external.checkpoint.size, 0 if latest is None else latest.size
     after, before = Mark(sealed), Mark(size)
@@ -306,7 +302,7 @@ async def _cut_off(
     return Fault(Kind.CUT_OFF, sealed, size, lost, after=after, before=before)
 
 
-async def _restored(connection: "Connection[Record]", least: int, below: int) -> tuple[int, str] | None:
+async def _restored(connection: Connection, least: int, below: int) -> tuple[int, str] | None:
     """When the log first continued from an older checkpoint with a size in a range, also in words."""
     for epoch, opened_at, note in await connection.fetch(_EPOCHS):
         try:
@@ -323,7 +319,7 @@ async def _restored(connection: "Connection[Record]", least: int, below: int) ->
 
 
 async def _is_there_unsealed(
-    connection: "Connection[Record]", checkpoint: Checkpoint, latest: StoredCheckpoint | None
+    connection: Connection, checkpoint: Checkpoint, latest: StoredCheckpoint | None
 ) -> bool:
     """Whether the events after the newest checkpoint here lead to a larger checkpoint from elsewhere."""
     frontier, place = Frontier(), BEGINNING

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from asyncpg import Connection, Record
+from asyncpg import Record
 
 from app.crypto.client_ids import is_client
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
+from app.db.connection import Connection
 from app.domain.merkle import Frontier, cover
 from app.features.audit.sealing.drops import Drops
 from app.features.audit.sealing.leaves import (
@@ -75,7 +76,7 @@ WHERE NOT EXISTS (SELECT FROM audit_clients WHERE id = client_id)
 """
 
 
-async def check_origins(connection: "Connection[Record]", verdict: Verdict, keys: Sequence[bytes]) -> None:
+async def check_origins(connection: Connection, verdict: Verdict, keys: Sequence[bytes]) -> None:
     """Add faults for altered rows, and a note with the number of erased ones. ``keys`` are for rows of older
     versions."""
     altered = await _altered(connection, keys)
@@ -91,7 +92,7 @@ async def check_origins(connection: "Connection[Record]", verdict: Verdict, keys
         verdict.notes.append(f"addresses and programs of {erased} clients that events name were erased")
 
 
-async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> dict[UUID, bool]:
+async def _altered(connection: Connection, keys: Sequence[bytes]) -> dict[UUID, bool]:
     """The ids of altered rows, and whether each has a salt."""
     altered: dict[UUID, bool] = {}
     after = UUID(int=0)
@@ -105,7 +106,7 @@ async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> d
     return altered
 
 
-async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bool) -> Fault:
+async def _fault(connection: Connection, row: Record, *, is_salted: bool) -> Fault:
     place, leaf = place_of(row), leaf_of(row)
     try:
         sealed = await position_of(connection, place, leaf)
@@ -135,7 +136,7 @@ LIMIT $1
 """  # noqa: S608
 
 
-async def find_misplaced_events(connection: "Connection[Record]", size: int) -> list[Finding]:
+async def find_misplaced_events(connection: Connection, size: int) -> list[Finding]:
     """Find events at places where nothing is sealed, in a log of ``size`` sealed events; only some, if very many."""
     rows = await connection.fetch(_MISPLACED, MAX_FAULTS)
     return [Finding(Kind.INSERTED, size, size, Entry(place_of(row), leaf_of(row))) for row in rows]
@@ -167,7 +168,7 @@ class Span:
     end: StoredCheckpoint
 
 
-FindSpan = Callable[["Connection[Record]", StoredCheckpoint], Awaitable[Span]]
+FindSpan = Callable[[Connection, StoredCheckpoint], Awaitable[Span]]
 
 
 class Verification:
@@ -175,7 +176,7 @@ class Verification:
 
     def __init__(
         self,
-        connection: "Connection[Record]",
+        connection: Connection,
         keys: Keys,
         kept: Sequence[ExternalCheckpoint],
         latest: StoredCheckpoint,
@@ -360,7 +361,7 @@ class Verification:
 
 
 async def verify_log(
-    connection: "Connection[Record]",
+    connection: Connection,
     keys: Keys,
     kept: Sequence[ExternalCheckpoint],
     find_span: FindSpan | None = None,
@@ -390,7 +391,7 @@ async def verify_log(
         return verdict
 
 
-async def check_end(connection: "Connection[Record]", verdict: Verdict, size: int) -> None:
+async def check_end(connection: Connection, verdict: Verdict, size: int) -> None:
     """Add a fault if tiles go beyond the last checkpoint, of ``size`` events: both are written together."""
     reach = max(
         [
@@ -405,9 +406,7 @@ async def check_end(connection: "Connection[Record]", verdict: Verdict, size: in
         verdict.add(Fault(Kind.CUT_OFF, size, reach, words, after=Mark(size)))
 
 
-async def _newest_signed(
-    connection: "Connection[Record]", keys: Keys, newest: StoredCheckpoint
-) -> StoredCheckpoint:
+async def _newest_signed(connection: Connection, keys: Keys, newest: StoredCheckpoint) -> StoredCheckpoint:
     """The newest signed checkpoint, up to which the log is read; the newest of all, if none of very many is signed."""
     checkpoint: StoredCheckpoint | None = newest
     for _ in range(_MAX_UNSIGNED):
@@ -450,7 +449,7 @@ def by_positions(first: int, end: int | None) -> FindSpan:
     Raises ``NoSuchPart``.
     """
 
-    async def find(connection: "Connection[Record]", latest: StoredCheckpoint) -> Span:
+    async def find(connection: Connection, latest: StoredCheckpoint) -> Span:
         to = latest.size if end is None else end
         if not 0 <= first < to <= latest.size:
             raise NoSuchPart(
@@ -466,7 +465,7 @@ def by_positions(first: int, end: int | None) -> FindSpan:
 def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
     """Find the part sealed in a span of time: the events of that time, and the checkpoints signed then."""
 
-    async def find(connection: "Connection[Record]", latest: StoredCheckpoint) -> Span:
+    async def find(connection: Connection, latest: StoredCheckpoint) -> Span:
         is_signed = await connection.fetchval(_SIGNED_WITHIN, since, until)
         if not is_signed and await connection.fetchrow(_FIRST, since, until) is None:
             raise NoSuchPart("there is no event of that time, and no checkpoint")
@@ -479,9 +478,7 @@ def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
     return find
 
 
-async def _start(
-    connection: "Connection[Record]", since: datetime, until: datetime | None
-) -> StoredCheckpoint | None:
+async def _start(connection: Connection, since: datetime, until: datetime | None) -> StoredCheckpoint | None:
     signed = await checkpoint_up_to(connection, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
     first = await connection.fetchrow(_FIRST, since, until)
     before = signed if first is None else await checkpoint_before(connection, place_of(first))
@@ -489,7 +486,7 @@ async def _start(
 
 
 async def _end(
-    connection: "Connection[Record]", since: datetime | None, until: datetime, latest: StoredCheckpoint
+    connection: Connection, since: datetime | None, until: datetime, latest: StoredCheckpoint
 ) -> StoredCheckpoint:
     size = await connection.fetchval(_SIGNED_FROM, until)
     signed = latest if size is None else await checkpoint_from(connection, size) or latest
