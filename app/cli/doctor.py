@@ -1,7 +1,8 @@
 """``scopegate doctor``: one line for each requirement of a start."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import asyncpg
 import typer
@@ -19,9 +20,11 @@ from app.db.engine import SESSION_SETTINGS, plain_url
 from app.db.migrations import DatabaseFault, check_not_newer, database_fault
 from app.domain.errors import Unavailable
 from app.features.audit.sealing.leaves import LogFault
-from app.features.audit.sealing.sealer import BEHIND_S, LogNameMismatch, check_name, sealing_progress
+from app.features.audit.sealing.sealer import BEHIND_S, LogNameMismatch, SealedLog, check_name
 from app.http.readiness import HELD_BACK_S, HOLDER
 from app.settings import Settings
+
+Result = TypeVar("Result")
 
 
 def doctor(settings: Settings) -> None:
@@ -36,7 +39,7 @@ def _database(settings: Settings) -> bool:
     where = "embedded" if settings.database_url is None else "SCOPEGATE_DATABASE_URL"
     try:
         with usable_database(settings) as usable:
-            _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
+            _say(True, "database", f"{where}, {_run(usable, _describe)}")
             _session_limits(usable)
             return all([_keys(usable), _audit_log(usable)])
     except (DatabaseFault, EmbeddedPostgresError) as fault:
@@ -45,43 +48,53 @@ def _database(settings: Settings) -> bool:
         return _say(False, "database", str(database_fault(error)))
 
 
-async def _describe(settings: Settings) -> str:
-    connection = await _connect(settings)
-    try:
-        check_not_newer(await connection.fetchval("SELECT version_num::text FROM alembic_version"))
-        number = await connection.fetchval("SHOW server_version")
-        holder = await connection.fetchrow(HOLDER)
-        standbys = await connection.fetchval("SHOW synchronous_standby_names")
-    finally:
-        await connection.close()
-    # Invariants survive the loss of the primary only if a standby has every commit.
-    copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
-    return f"PostgreSQL {number}, schema serves this code, {copies}{_describe_holder(holder)}"
-
-
-async def _connect(settings: Settings, session: Mapping[str, str] | None = None) -> Connection:
+def _run(
+    settings: Settings,
+    work: Callable[[Connection], Awaitable[Result]],
+    session: Mapping[str, str] | None = None,
+) -> Result:
+    """Run ``work`` with a database connection that has these session settings."""
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
     url = plain_url(settings.database_url.get_secret_value())
-    return await asyncpg.connect(url, timeout=5, server_settings=dict(session or {}))
+
+    async def run() -> Result:
+        connection = await asyncpg.connect(url, timeout=5, server_settings=dict(session or {}))
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+async def _describe(connection: Connection) -> str:
+    check_not_newer(await connection.fetchval("SELECT version_num::text FROM alembic_version"))
+    number = await connection.fetchval("SHOW server_version")
+    holder = await connection.fetchrow(HOLDER)
+    standbys = await connection.fetchval("SHOW synchronous_standby_names")
+    # Invariants survive the loss of the primary only if a standby has every commit.
+    copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
+    held = ""
+    # A process that delays readers of the log, if it has lasted or its age is hidden.
+    if holder is not None and (holder["seconds"] is None or holder["seconds"] >= HELD_BACK_S):
+        age = (
+            "since when is hidden from this role"
+            if holder["seconds"] is None
+            else f"{holder['seconds']:.0f} s"
+        )
+        held = f"; the log's readers wait for process {holder['pid']} of role {holder['role']} ({age})"
+    return f"PostgreSQL {number}, schema serves this code, {copies}{held}"
 
 
 def _session_limits(settings: Settings) -> None:
     """Not required for a start: the service has its own deadlines, and the limits end sessions of killed processes."""
-    missing = asyncio.run(_missing_limits(settings))
+    missing = _run(settings, missing_limits, SESSION_SETTINGS)
     if missing:
         statements = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
         typer.echo(
             f"note  database  sessions do not have the limits they ask for, as behind a pooler: {statements}"
         )
-
-
-async def _missing_limits(settings: Settings) -> dict[str, str]:
-    connection = await _connect(settings, SESSION_SETTINGS)
-    try:
-        return await missing_limits(connection)
-    finally:
-        await connection.close()
 
 
 async def missing_limits(connection: Connection) -> dict[str, str]:
@@ -91,18 +104,8 @@ async def missing_limits(connection: Connection) -> dict[str, str]:
     return {row["name"]: limits[row["name"]] for row in rows if row["setting"] != limits[row["name"]]}
 
 
-def _describe_holder(holder: asyncpg.Record | None) -> str:
-    """The process that delays readers of the log, if it has lasted or its age is hidden."""
-    if holder is None or (holder["seconds"] is not None and holder["seconds"] < HELD_BACK_S):
-        return ""
-    since = (
-        "since when is hidden from this role" if holder["seconds"] is None else f"{holder['seconds']:.0f} s"
-    )
-    return f"; the log's readers wait for process {holder['pid']} of role {holder['role']} ({since})"
-
-
 def _keys(settings: Settings) -> bool:
-    lost = [key for key in standing(settings).missing if key.setting == ENCRYPTION]
+    lost = [key for key in standing(settings) if key.place is None and key.setting == ENCRYPTION]
     if lost:
         rests = "; ".join(f"{', '.join(key.rests)} need {key.id}" for key in lost)
         return _say(False, "keys", f"{rests}, which is not in {ENCRYPTION}: run scopegate keys list")
@@ -110,8 +113,15 @@ def _keys(settings: Settings) -> bool:
 
 
 def _audit_log(settings: Settings) -> bool:
+    signer = NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+
+    async def open_log(connection: Connection) -> tuple[int, float]:
+        await check_name(connection, signer.name)
+        log = await SealedLog.open(connection, signer)
+        return log.size, await log.behind()
+
     try:
-        size, behind = asyncio.run(_sealed(settings))
+        size, behind = _run(settings, open_log)
     except LogNameMismatch as fault:
         return _say(False, "audit log", str(fault))
     except LogFault as fault:
@@ -120,16 +130,6 @@ def _audit_log(settings: Settings) -> bool:
         )
     late = f"; the next has waited for {behind:.0f} s, and is sealed while a service runs"
     return _say(True, "audit log", f"{size} events are sealed{late if behind > BEHIND_S else ''}")
-
-
-async def _sealed(settings: Settings) -> tuple[int, float]:
-    connection = await _connect(settings)
-    try:
-        signer = NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
-        await check_name(connection, signer.name)
-        return await sealing_progress(connection, signer)
-    finally:
-        await connection.close()
 
 
 def _console() -> None:

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import typer
 from sqlalchemy import text
@@ -23,11 +24,7 @@ SIGNING = "SCOPEGATE_SIGNING_KEY"
 
 ARGUMENTS = "arguments of calls"
 
-_CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
-_SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
-_SIGNALS = "SELECT key_id, count(*) FROM signal_streams WHERE key_id IS NOT NULL GROUP BY key_id"
-_SINKS = "SELECT key_id, count(*) FROM audit_sinks WHERE key_id IS NOT NULL GROUP BY key_id"
-_ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
+_BY_KEY = "SELECT key_id, count(*) FROM {} WHERE key_id IS NOT NULL GROUP BY key_id"
 # Of digests, only those of valid secrets count.
 _TOKENS = """
 SELECT s.pepper_key_id, count(*) FROM token_secrets s JOIN tokens t ON t.id = s.token_id
@@ -46,17 +43,17 @@ SELECT pepper_key_id, count(*) FROM (
     UNION ALL SELECT pepper_key_id, expires_at FROM browser_sessions
 ) AS s WHERE expires_at > now() GROUP BY pepper_key_id
 """
-_RECEIPTS = "SELECT key_id, count(*) FROM offboarding_receipts WHERE key_id IS NOT NULL GROUP BY key_id"
+
 _RESTS_ON = {
     ENCRYPTION: {
-        "upstream credentials": _CREDENTIALS,
-        "signing secrets of webhooks": _SIGNING,
-        "access tokens of signal streams": _SIGNALS,
-        "credentials of audit sinks": _SINKS,
-        ARGUMENTS: _ARGUMENTS,
+        "upstream credentials": _BY_KEY.format("server_credentials"),
+        "signing secrets of webhooks": _BY_KEY.format("webhook_secrets"),
+        "access tokens of signal streams": _BY_KEY.format("signal_streams"),
+        "credentials of audit sinks": _BY_KEY.format("audit_sinks"),
+        ARGUMENTS: _BY_KEY.format("audit_arguments"),
     },
     PEPPER: {"secrets of tokens": _TOKENS, "secrets of service accounts": _ACCOUNTS, "sign-ins": _SIGN_INS},
-    SIGNING: {"receipts of offboardings": _RECEIPTS},
+    SIGNING: {"receipts of offboardings": _BY_KEY.format("offboarding_receipts")},
 }
 CHECKPOINTS = "checkpoints of the log"
 # A note names its key by four bytes before the signature; this many characters of base64 contain only those bytes.
@@ -90,64 +87,45 @@ class KeyStanding:
         rests = ", ".join(f"{count} {what}" for what, count in self.rests.items()) or "nothing"
         return f"{self.setting}  {self.id}  {role:<7}  {rests}"
 
-
-@dataclass(slots=True)
-class Standing:
-    """All keys, newest first in each list, followed by missing ones."""
-
-    keys: list[KeyStanding]
-
-    def lines(self) -> list[str]:
-        """The output of ``keys list``."""
-        return [*(key.line for key in self.keys), *self.advice()]
-
-    def advice(self) -> list[str]:
-        """The next steps, one per line."""
-        lines = []
-        for key in self.keys:
-            if key.setting == SIGNING and key.rests and key.place != 0:
-                lines.append(_ADVICE_ON_SIGNED.format(key=key.id, setting=SIGNING))
-            elif key.place is None:
-                lines.append(f"What {key.id} protects is lost until that key is in {key.setting} again.")
-            elif key.place > 0 and not key.rests:
-                lines.append(f"{key.id} protects nothing any more: you can remove it from {key.setting}.")
-            elif key.place > 0 and key.setting == ENCRYPTION and key.rests.keys() == {ARGUMENTS}:
-                lines.append(
-                    f"Arguments of calls leave {key.id} with their retention, or when scopegate keys rotate is given "
-                    "SCOPEGATE_MIGRATION_DATABASE_URL."
-                )
-            elif key.place > 0 and key.setting == ENCRYPTION:
-                lines.append(f"scopegate keys rotate seals what {key.id} protects with the newest key.")
-            elif key.place > 0:
-                lines.append(f"Secrets leave {key.id} when they are rotated, revoked or expire.")
-        return lines
-
     @property
-    def missing(self) -> list[KeyStanding]:
-        """Keys that protect something but are not configured."""
-        return [key for key in self.keys if key.place is None]
+    def advice(self) -> str | None:
+        """The next step."""
+        if self.setting == SIGNING and self.rests and self.place != 0:
+            return _ADVICE_ON_SIGNED.format(key=self.id, setting=SIGNING)
+        if self.place is None:
+            return f"What {self.id} protects is lost until that key is in {self.setting} again."
+        if self.place == 0:
+            return None
+        if not self.rests:
+            return f"{self.id} protects nothing any more: you can remove it from {self.setting}."
+        if self.setting != ENCRYPTION:
+            return f"Secrets leave {self.id} when they are rotated, revoked or expire."
+        if self.rests.keys() == {ARGUMENTS}:
+            return (
+                f"Arguments of calls leave {self.id} with their retention, or when scopegate keys rotate is given "
+                "SCOPEGATE_MIGRATION_DATABASE_URL."
+            )
+        return f"scopegate keys rotate seals what {self.id} protects with the newest key."
 
 
 def list_keys(settings: Settings) -> list[str]:
     """The lines of ``keys list``. Raises ``DatabaseFault``."""
-    return standing(settings).lines()
+    keys = standing(settings)
+    return [*(key.line for key in keys), *(key.advice for key in keys if key.advice)]
 
 
-def standing(settings: Settings) -> Standing:
-    """Count what each key protects. Raises ``DatabaseFault``."""
-
-    async def look(sessions: async_sessionmaker[AsyncSession]) -> Standing:
-        return await _standing(settings, sessions)
-
-    return at_database(settings, look)
+def standing(settings: Settings) -> list[KeyStanding]:
+    """Count what each key protects: newest first in each list, followed by missing ones. Raises ``DatabaseFault``."""
+    return at_database(settings, partial(_standing, settings))
 
 
 def rotate(settings: Settings) -> Iterator[str]:
     """Seal everything with the newest key; yield what was done and the next steps. Raises ``Exit`` after them if
     something could not be opened."""
 
-    async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
-        sealer = Sealer(settings.keys("encryption_key"))
+    sealer = Sealer(settings.keys("encryption_key"))
+
+    async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, list[KeyStanding]]:
         done = await reseal(sessions, sealer)
         for more, unopened in (
             await reseal_secrets(sessions, sealer),
@@ -159,19 +137,17 @@ def rotate(settings: Settings) -> Iterator[str]:
             done.unopened += unopened
         return done, await _standing(settings, sessions)
 
-    async def run_as_owner(sessions: async_sessionmaker[AsyncSession]) -> tuple[int, int]:
-        return await reseal_arguments(sessions, Sealer(settings.keys("encryption_key")))
-
-    arguments = at_database(settings, run_as_owner, settings.migration_database_url)
+    as_owner = settings.migration_database_url
+    arguments = at_database(settings, lambda sessions: reseal_arguments(sessions, sealer), as_owner)
     done, after = at_database(settings, run)
     yield f"Sealed again: {done.done}"
-    yield from after.advice()
+    yield from (key.advice for key in after if key.advice)
     if done.unopened:
         typer.echo(f"Not opened by any configured key, and left as they are: {done.unopened}", err=True)
         raise typer.Exit(1)
 
 
-async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> Standing:
+async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> list[KeyStanding]:
     configured = {
         ENCRYPTION: Sealer(settings.keys("encryption_key")).ids,
         PEPPER: Peppers(settings.keys("token_pepper")).ids,
@@ -187,7 +163,7 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
             if setting == SIGNING:
                 await _count_checkpoints(session, settings, [keys[id] for id in ids])
             standings += keys.values()
-    return Standing(standings)
+    return standings
 
 
 async def _count_checkpoints(session: AsyncSession, settings: Settings, keys: list[KeyStanding]) -> None:
