@@ -310,23 +310,23 @@ async def _export(connection: Connection, file: str, proof: str, first: int | No
             proof_out.write(json.dumps(head).encode() + b"\n")
             while part := await leaves.next(connection):
                 out.writelines(leaf + b"\n" for leaf in part)
-                proof_out.writelines(_hash_lines(part))
+                for at in range(0, len(part), _HASHES_A_LINE):
+                    line = b64encode(b"".join(map(leaf_hash, part[at : at + _HASHES_A_LINE])))
+                    proof_out.write(b'"' + line + b'"\n')
     return positions(leaves.first, leaves.end)
-
-
-def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
-    """The hashes of leaves in base64, several per line."""
-    hashes = [leaf_hash(leaf) for leaf in leaves]
-    for at in range(0, len(hashes), _HASHES_A_LINE):
-        line = b64encode(b"".join(hashes[at : at + _HASHES_A_LINE])).decode()
-        yield json.dumps(line).encode() + b"\n"
 
 
 def _verify(
     export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[ExternalCheckpoint]
 ) -> Verdict:
     if isinstance(proven, EventProofFile):
-        return _verify_event(proven)
+        at, checkpoint = proven.position, proven.checkpoint.checkpoint
+        verdict = Verdict(at, at + 1, events=1, checkpoints=1)
+        leaf = leaf_hash(proven.leaf)
+        if not verify_inclusion(leaf, at, checkpoint.size, proven.hashes, checkpoint.root):
+            words = f"the leaf is not the one at position {at} of the log of {checkpoint.size} events"
+            verdict.add(Fault(PROOF, at, at + 1, words))
+        return verdict
     if export is None:
         raise CannotStart("give the exported leaves with --export")
     if proven is not None:
@@ -339,17 +339,6 @@ def _verify(
             "give a checkpoint of the exported leaves with --checkpoint, or a proof with --proof"
         )
     return verify_lines(export_lines(export), kept)
-
-
-def _verify_event(proof: EventProofFile) -> Verdict:
-    checkpoint = proof.checkpoint.checkpoint
-    verdict = Verdict(proof.position, proof.position + 1, events=1, checkpoints=1)
-    if not verify_inclusion(
-        leaf_hash(proof.leaf), proof.position, checkpoint.size, proof.hashes, checkpoint.root
-    ):
-        words = f"the leaf is not the one at position {proof.position} of the log of {checkpoint.size} events"
-        verdict.add(Fault(PROOF, proof.position, proof.position + 1, words))
-    return verdict
 
 
 def _agree(checkpoint: ExternalCheckpoint, kept: Sequence[ExternalCheckpoint]) -> None:
@@ -372,19 +361,19 @@ def _run(settings: Settings, work: Callable[[Connection], Awaitable[Result]]) ->
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
     url = settings.database_direct_url or settings.database_url
+
+    async def run() -> Result:
+        async with plain_connection(url.get_secret_value()) as connection:
+            return await work(connection)
+
     try:
-        return asyncio.run(_connect(url.get_secret_value(), work))
+        return asyncio.run(run())
     except (NoSuchPart, DomainError, NoteFault) as fault:
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
         raise CannotStart(f"the log is not what was sealed: {fault}", LOG_FAULT) from None
     except DRIVER_FAULTS as error:
         raise database_fault(error, "read") from None
-
-
-async def _connect(url: str, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-    async with plain_connection(url) as connection:
-        return await work(connection)
 
 
 def _signer(settings: Settings) -> NoteSigner:

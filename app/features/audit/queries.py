@@ -49,7 +49,6 @@ from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 RESULT = "tool.result"
 LEASE_FRESH = timedelta(seconds=30)
 
-
 # Rows of one call are close in time, so partitions can be pruned; the slack covers a clock that was set back.
 _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]

@@ -67,14 +67,11 @@ SEARCH_TIME_S = 1.0
 FIRST_WINDOW = 2_000
 _MAX_LIST_WINDOW = 32_000
 
-
 # Frequent matches are found in the first window, and rare ones in few.
 _WINDOW_GROWTH = 4
 
-
 # A frequently refused actor often has many calls. PostgreSQL assumes independence and would read both indexes whole.
 _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
-
 
 # Other searches in the transaction may need bitmaps, as text does.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
@@ -205,7 +202,6 @@ def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
 # rare filter cannot delay the response.
 POLL_WINDOW = 5_000
 MAX_POLL_WINDOW = 40_000
-
 
 # Rows converted at once; other requests on this worker wait no longer than that takes.
 _MADE_AT_ONCE = 50

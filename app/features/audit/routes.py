@@ -27,11 +27,14 @@ from app.features.audit.schemas import (
     AuditStatsView,
     AuditStreamQuery,
 )
-from app.features.audit.sealing.leaves import StoredCheckpoint, connection_of, newest_checkpoints
+from app.features.audit.sealing.leaves import (
+    StoredCheckpoint,
+    checkpoint_of,
+    connection_of,
+    newest_checkpoints,
+)
 from app.features.audit.sealing.proofs import (
-    checkpoint_named,
     export_leaves,
-    open_leaf_export,
     prove_consistency,
     prove_event,
     prove_range,
@@ -91,7 +94,7 @@ async def list_audit_event_checkpoints(
 @router.get("/checkpoints/{tree_size}", dependencies=_READS, operation_id="get_audit_event_checkpoint")
 async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
     """Read one checkpoint."""
-    return _view(await checkpoint_named(await connection_of(session), tree_size))
+    return _view(await checkpoint_of(await connection_of(session), tree_size))
 
 
 @router.get(
@@ -167,7 +170,7 @@ async def export_audit_events(
     """
     check_since(query)
     if query.format == "leaves":
-        look = export_leaves(await open_leaf_export(await connection_of(session), query.first, query.end))
+        look = await export_leaves(await connection_of(session), query.first, query.end)
     else:
         look = export(query, await present(session))
     headers = headers_of(query, runtime.clock())

@@ -52,7 +52,6 @@ AuditChanges = TypeAliasType(
     ],
 )
 
-
 # The prefix of an id by the object type in an event.
 PREFIXES = {
     "administrator": ids.ADMINISTRATOR,
@@ -100,7 +99,6 @@ def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
 ActorId = Annotated[UUID, *_any_of(*_ACTORS)]
 ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
 
 _MAX_MS = 2**31 - 1
 _INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
@@ -425,7 +423,6 @@ _NOTE = (
     "gateway.example.com/audit\n8\nXcnaeacGWamtVZy3Ad7Zoqudgjqi9JYM/jcO/0YEMyg=\n\n"
     "— gateway.example.com/audit AJ3g9c0xm...\n"
 )
-
 
 TreeHash = TypeAliasType(
     "TreeHash",

@@ -236,14 +236,18 @@ class Drops:
             )
 
     async def _look_up(self, connection: Connection, latest: StoredCheckpoint) -> None:
+        tree = SealedTree(connection, latest.size, latest.place)
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
-                position = await position_of(connection, place_of(row), leaf)
-                if position is not None and await _is_sealed(connection, latest, position[0], leaf):
-                    self._read_record(leaf)
+                sealed = await position_of(connection, place_of(row), leaf)
+                if sealed is None:
+                    continue
+                proof = await hashes_of(tree, inclusion_nodes(sealed[0], latest.size))
             except LogFault:
                 continue
+            if verify_inclusion(leaf_hash(leaf), sealed[0], latest.size, proof, latest.root):
+                self._read_record(leaf)
 
     def _read_record(self, leaf: bytes) -> None:
         try:
@@ -265,10 +269,3 @@ class Drops:
         month = _Month(rows, lowest, highest + 1, *span, recorded)
         if self._months.setdefault(name, month) != month:
             self._inconsistent.append(f"{name} is recorded as dropped more than once, with different values")
-
-
-async def _is_sealed(connection: Connection, latest: StoredCheckpoint, position: int, leaf: bytes) -> bool:
-    proof = await hashes_of(
-        SealedTree(connection, latest.size, latest.place), inclusion_nodes(position, latest.size)
-    )
-    return verify_inclusion(leaf_hash(leaf), position, latest.size, proof, latest.root)

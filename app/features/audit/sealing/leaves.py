@@ -32,6 +32,7 @@ from sqlmodel import SQLModel
 from app.crypto.log_check import Entry
 from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
 from app.db.connection import Connection
+from app.domain.errors import NotFound
 from app.domain.merkle import HASH_BYTES, Frontier, cover, leaf_hash
 from app.features.audit.queries import Position
 from app.models.audit import AuditEvent
@@ -54,23 +55,21 @@ _FIRST = "action"
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^\s\[\]{}",:]+')
 
 
-def _part(name: str, type: str) -> str:
-    """SQL for one column of a leaf; NULL if the column is NULL."""
-    before = "{" if name == _FIRST else ","
-    return f"""'{before}"{name}":' || {_FORMS[type].format(name)}"""
-
-
 def _columns() -> str:
     table, dialect = SQLModel.metadata.tables[str(AuditEvent.__tablename__)], postgresql.dialect()  # type: ignore[no-untyped-call]
-    types = {column.name: column.type.compile(dialect) for column in table.columns}
-    head = ", ".join(_part(name, types[name]) for name in sorted(types) if name < _CHANGES)
-    tail = ", ".join(_part(name, types[name]) for name in sorted(types) if name > _CHANGES)
+    parts = {}
+    for name, column in sorted(table.columns.items()):
+        if name != _CHANGES:
+            before, form = "{" if name == _FIRST else ",", _FORMS[column.type.compile(dialect)]
+            # NULL, and so left out, if the column is NULL.
+            parts[name] = f"""'{before}"{name}":' || {form.format(name)}"""
+    head = ", ".join(part for name, part in parts.items() if name < _CHANGES)
+    tail = ", ".join(part for name, part in parts.items() if name > _CHANGES)
     return f"concat({head}) AS head, {_CHANGES}::text AS changes, concat({tail}, '}}') AS tail"
 
 
 LEAF_COLUMNS = _columns()
 """SQL that selects from ``audit_events`` what ``leaf_of`` takes: columns ``head``, ``changes`` and ``tail``."""
-
 
 _NO_END = 2**63 - 1
 
@@ -135,17 +134,6 @@ async def read_events(
         if following is None or (until is not None and following > until[0]):
             return []
         epoch, xact, seq = following, -1, -1
-
-
-async def read_back(connection: Connection, place: Position, rows: int) -> list[Record]:
-    """Read at most ``rows`` rows up to and including a place, in commit order, across epochs."""
-    epoch: int | None
-    epoch, xact, seq = place
-    records: list[Record] = []
-    while epoch is not None and len(records) < rows:
-        records += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(records))
-        epoch, xact, seq = await connection.fetchval(_LAST_EPOCH, epoch), _NO_END, _NO_END
-    return records[::-1]
 
 
 def _sorted_json(text: str) -> str:
@@ -220,12 +208,12 @@ class PartialTree:
 
     def root(self) -> bytes:
         """The current root of the tree (RFC 9162 section 2.1.1)."""
-        return Frontier(self.size, self._cover()).root()
-
-    def _cover(self) -> Iterable[bytes]:
-        for hashes in reversed(self._levels):
-            for level, number in cover(0, len(hashes)):
-                yield subtree_root(hashes[number << level : (number + 1) << level])
+        subtrees = (
+            subtree_root(hashes[number << level : (number + 1) << level])
+            for hashes in reversed(self._levels)
+            for level, number in cover(0, len(hashes))
+        )
+        return Frontier(self.size, subtrees).root()
 
 
 def subtree_root(hashes: Sequence[bytes]) -> bytes:
@@ -256,7 +244,6 @@ def split_tile(hashes: bytes) -> Sequence[bytes]:
 BEGINNING: Position = (0, 0, 0)
 """The position before every event: the end of an empty log."""
 
-
 MAX_LEAVES = 4_096
 """Maximum of leaves per checkpoint; finding where an event is sealed reads that many."""
 PREVIOUS = "previous "
@@ -269,7 +256,6 @@ _CHECKPOINTS = (
 _PLACE = "(epoch, last_xact, last_seq)"
 _CHECKPOINTS_AT_ONCE = 1_000
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
-
 
 Keys = Callable[[str], Sequence[VerifierKey]]
 """The keys of a log by its name in a checkpoint."""
@@ -310,9 +296,12 @@ async def latest_checkpoint(connection: Connection) -> StoredCheckpoint | None:
     return await _one(connection, "ORDER BY tree_size DESC")
 
 
-async def checkpoint_of(connection: Connection, size: int) -> StoredCheckpoint | None:
-    """The checkpoint of exactly this size."""
-    return await _one(connection, "WHERE tree_size = $1", size)
+async def checkpoint_of(connection: Connection, size: int) -> StoredCheckpoint:
+    """The checkpoint of exactly this size. Raises ``NotFound``."""
+    checkpoint = await _one(connection, "WHERE tree_size = $1", size)
+    if checkpoint is None:
+        raise NotFound("There is no checkpoint of this size; choose one from the list.")
+    return checkpoint
 
 
 async def checkpoint_up_to(connection: Connection, size: int) -> StoredCheckpoint | None:
@@ -419,9 +408,13 @@ class SealedTree:
             if tile is not None:
                 hashes += tile[begin : begin + stop - first]
             elif level:
-                hashes += [await self._tile_root(level - 1, below) for below in range(first, stop)]
+                for below in range(first, stop):
+                    hashes.append(
+                        subtree_root(await self._hashes(level - 1, below * TILE, (below + 1) * TILE))
+                    )
+                    await asyncio.sleep(0)
             else:
-                hashes += await self._hashed(first, stop)
+                hashes += await self._hash_events(first, stop)
             first = stop
         return hashes
 
@@ -434,16 +427,17 @@ class SealedTree:
             raise LogFault(f"tile {number} of level {level} is missing")
         return None
 
-    async def _tile_root(self, level: int, number: int) -> bytes:
-        hashes = await self._hashes(level, number * TILE, (number + 1) * TILE)
-        await asyncio.sleep(0)
-        return subtree_root(hashes)
-
-    async def _hashed(self, first: int, end: int) -> list[bytes]:
-        rows = await read_back(self._connection, self._place, self.size - first)
+    async def _hash_events(self, first: int, end: int) -> list[bytes]:
+        epoch: int | None
+        epoch, xact, seq = self._place
+        # From the last one back, across epochs.
+        rows: list[Record] = []
+        while epoch is not None and (count := self.size - first - len(rows)):
+            rows += await self._connection.fetch(_READ_BACK, epoch, xact, seq, count)
+            epoch, xact, seq = await self._connection.fetchval(_LAST_EPOCH, epoch), _NO_END, _NO_END
         if len(rows) < self.size - first:
             raise LogFault(f"events are missing: positions {first} to {self.size - 1} have only {len(rows)}")
-        return [leaf_hash(leaf_of(row)) for row in rows[: end - first]]
+        return [leaf_hash(leaf_of(row)) for row in rows[::-1][: end - first]]
 
 
 async def position_of(
@@ -490,7 +484,9 @@ class Entries:
         while not self._is_over and (limit is None or len(self._ahead) < limit):
             if self._ahead and self._ahead[-1].place > place:
                 break
-            await self._read()
+            rows = await read_events(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
+            self._ahead.extend(Entry(place_of(row), leaf_of(row)) for row in rows)
+            self._after, self._is_over = place_of(rows[-1]) if rows else self._after, not rows
         entries = (entry for entry in self._ahead if entry.place <= place)
         return list(islice(entries, limit))
 
@@ -498,14 +494,6 @@ class Entries:
         """Consume so many events."""
         for _ in range(count):
             self._ahead.popleft()
-
-    async def _read(self) -> None:
-        rows = await read_events(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
-        if not rows:
-            self._is_over = True
-            return
-        self._ahead.extend(Entry(place_of(row), leaf_of(row)) for row in rows)
-        self._after = place_of(rows[-1])
 
 
 class KeptHashes:
@@ -516,17 +504,23 @@ class KeptHashes:
         self._full = size // TILE
         self._tiles: dict[int, bytes] = {}
         self._read_to = 0
-        self._missing: list[int] = []
+        self.missing: list[int] = []
+        """The missing tiles, each once."""
 
     async def of(self, first: int, end: int) -> list[bytes]:
         """The hashes from one position up to, but without, another; fewer if a tile is missing or not full yet."""
         leaves: list[bytes] = []
         self._tiles = {number: tile for number, tile in self._tiles.items() if number >= first // TILE}
         for number in range(first // TILE, min(-(-end // TILE), self._full)):
-            tile = await self._tile(number)
-            if tile is None:
+            if number >= self._read_to:
+                to = min(number + _TILES_AT_ONCE, self._full)
+                rows = await self._connection.fetch(_LEAVES, number, to)
+                self._tiles |= {row["number"]: row["hashes"] for row in rows}
+                self.missing += [tile for tile in range(number, to) if tile not in self._tiles]
+                self._read_to = to
+            if number not in self._tiles:
                 break
-            hashes = split_tile(tile)
+            hashes = split_tile(self._tiles[number])
             leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
         return leaves
 
@@ -534,17 +528,3 @@ class KeptHashes:
         """A stored tile."""
         stored: bytes | None = await self._connection.fetchval(_TILE, level, number)
         return stored
-
-    def take_missing(self) -> list[int]:
-        """The missing tiles, each once."""
-        missing, self._missing = self._missing, []
-        return missing
-
-    async def _tile(self, number: int) -> bytes | None:
-        if number >= self._read_to:
-            to = min(number + _TILES_AT_ONCE, self._full)
-            rows = await self._connection.fetch(_LEAVES, number, to)
-            self._tiles |= {row["number"]: row["hashes"] for row in rows}
-            self._missing += [tile for tile in range(number, to) if tile not in self._tiles]
-            self._read_to = to
-        return self._tiles.get(number)

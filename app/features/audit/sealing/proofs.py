@@ -130,7 +130,7 @@ async def _prove(
     advice: str,
     nodes_of: Callable[[int], Iterable[LeafRange]],
 ) -> tuple[StoredCheckpoint, list[bytes]]:
-    checkpoint = await checkpoint_named(connection, size)
+    checkpoint = await checkpoint_of(connection, size)
     try:
         tree = await verified_tree(connection, checkpoint)
         return checkpoint, await hashes_of(tree, nodes_of(size))
@@ -138,14 +138,6 @@ async def _prove(
         raise Invalid.field(parameter, "out_of_range", f"{advice}: {fault}.") from None
     except LogFault as fault:
         raise corrupted_log(fault) from None
-
-
-async def checkpoint_named(connection: Connection, size: int) -> StoredCheckpoint:
-    """The checkpoint of this size. Raises ``NotFound``."""
-    checkpoint = await checkpoint_of(connection, size)
-    if checkpoint is None:
-        raise NotFound("There is no checkpoint of this size; choose one from the list.")
-    return checkpoint
 
 
 def corrupted_log(fault: LogFault) -> Unavailable:
@@ -221,22 +213,17 @@ async def leaves_between(connection: Connection, first: int | None, end: int | N
     return LeafExport(start, to, latest, (epoch, xact, seq - 1))
 
 
-async def open_leaf_export(connection: Connection, first: int | None, end: int | None) -> LeafExport:
-    """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) instead of ``LogFault``."""
+async def export_leaves(connection: Connection, first: int | None, end: int | None) -> Look:
+    """Stream ``leaves_between``, one per line. The stream stops with ``LogFault``; before it, raises ``Unavailable``
+    (``audit_log_corrupted``) instead."""
     try:
-        return await leaves_between(connection, first, end)
+        leaves = await leaves_between(connection, first, end)
     except LogFault as fault:
         raise corrupted_log(fault) from None
 
-
-def export_leaves(leaves: LeafExport) -> Look:
-    """Stream the leaves of an export, one per line. It stops with ``LogFault``."""
-
     async def look(session: AsyncSession, _caller: Caller) -> News:
-        leaf_lines = await leaves.next(await connection_of(session))
-        return News(
-            [b"".join(leaf + b"\n" for leaf in leaf_lines)] if leaf_lines else [], is_last=not leaf_lines
-        )
+        content = b"".join(leaf + b"\n" for leaf in await leaves.next(await connection_of(session)))
+        return News([content] if content else [], is_last=not content)
 
     return look
 

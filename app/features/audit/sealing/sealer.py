@@ -73,15 +73,6 @@ async def check_name(connection: Connection, own: str) -> None:
         raise LogNameMismatch(names[0], own)
 
 
-async def set_name_once(connection: Connection, own: str) -> None:
-    """``check_name``, and give an unnamed log this name, in the open transaction."""
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
-    # A separate statement: it sees what was committed while this one waited.
-    if not await read_log_names(connection):
-        await connection.execute(_ADD, new_id(), own)
-    await check_name(connection, own)
-
-
 async def rename_log(connection: Connection, own: str) -> str | None:
     """Rename the log from its next checkpoint on, and record that; return the old name, None if unchanged."""
     async with connection.transaction():
@@ -126,7 +117,6 @@ VALUES ($1, $2, $3, $4, $5, $6)
 """
 _AWAY = (PostgresError, InterfaceError, SQLAlchemyError, *OUTAGES)
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -140,10 +130,7 @@ class SealedLog:
     def __init__(
         self, connection: Connection, signer: NoteSigner, tree: PartialTree, place: Position
     ) -> None:
-        self._connection = connection
-        self._signer = signer
-        self._tree = tree
-        self._place = place
+        self._connection, self._signer, self._tree, self._place = connection, signer, tree, place
 
     @classmethod
     async def open(cls, connection: Connection, signer: NoteSigner) -> Self:
@@ -205,8 +192,11 @@ class SealedLog:
         note = self._signer.sign(text)
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
-            await set_name_once(self._connection, self._signer.name)
-            # A separate statement: it sees what the last holder of the lock has committed.
+            await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
+            # Separate statements: they see what the last holders of the locks have committed.
+            if not await read_log_names(self._connection):
+                await self._connection.execute(_ADD, new_id(), self._signer.name)
+            await check_name(self._connection, self._signer.name)
             last = await self._connection.fetchval("SELECT max(tree_size) FROM audit_checkpoints")
             if last != (before or None):
                 raise ConcurrentCheckpoint
@@ -239,15 +229,6 @@ async def sealing_delay(connection: Connection, sealed: Position) -> float:
     return max(0.0, age or 0.0)
 
 
-async def sealing_progress(connection: Connection, signer: NoteSigner) -> tuple[int, float]:
-    """The number of sealed events, and the age in seconds of the oldest one that could be sealed.
-
-    Raises ``LogFault`` if sealing could not continue.
-    """
-    log = await SealedLog.open(connection, signer)
-    return log.size, await log.behind()
-
-
 class Sealing:
     """The sealing task of one worker: it seals when no other worker does, and knows the sealing delay."""
 
@@ -259,17 +240,12 @@ class Sealing:
         rewinds: RewindGuard | None = None,
     ) -> None:
         """``connect`` opens sessions of the database itself; ``sessions`` may use a pooler."""
-        self._connect = connect
-        self._sessions = sessions
-        self._signer = signer
+        self._connect, self._sessions, self._signer = connect, sessions, signer
         self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._connection: Connection | None = None
         self._sealed: SealedLog | None = None
-        self._behind = 0.0
-        self._fault = ""
-        self._logged = ""
-        self._other_name = ""
-        self._not_before = 0.0
+        self._fault = self._logged = self._other_name = ""
+        self._behind = self._not_before = 0.0
         self._seen = 0
 
     def warnings(self) -> list[str]:
@@ -296,9 +272,14 @@ class Sealing:
             await self._turn()
             return
         except LogFault as fault:
-            self._stopped(str(fault))
+            self._fault, self._not_before = str(fault), time.monotonic() + CHECK_AGAIN_S
+            if self._fault != self._logged:
+                self._logged = self._fault
+                _log.critical("sealing of the audit log has stopped: %s", fault)
         except LogNameMismatch as fault:
-            self._disagree(str(fault))
+            if str(fault) != self._other_name:
+                self._other_name = str(fault)
+                _log.error("%s", fault)
         except (ConcurrentCheckpoint, DatabaseRewound, *_AWAY):
             # Others report that the database is unavailable; unsealed events stay.
             pass
@@ -355,18 +336,6 @@ class Sealing:
             self._drop()
             return None
         return await SealedLog.open(connection, self._signer)
-
-    def _stopped(self, fault: str) -> None:
-        self._fault = fault
-        self._not_before = time.monotonic() + CHECK_AGAIN_S
-        if fault != self._logged:
-            self._logged = fault
-            _log.critical("sealing of the audit log has stopped: %s", fault)
-
-    def _disagree(self, what: str) -> None:
-        if what != self._other_name:
-            self._other_name = what
-            _log.error("%s", what)
 
     def _drop(self) -> None:
         self._sealed = None

@@ -31,7 +31,6 @@ from app.lib.ids import EVENT, format_id
 MAX_FAULTS = 1_000
 """Maximum of listed faults; the others are only counted."""
 
-
 _WORDS = {
     Kind.CHANGED: "the event at position {at} was changed after it was sealed: it is {event} now",
     Kind.MISSING: "{what}: what was sealed there is missing",
@@ -43,7 +42,6 @@ _WORDS = {
 }
 SIGNATURE = "signature"
 """A note without a valid signature, or one that contradicts its stored row."""
-
 
 CHECKPOINT = "checkpoint"
 """A signed checkpoint is missing."""

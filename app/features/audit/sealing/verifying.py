@@ -120,7 +120,8 @@ async def _fault(connection: Connection, row: Record, *, is_salted: bool) -> Fau
     return Fault(CLIENT, position, position + 1, words, event, time)
 
 
-# Each part uses the index of the commit order. Transaction ids begin with 3; visible ones are below the snapshot's end.
+# Some events at places where nothing is sealed. Each part uses the index of the commit order. Transaction ids begin
+# with 3; visible ones are below the snapshot's end.
 _MISPLACED = f"""
 WITH present AS (SELECT scopegate_epoch() AS epoch, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xact)
 (SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)
@@ -136,18 +137,10 @@ LIMIT $1
 """  # noqa: S608
 
 
-async def find_misplaced_events(connection: Connection, size: int) -> list[Finding]:
-    """Find events at places where nothing is sealed, in a log of ``size`` sealed events; only some, if very many."""
-    rows = await connection.fetch(_MISPLACED, MAX_FAULTS)
-    return [Finding(Kind.INSERTED, size, size, Entry(place_of(row), leaf_of(row))) for row in rows]
-
-
 _GAP = 4 * _AT_ONCE
 """Between checkpoints with a larger gap, which the sealer never leaves, verification uses smaller steps."""
 
-
 _MAX_UNSIGNED = 10_000
-
 
 # A concurrent drop of a month waits, so that every month in the snapshot exists. Everything is read in index order: a
 # plan that sorts a month would sort it for each page.
@@ -155,7 +148,6 @@ _AT_THE_START = """
 LOCK TABLE audit_events IN ACCESS SHARE MODE;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off
 """
-
 
 _LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY level"
 
@@ -182,20 +174,16 @@ class Verification:
         latest: StoredCheckpoint,
         span: Span,
     ) -> None:
-        self._connection = connection
-        self._keys = keys
-        self._kept = kept
-        self._latest = latest
-        self._span = span
-        self._entries = Entries(
-            connection, BEGINNING if span.start is None else span.start.place, span.end.place
-        )
+        self._connection, self._keys, self._kept = connection, keys, kept
+        self._latest, self._span = latest, span
+        size, place = (0, BEGINNING) if span.start is None else (span.start.size, span.start.place)
+        self._entries = Entries(connection, place, span.end.place)
         self._hashes = KeptHashes(connection, latest.size)
         self._tree = PartialTree() if span.start is None else None
         self._drops = Drops()
-        self._verdict = Verdict(0 if span.start is None else span.start.size, span.end.size)
+        self._verdict = Verdict(size, span.end.size)
         self._unsigned: list[StoredCheckpoint] = []
-        self._since = [0 if span.start is None else span.start.size]
+        self._since = [size]
         """The size of the last signed checkpoint, and of those after it."""
         self._why = ""
         self._reached: dict[ExternalCheckpoint, bool] = {}
@@ -208,22 +196,25 @@ class Verification:
             self._verdict.checkpoints += 1
             if self._is_signed(sealed):
                 self._check_previous(sealed)
-                await self._advance_to(sealed)
+                while sealed.size - self._follower.size > _GAP and await self._advance(_AT_ONCE, sealed):
+                    pass
                 await self._step_to(sealed, after)
-                after = _mark(sealed)
-                self._since = []
+                after, self._since = _mark(sealed), [sealed.size]
             else:
-                await self._advance_along(sealed)
-            self._since.append(sealed.size)
+                # In steps: an unsigned checkpoint may claim any size.
+                while (remaining := sealed.size - self._follower.size) > 0:
+                    if not await self._advance(min(remaining, _AT_ONCE), sealed):
+                        break
+                self._since.append(sealed.size)
         # Checkpoints beyond the newest signed one prove nothing about the log.
         async for sealed in checkpoints_between(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
         self._tell_unsigned(None)
         if self._span.start is None:
-            findings, latest = (
-                await find_misplaced_events(self._connection, self._latest.size),
-                _mark(self._latest),
-            )
+            size, latest = self._latest.size, _mark(self._latest)
+            rows = await self._connection.fetch(_MISPLACED, MAX_FAULTS)
+            misplaced = (Entry(place_of(row), leaf_of(row)) for row in rows)
+            findings = [Finding(Kind.INSERTED, size, size, entry) for entry in misplaced]
             self._verdict.add_findings(findings, latest, latest)
             await check_end(self._connection, self._verdict, newest)
         await self._drops.add_unexplained(
@@ -291,16 +282,6 @@ class Verification:
             )
             self._unsigned = []
 
-    async def _advance_to(self, sealed: StoredCheckpoint) -> None:
-        while sealed.size - self._follower.size > _GAP and await self._advance(_AT_ONCE, sealed):
-            pass
-
-    async def _advance_along(self, sealed: StoredCheckpoint) -> None:
-        """Continue to an unsigned checkpoint in steps: it may claim any size."""
-        remaining = sealed.size - self._follower.size
-        while remaining > 0 and await self._advance(min(remaining, _AT_ONCE), sealed):
-            remaining = sealed.size - self._follower.size
-
     async def _advance(self, count: int, sealed: StoredCheckpoint) -> bool:
         """Continue without a signed root, if nothing contradicts that and no kept checkpoint is there."""
         first = self._follower.size
@@ -341,11 +322,10 @@ class Verification:
         if step.is_certain:
             sealed = set(step.sealed) if step.findings else None
             self._drops.collect_drops([entry for entry in entries if sealed is None or entry.hash in sealed])
-        for number in self._hashes.take_missing():
-            words = f"tile {number} of the kept hashes is missing"
-            self._verdict.add(
-                Fault(Kind.HASHES, number * 256, number * 256 + 256, words, after=after, before=before)
-            )
+        for number in self._hashes.missing:
+            first, words = number * TILE, f"tile {number} of the kept hashes is missing"
+            self._verdict.add(Fault(Kind.HASHES, first, first + TILE, words, after=after, before=before))
+        self._hashes.missing.clear()
 
     async def _check_upper_tiles(self, sealed: Sequence[bytes]) -> None:
         """Check that the tiles above the leaves follow from these, as far as these are certain."""
@@ -393,15 +373,9 @@ async def verify_log(
 
 async def check_end(connection: Connection, verdict: Verdict, size: int) -> None:
     """Add a fault if tiles go beyond the last checkpoint, of ``size`` events: both are written together."""
-    reach = max(
-        [
-            number + 1 << TILE_BITS * (level + 1)
-            for level, number in await connection.fetch(_LAST_TILES)
-            if (number + 1) << TILE_BITS * (level + 1) > size
-        ],
-        default=0,
-    )
-    if reach:
+    tiles = await connection.fetch(_LAST_TILES)
+    reach = max((number + 1 << TILE_BITS * (level + 1) for level, number in tiles), default=0)
+    if reach > size:
         words = f"{positions(size, reach)} were sealed, as kept hashes say, and the checkpoints over them were cut off"
         verdict.add(Fault(Kind.CUT_OFF, size, reach, words, after=Mark(size)))
 
@@ -410,10 +384,8 @@ async def _newest_signed(connection: Connection, keys: Keys, newest: StoredCheck
     """The newest signed checkpoint, up to which the log is read; the newest of all, if none of very many is signed."""
     checkpoint: StoredCheckpoint | None = newest
     for _ in range(_MAX_UNSIGNED):
-        if checkpoint is None:
-            break
-        if signature_fault(checkpoint, keys) is None:
-            return checkpoint
+        if checkpoint is None or signature_fault(checkpoint, keys) is None:
+            return checkpoint or newest
         checkpoint = await checkpoint_up_to(connection, checkpoint.size - 1)
     return newest
 
