@@ -47,9 +47,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
-    """The ``model_config`` with an example for the contract, and the model's name there if it is not the class's."""
-    return ConfigDict(title=title, json_schema_extra={"examples": [value]})
+def example(*values: dict[str, Any], title: str | None = None, **schema: Any) -> ConfigDict:
+    """The ``model_config`` with examples for the contract, the model's name there if it is not the class's, and further
+    members of its JSON schema."""
+    return ConfigDict(title=title, json_schema_extra={"examples": [*values], **schema})
 
 
 class Patch(Strict):

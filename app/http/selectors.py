@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
-    ConfigDict,
     Field,
     StrictBool,
     StringConstraints,
@@ -35,7 +34,7 @@ from app.domain.scopes import (
     ToolsByRisk,
     ToolSelector,
 )
-from app.http.schemas import CleanText, Strict
+from app.http.schemas import CleanText, Strict, example
 from app.lib.ids import ServerId
 
 MAX_ITEMS = 1_000
@@ -72,10 +71,7 @@ def without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
 class ServersByIdsModel(Strict):
     """The servers with these ids; none if the list is empty."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]}]},
-    )
+    model_config = example({"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]})
     kind: Literal["ids"]
     ids: list[ServerId] = Field(max_length=MAX_ITEMS, description="The servers.")
 
@@ -83,9 +79,7 @@ class ServersByIdsModel(Strict):
 class ServersByLabelsModel(Strict):
     """The servers that have all of these labels; none if the map is empty."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"kind": "labels", "labels": {"env": "prod"}}]}
-    )
+    model_config = example({"kind": "labels", "labels": {"env": "prod"}})
     kind: Literal["labels"]
     labels: Labels
 
@@ -105,9 +99,7 @@ class AllToolsModel(Strict):
 class ToolsByNamesModel(Strict):
     """The tools with these names; none if the list is empty."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"kind": "names", "names": ["git_log"]}]}
-    )
+    model_config = example({"kind": "names", "names": ["git_log"]})
     kind: Literal["names"]
     names: list[ToolName] = Field(max_length=MAX_ITEMS, description="The names, as the servers give them.")
 
@@ -115,9 +107,7 @@ class ToolsByNamesModel(Strict):
 class ToolsByRiskModel(Strict):
     """The tools of these risks; none if the list is empty."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"kind": "risk", "risk": ["read"]}]}
-    )
+    model_config = example({"kind": "risk", "risk": ["read"]})
     kind: Literal["risk"]
     risk: list[Risk] = Field(max_length=len(Risk), description="The risks.")
 

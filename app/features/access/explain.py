@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeAliasType
 
@@ -23,7 +23,7 @@ from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.policies.schemas import PolicyMode
 from app.http.authorization import Caller, Permission
 from app.http.runtime import Runtime
-from app.http.schemas import CleanText, IpAddress, ShortText, Strict, Time, rule
+from app.http.schemas import CleanText, IpAddress, ShortText, Strict, Time, example, rule
 from app.http.selectors import ServersByIdsModel, ToolName, ToolsByNamesModel
 from app.lib.ids import SERVER, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, format_id
 from app.models.audit import AuditEvent
@@ -94,28 +94,19 @@ class AskingClient(Strict):
 class ExplainRequest(Strict):
     """A call to explain: a possible one, or one that was decided, by `event_id`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "identity_id": _IDENTITY,
-                    "server": "billing",
-                    "tool": "refund",
-                    "arguments": {"amount": 250},
-                }
-            ],
-            "allOf": [
-                {
-                    "oneOf": [
-                        rule(given=["identity_id", "server"], without=["token_id", "event_id"]),
-                        rule(given=["token_id", "server"], without=["identity_id", "event_id"]),
-                        rule(given=["event_id"]) | {"maxProperties": 1},
-                    ]
-                },
-                {"anyOf": [rule(without=["tool"]), rule(without=["part"])]},
-                {"anyOf": [rule(without=["arguments"]), rule(given=["tool"])]},
-            ],
-        }
+    model_config = example(
+        {"identity_id": _IDENTITY, "server": "billing", "tool": "refund", "arguments": {"amount": 250}},
+        allOf=[
+            {
+                "oneOf": [
+                    rule(given=["identity_id", "server"], without=["token_id", "event_id"]),
+                    rule(given=["token_id", "server"], without=["identity_id", "event_id"]),
+                    rule(given=["event_id"]) | {"maxProperties": 1},
+                ]
+            },
+            {"anyOf": [rule(without=["tool"]), rule(without=["part"])]},
+            {"anyOf": [rule(without=["arguments"]), rule(given=["tool"])]},
+        ],
     )
     identity_id: IdentityId | None = Field(
         default=None, description="The caller, with the widest possible token."

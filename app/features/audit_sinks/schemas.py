@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 from app.features.servers.schemas import BearerCredential, BearerToken, HeaderCredential, NoCredential
 from app.features.webhooks.schemas import FailingSince, FailureCount, HeldUntil, Url
 from app.http.pagination import ListQuery
-from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
+from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import AuditSinkId
 from app.models.audit import AuditSink
 from app.outbound.client_tokens import HEADER_NAME, check_free
@@ -83,10 +83,8 @@ class NoSinkCredential(NoCredential):
 class BearerSinkCredential(BearerCredential):
     """``Authorization: Bearer <token>``."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        title="BearerAuditSinkCredential",
-        json_schema_extra={"examples": [{"kind": "bearer", "token": "the-receiver's-own-token"}]},
+    model_config = example(
+        {"kind": "bearer", "token": "the-receiver's-own-token"}, title="BearerAuditSinkCredential"
     )
     token: BearerToken = Field(
         description="The receiver's own token. It is stored encrypted and never shown."
@@ -96,10 +94,8 @@ class BearerSinkCredential(BearerCredential):
 class HeaderSinkCredential(HeaderCredential):
     """A header of the receiver's choice, as ``Authorization: Splunk <token>``."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        title="HeaderAuditSinkCredential",
-        json_schema_extra={"examples": [{"kind": "header", "name": "Authorization", "value": "Splunk ..."}]},
+    model_config = example(
+        {"kind": "header", "name": "Authorization", "value": "Splunk ..."}, title="HeaderAuditSinkCredential"
     )
     name: Annotated[
         str,
@@ -170,16 +166,12 @@ class AuditSinkView(Strict):
 class AuditSinkCreate(Strict):
     """A new sink."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "audit log to the SIEM",
-                    "url": "https://siem.example.com/ingest",
-                    "format": "ndjson",
-                    "credential": {"kind": "bearer", "token": "the-receiver's-own-token"},
-                }
-            ]
+    model_config = example(
+        {
+            "name": "audit log to the SIEM",
+            "url": "https://siem.example.com/ingest",
+            "format": "ndjson",
+            "credential": {"kind": "bearer", "token": "the-receiver's-own-token"},
         }
     )
     name: Name
@@ -197,7 +189,7 @@ class AuditSinkCreate(Strict):
 class AuditSinkUpdate(Patch):
     """The fields of a sink that can change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
+    model_config = example({"status": "disabled"})
     name: Name = absent()
     description: LongText | None = Field(default=None, description="What it is for.")
     url: Url = absent("With a new origin, the credential must be sent again.")

@@ -111,12 +111,8 @@ class MemberView(Strict):
     """A current membership."""
 
     model_config = example(
-        {
-            "group_id": GROUP_EXAMPLE,
-            "identity_id": IDENTITY_EXAMPLE,
-            "created_at": "2026-01-05T09:00:00Z",
-        },
-        "GroupMember",
+        {"group_id": GROUP_EXAMPLE, "identity_id": IDENTITY_EXAMPLE, "created_at": "2026-01-05T09:00:00Z"},
+        title="GroupMember",
     )
     group_id: GroupId
     identity_id: IdentityId

@@ -110,13 +110,9 @@ IdentityLinks = Annotated[list[IdentityLinkInput], Field(max_length=MAX_LINKS)]
 class IdentityCreate(Strict):
     """A person, or an agent with its owner."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"kind": "person", "user_name": "ada", "display_name": "Ada", "email": "ada@example.com"},
-                {"kind": "agent", "user_name": "triage-bot", "owner_id": "idn_01jdpnwz00e008000000000000"},
-            ]
-        },
+    model_config = example(
+        {"kind": "person", "user_name": "ada", "display_name": "Ada", "email": "ada@example.com"},
+        {"kind": "agent", "user_name": "triage-bot", "owner_id": "idn_01jdpnwz00e008000000000000"},
     )
     kind: IdentityKind
     user_name: UserName = Field(
@@ -436,13 +432,9 @@ class Offboard(Strict):
 class OffboardRequest(Offboard):
     """The reason of the offboarding, the new owner of the agents, and the time."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"reason": "left the company", "transfer_agents_to": _IDENTITY},
-                {"reason": "leaves the company", "effective_at": "2026-01-31T17:00:00Z"},
-            ]
-        },
+    model_config = example(
+        {"reason": "left the company", "transfer_agents_to": _IDENTITY},
+        {"reason": "leaves the company", "effective_at": "2026-01-31T17:00:00Z"},
     )
     effective_at: Time | None = Field(
         default=None,

@@ -80,13 +80,9 @@ PolicyTestSchema = Annotated[JsonSchema, AfterValidator(_storable)]
 class PolicyTestOwner(Strict):
     """The owner of an agent: an existing identity by its id, or a described one."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"groups": ["grp_01jdpnwz00e008000000000000"], "attributes": {"department": "finance"}}
-            ],
-            "allOf": [{"anyOf": [rule(without=["id"]), rule(given=["id"]) | {"maxProperties": 1}]}],
-        }
+    model_config = example(
+        {"groups": ["grp_01jdpnwz00e008000000000000"], "attributes": {"department": "finance"}},
+        allOf=[{"anyOf": [rule(without=["id"]), rule(given=["id"]) | {"maxProperties": 1}]}],
     )
     id: IdentityId | None = Field(
         default=None, description="An existing identity; then leave out all other fields."

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -39,7 +39,7 @@ from app.features.policies.schemas import POLICY_EXAMPLE, PolicyMode, PolicyText
 from app.features.policies.service import check_text
 from app.http.authorization import Permission
 from app.http.runtime import Runtime
-from app.http.schemas import Strict, Time, rule
+from app.http.schemas import Strict, Time, example, rule
 from app.lib.event_loop import in_slices
 from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId, new_id
 from app.models.access import Policy
@@ -322,19 +322,17 @@ _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"gi
 class SimulatedChange(Strict):
     """One change to the published policies. With only `policy_id`, its current draft."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"policy_id": POLICY_EXAMPLE}],
-            "allOf": [
-                {"anyOf": [rule(given=["policy_id"]), rule(given=["text"])]},
-                {
-                    "anyOf": [
-                        {"properties": {"remove": {"const": False}}},
-                        rule(given=["policy_id"], without=["text", "mode"]),
-                    ]
-                },
-            ],
-        }
+    model_config = example(
+        {"policy_id": POLICY_EXAMPLE},
+        allOf=[
+            {"anyOf": [rule(given=["policy_id"]), rule(given=["text"])]},
+            {
+                "anyOf": [
+                    {"properties": {"remove": {"const": False}}},
+                    rule(given=["policy_id"], without=["text", "mode"]),
+                ]
+            },
+        ],
     )
     policy_id: PolicyId | None = Field(
         default=None, description="The policy; absent: a new one with the `text`."
@@ -357,13 +355,9 @@ class SimulatedChange(Strict):
 class SimulateRequest(Strict):
     """The policy changes, and the calls to replay."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"changes": [{"text": _TEXT}], "days": 14}],
-            "allOf": [
-                {"oneOf": [rule(given=["days"], without=["since"]), rule(given=["since"], without=["days"])]}
-            ],
-        }
+    model_config = example(
+        {"changes": [{"text": _TEXT}], "days": 14},
+        allOf=[{"oneOf": [rule(given=["days"], without=["since"]), rule(given=["since"], without=["days"])]}],
     )
     changes: list[SimulatedChange] = Field(
         min_length=1, max_length=MAX_CHANGES, description="The changes, all at once."

@@ -472,35 +472,26 @@ class InstructionsApprove(Strict):
 class ServerCreate(Strict):
     """A server to register. Nothing is sent to it until its first sync."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "slug": "git",
-                    "name": "Git",
-                    "url": "https://mcp.example.com/git",
-                    "labels": {"env": "prod"},
-                }
-            ],
-            "allOf": [
-                {
-                    "oneOf": [
-                        {
-                            "allOf": [
-                                {"properties": {"transport": {"const": "streamable_http"}}},
-                                rule(given=["url"], without=["command", "args", "env_names"]),
-                            ]
-                        },
-                        {
-                            "allOf": [
-                                {"properties": {"transport": {"const": "stdio"}}},
-                                rule(given=["transport", "command"], without=["url"]),
-                            ]
-                        },
-                    ]
-                }
-            ],
-        }
+    model_config = example(
+        {"slug": "git", "name": "Git", "url": "https://mcp.example.com/git", "labels": {"env": "prod"}},
+        allOf=[
+            {
+                "oneOf": [
+                    {
+                        "allOf": [
+                            {"properties": {"transport": {"const": "streamable_http"}}},
+                            rule(given=["url"], without=["command", "args", "env_names"]),
+                        ]
+                    },
+                    {
+                        "allOf": [
+                            {"properties": {"transport": {"const": "stdio"}}},
+                            rule(given=["transport", "command"], without=["url"]),
+                        ]
+                    },
+                ]
+            }
+        ],
     )
 
     slug: Slug = Field(description="Part of `/mcp/{slug}` and prefix of tool names; never changes.")

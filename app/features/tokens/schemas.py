@@ -198,7 +198,7 @@ class TokenRevoke(Strict):
 class TokensRevokeFilter(Strict):
     """Conditions that a token must all meet. At least one is required; descendants are revoked too."""
 
-    model_config = example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
+    model_config = example({"identity_id": _IDENTITY}, title="TokenBulkRevokeFilter")
     token_ids: list[TokenId] | None = Field(default=None, max_length=1000, description="These tokens.")
     identity_id: IdentityId | None = Field(default=None, description="Tokens of this identity.")
     group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
@@ -211,7 +211,7 @@ class TokensRevoke(Strict):
     """The tokens to revoke, and the reason."""
 
     model_config = example(
-        {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
+        {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, title="TokenBulkRevoke"
     )
     filter: TokensRevokeFilter
     reason: Reason = Field(description="The reason, stored with the revoked tokens, not in the audit log.")
@@ -302,7 +302,7 @@ class PickupView(Strict):
 class PickupCreate(Strict):
     """A new link for an existing token. It cancels a pending one."""
 
-    model_config = example({"overlap_s": 3600}, "TokenPickupCreate")
+    model_config = example({"overlap_s": 3600}, title="TokenPickupCreate")
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
@@ -438,7 +438,7 @@ class ConnectionCheck(Strict):
     model_config = example(
         {
             "token_id": _TOKEN, "at": "2026-11-25T12:00:00Z", "state": "fail", "steps": [_STEP],
-            "unchecked_servers": 0,
+            "unchecked_servers": 0
         }
     )  # fmt: skip
     token_id: TokenId

@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 from app.db.webhook_events import WebhookEvent
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
-from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import DeliveryId, WebhookId
 from app.models.webhooks import Webhook, WebhookDelivery
 
@@ -150,15 +150,11 @@ class _Events(Strict):
 class WebhookCreate(_Events):
     """A new webhook."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "approvals to chat",
-                    "url": "https://hooks.example.com/gate",
-                    "events": ["approval.requested"],
-                }
-            ]
+    model_config = example(
+        {
+            "name": "approvals to chat",
+            "url": "https://hooks.example.com/gate",
+            "events": ["approval.requested"],
         }
     )
     name: Name
@@ -173,7 +169,7 @@ class WebhookCreate(_Events):
 class WebhookUpdate(Patch, _Events):
     """The fields of a webhook that can change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
+    model_config = example({"status": "disabled"})
     name: Name = absent()
     description: LongText | None = Field(default=None, description="What it is for.")
     url: Url = absent("Pending messages are sent there too.")
@@ -208,7 +204,7 @@ class WebhookQuery(ListQuery):
 class WebhookRotate(Strict):
     """How long earlier secrets also sign messages."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 86400}]})
+    model_config = example({"overlap_s": 86400})
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
