@@ -1,10 +1,7 @@
 """Entity tags of single objects (RFC 9110 section 8.8.3): the revision, quoted, always strong."""
 
-import inspect
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
@@ -98,22 +95,3 @@ RequiredIfMatch = Annotated[
         is_required=True,
     ),
 ]
-
-
-def require_if_match(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an endpoint to respond 428 if a required ``If-Match`` is missing, after the types are checked."""
-    names = [
-        name
-        for name, parameter in inspect.signature(endpoint).parameters.items()
-        if parameter.annotation is RequiredIfMatch
-    ]
-    if not names:
-        return endpoint
-
-    @wraps(endpoint)
-    async def answer(**arguments: Any) -> Any:
-        for name in names:
-            arguments[name].demand()
-        return await endpoint(**arguments)
-
-    return answer

@@ -7,13 +7,11 @@ See ADR 8.
 """
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from functools import partial, wraps
-from typing import Annotated, Any, ParamSpec, Self, cast
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import Header, Request, Response
@@ -27,7 +25,6 @@ from starlette.responses import JSONResponse
 from app.db.change import Change
 from app.db.engine import delete_rows
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
-from app.http.authorization import Caller
 from app.http.requests import ReadRequest
 from app.http.schemas import Strict
 
@@ -36,10 +33,6 @@ REPLAYED = "Idempotency-Replayed"
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _CREATED = 201
-_REQUEST = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-_Arguments = ParamSpec("_Arguments")
-_Run = Callable[[], Coroutine[Any, Any, BaseModel]]
-_Endpoint = Callable[_Arguments, Coroutine[Any, Any, BaseModel]]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -88,53 +81,19 @@ class Revealed(Strict):
         raise NotImplementedError
 
 
-def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, BaseModel | Response]]:
-    """Let a handler that creates and responds 201 support ``Idempotency-Key``. Use it below the route's decorator.
-
-    The key is bound to the caller, the path and the request's content. The permission is checked before the handler
-    runs, so that a repeated request needs the permission as well.
-    """
-    signature = inspect.signature(endpoint)
-    parameters = signature.parameters
-    if "response" not in parameters or not (
-        "change" in parameters or {"caller", "session"} <= parameters.keys()
-    ):
-        raise TypeError(
-            f"{endpoint.__name__} needs the parameters response, and change or caller and session"
-        )
-
-    @wraps(endpoint)
-    async def answer(*, idempotency_key: str | None, **arguments: Any) -> BaseModel | Response:
-        # FastAPI passes every argument by name.
-        request = arguments["request"] if "request" in parameters else arguments.pop("request")
-        run: _Run = partial(cast("Callable[..., Any]", endpoint), **arguments)
-        if idempotency_key is None:
-            return await run()
-        change: Change | None = arguments.get("change")
-        caller = arguments["caller"] if change is None else change.caller
-        session = arguments["session"] if change is None else change.session
-        return await _respond_once(
-            run, caller=caller, session=session, request=request, response=arguments["response"]
-        )
-
-    parameter = inspect.Parameter(
-        "idempotency_key", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IdempotencyKey
-    )
-    answer.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*parameters.values(), *([] if "request" in parameters else [_REQUEST]), parameter]
-    )
-    return answer
-
-
-async def _respond_once(
-    run: _Run,
-    *,
-    caller: Caller,
-    session: AsyncSession,
-    request: Request,
-    response: Response,
+async def respond_once(
+    run: Callable[[], Coroutine[Any, Any, BaseModel]], change: Change, request: Request, response: Response
 ) -> BaseModel | Response:
-    place = {"caller_id": caller.id, "route": f"{request.method} {request.url.path}", "key": _key(request)}
+    """Run the endpoint of a request with a key, or repeat its stored response.
+
+    The key is bound to the caller, the path and the request's content.
+    """
+    session = change.session
+    place = {
+        "caller_id": change.caller.id,
+        "route": f"{request.method} {request.url.path}",
+        "key": _key(request),
+    }
     await _lock_key(session, place)
     digest = await _digest(request)
     kept = await _find(session, place)

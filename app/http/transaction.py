@@ -24,7 +24,8 @@ from app.db.engine import (
     undo,
 )
 from app.domain.errors import Unavailable
-from app.http.etags import require_if_match
+from app.http.endpoints import complete, requires_if_match
+from app.http.problems import problem_responses
 from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
 
 _REPEATABLE = {"40001", "40P01"}
@@ -75,7 +76,9 @@ class TransactionalRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **values: Any) -> None:
-        super().__init__(path, require_if_match(endpoint), **values)
+        if requires_if_match(endpoint):
+            values["responses"] = {**(values.get("responses") or {}), **problem_responses(428)}
+        super().__init__(path, complete(endpoint, creates=values.get("status_code") == 201), **values)
         if "{" not in path:
             _FIXED_PATHS.add(path)
 

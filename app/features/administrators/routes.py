@@ -13,7 +13,7 @@ from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin
 from app.features.administrators.queries import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
 from app.http.authorization import Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
+from app.http.etags import IfMatch
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
@@ -26,8 +26,7 @@ administrators = api_router("administrators")
 CanWrite = Annotated[Change, changes(Permission.ADMINISTRATORS_WRITE)]
 
 
-async def _answer(session: Session, response: Response, administrator: Administrator) -> AdministratorView:
-    set_etag(response, administrator.revision)
+async def _answer(session: Session, administrator: Administrator) -> AdministratorView:
     assignments = await assignments_of(session, [administrator.id])
     return AdministratorView.from_row(administrator, assignments[administrator.id])
 
@@ -53,38 +52,34 @@ async def list_administrators(
     dependencies=[requires(Permission.ADMINISTRATORS_READ)],
     operation_id="get_administrator",
 )
-async def get_administrator(
-    session: Session, response: Response, administrator_id: AdministratorId
-) -> AdministratorView:
+async def get_administrator(session: Session, administrator_id: AdministratorId) -> AdministratorView:
     """Read one administrator."""
-    return await _answer(session, response, await service.get_administrator(session, administrator_id))
+    return await _answer(session, await service.get_administrator(session, administrator_id))
 
 
 @administrators.post(
     "/{administrator_id}/disable", operation_id="disable_administrator", responses=problem_responses(409)
 )
 async def disable_administrator(
-    change: CanWrite, if_match: IfMatch, response: Response, administrator_id: AdministratorId
+    change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:
     """Disable an administrator, regardless of their token.
 
     The service accounts that they own keep working: suspend or offboard the identity to stop those too.
     """
     administrator = await service.disable_administrator(change, administrator_id, if_match)
-    return await _answer(change.session, response, administrator)
+    return await _answer(change.session, administrator)
 
 
 @administrators.post(
-    "/{administrator_id}/enable",
-    operation_id="enable_administrator",
-    responses=problem_responses(409),
+    "/{administrator_id}/enable", operation_id="enable_administrator", responses=problem_responses(409)
 )
 async def enable_administrator(
-    change: CanWrite, if_match: IfMatch, response: Response, administrator_id: AdministratorId
+    change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:
     """Enable a disabled administrator. The provider determines their roles."""
     administrator = await service.enable_administrator(change, administrator_id, if_match)
-    return await _answer(change.session, response, administrator)
+    return await _answer(change.session, administrator)
 
 
 # Enough for a password and a reason, even with every character escaped in JSON.
@@ -138,9 +133,7 @@ class BreakGlassToken(Strict):
 
 
 @break_glass.post(
-    "",
-    operation_id="create_break_glass_token",
-    responses=problem_responses(400, 401, 404, 422, 429, 503),
+    "", operation_id="create_break_glass_token", responses=problem_responses(400, 401, 404, 422, 429, 503)
 )
 async def create_break_glass_token(
     body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, Depends(_get_break_glass)]

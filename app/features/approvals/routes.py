@@ -5,7 +5,7 @@ Every identity may use these routes; what a caller sees and may decide is checke
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query
 
 from app.db.change import Change
 from app.features.approvals import service
@@ -18,23 +18,16 @@ from app.features.approvals.schemas import (
     ApprovalView,
 )
 from app.http.authorization import CanReadSelf, Permission, changes
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
-from app.http.runtime import CurrentRuntime, Runtime
+from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import APPROVAL, ApprovalId, format_id
-from app.models.access import Approval
+from app.lib.ids import ApprovalId
 
 router = api_router("approvals")
 CanDecide = Annotated[Change, changes(Permission.SELF_READ)]
 CanAsk = Annotated[Change, changes(Permission.SELF_WRITE)]
-
-
-async def _changed(change: Change, row: Approval, runtime: Runtime, response: Response) -> ApprovalView:
-    set_etag(response, row.revision)
-    return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
 @router.get("", operation_id="list_approvals", summary="List approvals, newest first")
@@ -47,29 +40,20 @@ async def list_approvals(
 
 
 @router.post("", status_code=201, operation_id="create_approval", summary="Ask for access to a server")
-@once
-async def create_approval(
-    body: AccessRequest, change: CanAsk, runtime: CurrentRuntime, response: Response
-) -> ApprovalView:
+async def create_approval(body: AccessRequest, change: CanAsk, runtime: CurrentRuntime) -> ApprovalView:
     """For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The request
     gives no access by itself: members of the group that owns the server, or callers with `approvals.decide`, decide on
     it."""
     row = await service.ask_for_access(change, body)
-    response.headers["Location"] = f"/api/v1/approvals/{format_id(APPROVAL, row.id)}"
-    return await _changed(change, row, runtime, response)
+    return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
 @router.get("/{approval_id}", operation_id="get_approval", summary="Read one approval")
 async def get_approval(
-    approval_id: ApprovalId,
-    caller: CanReadSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    response: Response,
+    approval_id: ApprovalId, caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> ApprovalView:
     """The request, the requester, the reasons and the state."""
     row = await service.get_approval(session, caller, approval_id)
-    set_etag(response, row.revision)
     return await service.show_approval(session, caller, row, runtime.public_url)
 
 
@@ -77,12 +61,11 @@ async def get_approval(
     "/{approval_id}/arguments", operation_id="get_approval_arguments", summary="Read the arguments of a call"
 )
 async def get_approval_arguments(
-    approval_id: ApprovalId, change: CanDecide, runtime: CurrentRuntime, response: Response
+    approval_id: ApprovalId, change: CanDecide, runtime: CurrentRuntime
 ) -> ApprovalArguments:
     """Works if the server keeps arguments. Needs the permission `arguments.read`, or that you can decide the approval
     as a member of its group. Each reading is an audit event."""
     row = await service.get_approval(change.session, change.caller, approval_id)
-    response.headers["Cache-Control"] = "no-store"
     return await service.read_arguments(change, row, runtime)
 
 
@@ -98,11 +81,10 @@ async def deny_approval(
     change: CanDecide,
     runtime: CurrentRuntime,
     if_match: IfMatch,
-    response: Response,
 ) -> ApprovalView:
     """The requester gets the reason. Needs the same permission as approving."""
     row = await service.deny(change, approval_id, body, if_match)
-    return await _changed(change, row, runtime, response)
+    return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
 @router.post(
@@ -112,11 +94,11 @@ async def deny_approval(
     summary="Withdraw a request for access",
 )
 async def withdraw_approval(
-    approval_id: ApprovalId, change: CanAsk, runtime: CurrentRuntime, if_match: IfMatch, response: Response
+    approval_id: ApprovalId, change: CanAsk, runtime: CurrentRuntime, if_match: IfMatch
 ) -> ApprovalView:
     """Your own request, or one for an agent that you own, while it is pending."""
     row = await service.withdraw_request(change, approval_id, if_match)
-    return await _changed(change, row, runtime, response)
+    return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
 @router.post(
@@ -131,10 +113,9 @@ async def approve_approval(
     change: CanDecide,
     runtime: CurrentRuntime,
     if_match: IfMatch,
-    response: Response,
 ) -> ApprovalView:
     """When the call is repeated with the same arguments, it runs, once. Access becomes a grant, as requested or
     narrowed by `access`. Needs the permission `approvals.decide` or membership of the group that decides; you cannot
     approve a call or request of your own."""
     row = await service.approve(change, approval_id, body, if_match, ttl=runtime.approval_ttl)
-    return await _changed(change, row, runtime, response)
+    return await service.show_approval(change.session, change.caller, row, runtime.public_url)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Query, Response
+from fastapi import Query
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
@@ -16,12 +16,11 @@ from app.features.grants.schemas import (
     GrantView,
 )
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import GRANT, GrantId, format_id
+from app.lib.ids import GrantId
 
 router = api_router("grants")
 
@@ -37,11 +36,8 @@ async def list_grants(
 
 
 @router.post("", status_code=201, operation_id="create_grant", summary="Give a right")
-@once
-async def create_grant(body: GrantCreate, change: CanWrite, response: Response) -> GrantView:
+async def create_grant(body: GrantCreate, change: CanWrite) -> GrantView:
     grant = await service.create_grant(change, body)
-    response.headers["Location"] = f"/api/v1/grants/{format_id(GRANT, grant.id)}"
-    set_etag(response, grant.revision)
     return await service.show(change.session, change.caller, grant, change.now)
 
 
@@ -51,22 +47,19 @@ async def get_grant(
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
-    response: Response,
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
 ) -> GrantView:
     grant = await service.get_grant(session, caller, grant_id, ended=include is not None)
-    set_etag(response, grant.revision)
     return await service.show(session, caller, grant, runtime.clock())
 
 
 @router.patch("/{grant_id}", operation_id="update_grant", summary="Change a grant, also for existing tokens")
 async def update_grant(
-    grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch, response: Response
+    grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch
 ) -> GrantView:
     grant = await service.update_grant(change, grant_id, body, if_match)
-    set_etag(response, grant.revision)
     return await service.show(change.session, change.caller, grant, change.now)
 
 

@@ -16,22 +16,15 @@ from app.features.groups.schemas import (
 )
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
-from app.http.idempotency import once
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
 from app.lib.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
-from app.models.identities import Group
 
 router = api_router("groups")
 CanRead = Annotated[Caller, requires(Permission.GROUPS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]
-
-
-def _answer(response: Response, group: Group) -> GroupView:
-    set_etag(response, group.revision)
-    return GroupView.from_row(group)
 
 
 @router.get("", operation_id="list_groups", summary="List groups, newest first")
@@ -41,18 +34,10 @@ async def list_groups(
     return GroupView.page(*await service.list_groups(session, caller, query, runtime))
 
 
-@router.post(
-    "",
-    status_code=201,
-    operation_id="create_group",
-    responses=problem_responses(409),
-    summary="Create a group",
-)
-@once
-async def create_group(body: GroupCreate, change: CanWrite, response: Response) -> GroupView:
+@router.post("", status_code=201, operation_id="create_group", summary="Create a group")
+async def create_group(body: GroupCreate, change: CanWrite) -> GroupView:
     group = await service.create_group(change, body)
-    response.headers["Location"] = f"/api/v1/groups/{format_id(GROUP, group.id)}"
-    return _answer(response, group)
+    return GroupView.from_row(group)
 
 
 @router.get("/{group_id}", operation_id="get_group", summary="Read one group")
@@ -60,21 +45,20 @@ async def get_group(
     group_id: GroupId,
     caller: CanRead,
     session: Session,
-    response: Response,
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
 ) -> GroupView:
-    return _answer(response, await service.get_group(session, caller, group_id, ended=include is not None))
+    return GroupView.from_row(await service.get_group(session, caller, group_id, ended=include is not None))
 
 
 @router.patch(
     "/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group"
 )
 async def update_group(
-    group_id: GroupId, body: GroupUpdate, change: CanWrite, if_match: IfMatch, response: Response
+    group_id: GroupId, body: GroupUpdate, change: CanWrite, if_match: IfMatch
 ) -> GroupView:
-    return _answer(response, await service.update_group(change, group_id, body, if_match))
+    return GroupView.from_row(await service.update_group(change, group_id, body, if_match))
 
 
 @router.delete(

@@ -36,14 +36,13 @@ from app.features.identities.schemas import (
 )
 from app.features.identities.service import find_identity
 from app.http.authorization import Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import ShortText, Strict, WantedUserName
 from app.http.transaction import Session, TransactionalRoute, api_router
-from app.lib.ids import IDENTITY, EventId, IdentityId, ScheduledOffboardingId, format_id
+from app.lib.ids import EventId, IdentityId, ScheduledOffboardingId
 from app.models.identities import Identity
 
 identities = api_router("identities")
@@ -51,11 +50,11 @@ CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-async def _offboarding_answer(change: Change, response: Response, outcome: OffboardOutcome) -> OffboardAnswer:
+async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> OffboardAnswer:
     identity = await find_identity(change.session, outcome.identity_id)
     await change.session.refresh(identity)
     return OffboardAnswer(
-        identity=await _answer(change.session, response, identity),
+        identity=await _answer(change.session, identity),
         changed=outcome.changed,
         revoked=outcome.things,
         transferred=outcome.transferred,
@@ -76,7 +75,6 @@ async def offboard_identity_by_name(
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
-    response: Response,
     *,
     external_id: Annotated[ShortText | None, Query(description="Its `external_id`.")] = None,
     user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
@@ -85,7 +83,7 @@ async def offboard_identity_by_name(
     """The same as by id, for callers that know only `external_id` or `user_name`."""
     id = await find_to_offboard(change.session, external_id=external_id, user_name=user_name)
     outcome = await offboard_or_schedule(change, id, body, if_match, signer=runtime.signer, dry_run=dry_run)
-    return await _offboarding_answer(change, response, outcome)
+    return await _offboarding_answer(change, outcome)
 
 
 @identities.post(
@@ -100,7 +98,6 @@ async def post_offboard(
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
-    response: Response,
     *,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
@@ -111,7 +108,7 @@ async def post_offboard(
     outcome = await offboard_or_schedule(
         change, identity_id, body, if_match, signer=runtime.signer, dry_run=dry_run
     )
-    return await _offboarding_answer(change, response, outcome)
+    return await _offboarding_answer(change, outcome)
 
 
 @identities.delete(
@@ -125,7 +122,6 @@ async def delete_identity(
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
-    response: Response,
     *,
     reason: Annotated[Reason, Query(description="The reason, stored with the receipt.")] = "deleted",
     dry_run: DryRun = False,
@@ -134,7 +130,7 @@ async def delete_identity(
     outcome = await offboard_identity(
         change, identity_id, Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
     )
-    return await _offboarding_answer(change, response, outcome)
+    return await _offboarding_answer(change, outcome)
 
 
 CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
@@ -146,21 +142,18 @@ CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
     responses=problem_responses(409),
     summary="Erase the personal data of an offboarded identity",
 )
-async def post_erase(
-    identity_id: IdentityId, change: CanErase, if_match: IfMatch, response: Response
-) -> IdentityView:
+async def post_erase(identity_id: IdentityId, change: CanErase, if_match: IfMatch) -> IdentityView:
     """Its names, addresses and all text about it are deleted for good; its id stays, with the history of its actions.
 
     It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
     """
-    return await _answer(change.session, response, await erase_identity(change, identity_id, if_match))
+    return await _answer(change.session, await erase_identity(change, identity_id, if_match))
 
 
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
-async def _answer(session: Session, response: Response, identity: Identity) -> IdentityView:
-    set_etag(response, identity.revision)
+async def _answer(session: Session, identity: Identity) -> IdentityView:
     links = await links_of(session, [identity.id])
     return IdentityView.from_row(identity, links[identity.id])
 
@@ -177,18 +170,10 @@ async def list_identities(
     return await service.list_identities(session, query, runtime)
 
 
-@identities.post(
-    "",
-    status_code=201,
-    operation_id="create_identity",
-    responses=problem_responses(409),
-    summary="Create a person or an agent",
-)
-@once
-async def create_identity(body: IdentityCreate, change: CanWrite, response: Response) -> IdentityView:
+@identities.post("", status_code=201, operation_id="create_identity", summary="Create a person or an agent")
+async def create_identity(body: IdentityCreate, change: CanWrite) -> IdentityView:
     identity = await service.create_identity(change, body)
-    response.headers["Location"] = f"/api/v1/identities/{format_id(IDENTITY, identity.id)}"
-    return await _answer(change.session, response, identity)
+    return await _answer(change.session, identity)
 
 
 @identities.get(
@@ -197,8 +182,8 @@ async def create_identity(body: IdentityCreate, change: CanWrite, response: Resp
     operation_id="get_identity",
     summary="Read one identity",
 )
-async def get_identity(identity_id: IdentityId, session: Session, response: Response) -> IdentityView:
-    return await _answer(session, response, await service.find_identity(session, identity_id))
+async def get_identity(identity_id: IdentityId, session: Session) -> IdentityView:
+    return await _answer(session, await service.find_identity(session, identity_id))
 
 
 @identities.patch(
@@ -208,11 +193,9 @@ async def get_identity(identity_id: IdentityId, session: Session, response: Resp
     summary="Change an identity",
 )
 async def update_identity(
-    identity_id: IdentityId, body: IdentityUpdate, change: CanWrite, if_match: IfMatch, response: Response
+    identity_id: IdentityId, body: IdentityUpdate, change: CanWrite, if_match: IfMatch
 ) -> IdentityView:
-    return await _answer(
-        change.session, response, await service.update_identity(change, identity_id, body, if_match)
-    )
+    return await _answer(change.session, await service.update_identity(change, identity_id, body, if_match))
 
 
 @identities.post(
@@ -221,13 +204,9 @@ async def update_identity(
     responses=problem_responses(409),
     summary="Suspend an identity",
 )
-async def suspend_identity(
-    identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
-) -> IdentityView:
+async def suspend_identity(identity_id: IdentityId, change: CanWrite, if_match: IfMatch) -> IdentityView:
     """Stops every call of the identity and of its agents until it is reinstated."""
-    return await _answer(
-        change.session, response, await service.suspend_identity(change, identity_id, if_match)
-    )
+    return await _answer(change.session, await service.suspend_identity(change, identity_id, if_match))
 
 
 @identities.post(
@@ -236,13 +215,9 @@ async def suspend_identity(
     responses=problem_responses(409),
     summary="Reinstate an identity",
 )
-async def reinstate_identity(
-    identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
-) -> IdentityView:
+async def reinstate_identity(identity_id: IdentityId, change: CanWrite, if_match: IfMatch) -> IdentityView:
     """Makes a suspended or offboarded identity active again. What was revoked stays revoked."""
-    return await _answer(
-        change.session, response, await service.reinstate_identity(change, identity_id, if_match)
-    )
+    return await _answer(change.session, await service.reinstate_identity(change, identity_id, if_match))
 
 
 @identities.get(
@@ -288,28 +263,23 @@ async def list_scheduled_offboardings(
     summary="Read one scheduled offboarding",
 )
 async def get_scheduled_offboarding(
-    scheduled_offboarding_id: ScheduledOffboardingId, session: Session, response: Response
+    scheduled_offboarding_id: ScheduledOffboardingId, session: Session
 ) -> ScheduledOffboardingView:
     row = await find_schedule(session, scheduled_offboarding_id)
-    set_etag(response, row.revision)
     return ScheduledOffboardingView.from_row(row)
 
 
 @scheduled_offboardings.delete(
     "/{scheduled_offboarding_id}",
     operation_id="cancel_scheduled_offboarding",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Cancel a scheduled offboarding",
 )
 async def cancel_scheduled_offboarding(
-    scheduled_offboarding_id: ScheduledOffboardingId,
-    change: CanOffboard,
-    if_match: IfMatch,
-    response: Response,
+    scheduled_offboarding_id: ScheduledOffboardingId, change: CanOffboard, if_match: IfMatch
 ) -> ScheduledOffboardingView:
     """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
     row = await cancel_schedule(change, scheduled_offboarding_id, if_match)
-    set_etag(response, row.revision)
     return ScheduledOffboardingView.from_row(row)
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.change import Change
@@ -22,14 +22,13 @@ from app.features.identity_providers.signals.schemas import (
 )
 from app.features.identity_providers.signals.transmitters import CurrentTransmitters
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute, api_router
-from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.models.identity_providers import IdentityProvider, SignalStream
+from app.lib.ids import IdentityProviderId
+from app.models.identity_providers import SignalStream
 
 router = api_router("identity-providers")
 stream_router = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
@@ -38,20 +37,13 @@ CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]
 _CHANGED = problem_responses(409)
 
 
-def _answer(response: Response, row: IdentityProvider) -> IdentityProviderView:
-    set_etag(response, row.revision)
-    return IdentityProviderView.from_row(row)
-
-
 @router.post("", operation_id="create_identity_provider", status_code=201)
-@once
 async def create_identity_provider(
-    body: IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime, response: Response
+    body: IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime
 ) -> IdentityProviderView:
     """Register an OpenID provider. The API accepts its tokens from now on, with the mapped roles."""
     row = await service.create_provider(change, runtime.outbound.policy, body)
-    response.headers["Location"] = f"{router.prefix}/{format_id(IDENTITY_PROVIDER, row.id)}"
-    return _answer(response, row)
+    return IdentityProviderView.from_row(row)
 
 
 @router.get("", operation_id="list_identity_providers")
@@ -71,7 +63,6 @@ async def get_identity_provider(
     identity_provider_id: IdentityProviderId,
     caller: CanRead,
     session: Session,
-    response: Response,
     include: Annotated[
         Literal["ended"] | None,
         Query(description="`ended` shows one that has ended too; needs `audit.read`."),
@@ -79,7 +70,7 @@ async def get_identity_provider(
 ) -> IdentityProviderView:
     """Read one identity provider."""
     row = await service.get_provider(session, caller, identity_provider_id, ended=include is not None)
-    return _answer(response, row)
+    return IdentityProviderView.from_row(row)
 
 
 @router.patch("/{identity_provider_id}", operation_id="update_identity_provider", responses=_CHANGED)
@@ -89,12 +80,11 @@ async def update_identity_provider(
     change: CanWrite,
     if_match: IfMatch,
     runtime: CurrentRuntime,
-    response: Response,
 ) -> IdentityProviderView:
     """Change an identity provider (merge patch). It takes effect with the next request."""
     policy = runtime.outbound.policy
     row = await service.update_provider(change, policy, identity_provider_id, body, if_match)
-    return _answer(response, row)
+    return IdentityProviderView.from_row(row)
 
 
 @router.delete(
@@ -122,54 +112,33 @@ Managed = Annotated[streams.ManagedStream, Depends(_managed, scope="function")]
 
 @stream_router.get("", operation_id="get_signal_stream")
 async def get_signal_stream(
-    identity_provider_id: IdentityProviderId,
-    caller: CanRead,
-    session: Session,
-    runtime: CurrentRuntime,
-    response: Response,
+    identity_provider_id: IdentityProviderId, caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> SignalStreamView:
     """Read the state of a provider's signal stream."""
     settings = await _configured(session, caller, identity_provider_id)
     row = await streams.stream_at(session, settings.provider_id, settings.issuer)
-    return _show_stream(response, runtime, settings, row)
+    return _show_stream(runtime, settings, row)
 
 
-@stream_router.put(
-    "/credential",
-    operation_id="set_signal_credential",
-    responses=_CHANGED,
-)
+@stream_router.put("/credential", operation_id="set_signal_credential", responses=_CHANGED)
 async def set_signal_credential(
-    body: SignalCredentialPut,
-    managed: Managed,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    body: SignalCredentialPut, managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
     """Store the access token for the transmitter's API. It is sent only to that transmitter, and never shown."""
     row = await streams.set_credential(managed, body.access_token, if_match)
-    return _show_stream(response, runtime, managed.settings, row)
+    return _show_stream(runtime, managed.settings, row)
 
 
 @stream_router.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
 async def set_signal_stream(
-    body: SignalStreamSet,
-    managed: Managed,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    body: SignalStreamSet, managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
     """Create the stream at the transmitter, or update it to the settings."""
     row = await streams.set_stream(managed, _push_url(runtime), body.push_secret, if_match)
-    return _show_stream(response, runtime, managed.settings, row)
+    return _show_stream(runtime, managed.settings, row)
 
 
-@stream_router.delete(
-    "/stream",
-    operation_id="delete_signal_stream",
-    status_code=204,
-    responses=_CHANGED,
-)
+@stream_router.delete("/stream", operation_id="delete_signal_stream", status_code=204, responses=_CHANGED)
 async def delete_signal_stream(managed: Managed, if_match: IfMatch) -> None:
     """End the stream at the transmitter. Events that it still pushes are accepted while the settings exist."""
     await streams.delete_stream(managed, if_match)
@@ -177,11 +146,11 @@ async def delete_signal_stream(managed: Managed, if_match: IfMatch) -> None:
 
 @stream_router.post("/verify", operation_id="verify_signal_stream", responses=_CHANGED)
 async def verify_signal_stream(
-    managed: Managed, runtime: CurrentRuntime, if_match: IfMatch, response: Response
+    managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
     """Ask the transmitter for a verification event. `verified_at` is set when it arrives."""
     row = await streams.ask_verification(managed, if_match)
-    return _show_stream(response, runtime, managed.settings, row)
+    return _show_stream(runtime, managed.settings, row)
 
 
 async def _configured(
@@ -195,9 +164,8 @@ def _push_url(runtime: Runtime) -> str:
 
 
 def _show_stream(
-    response: Response, runtime: Runtime, settings: streams.TransmitterSettings, row: SignalStream | None
+    runtime: Runtime, settings: streams.TransmitterSettings, row: SignalStream | None
 ) -> SignalStreamView:
-    set_etag(response, 0 if row is None else row.revision)
     return SignalStreamView.from_row(settings, _push_url(runtime), row)
 
 

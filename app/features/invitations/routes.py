@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query
 
 from app.db.change import Change
 from app.features.invitations import service
@@ -15,20 +15,18 @@ from app.features.invitations.schemas import (
     IssuedInvitation,
 )
 from app.http.authorization import Permission, changes, requires
-from app.http.etags import TAGGED, IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import INVITATION, InvitationId, format_id
+from app.lib.ids import InvitationId
 
 router = api_router("invitations")
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
-def _answer(response: Response, invitation: InvitationReading) -> InvitationView:
-    set_etag(response, invitation.row.revision)
+def _answer(invitation: InvitationReading) -> InvitationView:
     return InvitationView.from_row(invitation.row, invitation.status)
 
 
@@ -48,20 +46,16 @@ async def list_invitations(
     "",
     status_code=201,
     operation_id="create_invitation",
-    responses=problem_responses(409) | {201: TAGGED},
     summary="Invite a person to sign in",
 )
-@once
 async def create_invitation(
-    body: InvitationCreate, change: CanWrite, runtime: CurrentRuntime, response: Response
+    body: InvitationCreate, change: CanWrite, runtime: CurrentRuntime
 ) -> IssuedInvitation:
     """Only this response has the link. It can be used once; an open invitation of the same person at the same provider
     is revoked."""
     made = await service.create_invitation(change, runtime.peppers, body)
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Location"] = f"{router.prefix}/{format_id(INVITATION, made.reading.row.id)}"
     url = f"{runtime.public_url}{PAGE}/{made.secret}"
-    return IssuedInvitation(invitation=_answer(response, made.reading), url=url)
+    return IssuedInvitation(invitation=_answer(made.reading), url=url)
 
 
 @router.get(
@@ -70,32 +64,32 @@ async def create_invitation(
     operation_id="get_invitation",
     summary="Read one invitation",
 )
-async def get_invitation(invitation_id: InvitationId, session: Session, response: Response) -> InvitationView:
-    return _answer(response, await service.require_invitation(session, invitation_id))
+async def get_invitation(invitation_id: InvitationId, session: Session) -> InvitationView:
+    return _answer(await service.require_invitation(session, invitation_id))
 
 
 @router.post(
     "/{invitation_id}/confirm",
     operation_id="confirm_invitation",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Confirm the account that has claimed an invitation",
 )
 async def confirm_invitation(
-    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch, response: Response
+    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
 ) -> InvitationView:
     """Links the account in `claim` to the identity, which it signs in as from then on. Also needs the permission
     `grants.write`. A repeat changes nothing."""
-    return _answer(response, await service.confirm_invitation(change, invitation_id, if_match))
+    return _answer(await service.confirm_invitation(change, invitation_id, if_match))
 
 
 @router.delete(
     "/{invitation_id}",
     operation_id="revoke_invitation",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
     summary="Revoke an invitation",
 )
 async def revoke_invitation(
-    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch, response: Response
+    invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
 ) -> InvitationView:
     """Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked."""
-    return _answer(response, await service.revoke_invitation(change, invitation_id, if_match))
+    return _answer(await service.revoke_invitation(change, invitation_id, if_match))

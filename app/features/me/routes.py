@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, cast
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Request
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
@@ -34,7 +34,7 @@ from app.features.tokens.schemas import (
     TokenView,
 )
 from app.http.authorization import CanReadSelf, Permission, Role, changes, requires
-from app.http.etags import IfMatch, set_etag
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
@@ -70,38 +70,24 @@ async def list_own_tokens(
     summary="Rotate a token of your own",
 )
 async def rotate_own_token(
-    token_id: TokenId,
-    body: TokenRotate,
-    change: CanChange,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    token_id: TokenId, body: TokenRotate, change: CanChange, runtime: CurrentRuntime, if_match: IfMatch
 ) -> TokenSecretView:
     """Scope and expiry stay the same. Earlier secrets work for `overlap_s` more seconds.
 
     A token that an agent had before it was transferred to you needs a pickup link from a caller who issues tokens.
     """
     secret = await tokens.rotate_own_token(change, token_id, body, if_match, runtime.peppers)
-    return reveal(runtime, response, await tokens.show_token(change.session, token_id), secret)
+    return reveal(runtime, await tokens.show_token(change.session, token_id), secret)
 
 
 @router.post(
-    "/tokens/{token_id}/revoke",
-    operation_id="revoke_own_token",
-    summary="Revoke a token of your own",
+    "/tokens/{token_id}/revoke", operation_id="revoke_own_token", summary="Revoke a token of your own"
 )
 async def revoke_own_token(
-    token_id: TokenId,
-    body: TokenRevoke,
-    change: CanChange,
-    if_match: IfMatch,
-    response: Response,
-    dry_run: DryRun = False,
+    token_id: TokenId, body: TokenRevoke, change: CanChange, if_match: IfMatch, dry_run: DryRun = False
 ) -> RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
-    ended = await tokens.revoke_own_token(change, token_id, body, if_match, dry_run=dry_run)
-    set_etag(response, ended.token.revision)
-    return ended
+    return await tokens.revoke_own_token(change, token_id, body, if_match, dry_run=dry_run)
 
 
 @router.post(
@@ -136,14 +122,10 @@ async def list_own_pickups(
 
 
 @router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pickup link of your own")
-async def get_own_pickup(
-    pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime, response: Response
-) -> OwnPickupView:
+async def get_own_pickup(pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime) -> OwnPickupView:
     """The token and state of the link. Opening a link that was already used is audited and reported, since someone else
     may have used it."""
-    own = await pickups.open_pickup(change, pickup_id, runtime)
-    set_etag(response, own.pickup.revision)
-    return own
+    return await pickups.open_pickup(change, pickup_id, runtime)
 
 
 @router.post(
@@ -153,16 +135,12 @@ async def get_own_pickup(
     summary="Pick up the secret of a token",
 )
 async def take_own_pickup(
-    pickup_id: PickupId,
-    change: CanChange,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    pickup_id: PickupId, change: CanChange, runtime: CurrentRuntime, if_match: IfMatch
 ) -> TokenSecretView:
     """Works once, for its recipient. The secret is created now and only in this response. For a used link the error has
     the time of its use, and the attempt is audited."""
     token_id, secret = await pickups.take_pickup(change, pickup_id, if_match, runtime.peppers)
-    return reveal(runtime, response, await tokens.show_token(change.session, token_id), secret)
+    return reveal(runtime, await tokens.show_token(change.session, token_id), secret)
 
 
 @router.get(

@@ -1,8 +1,8 @@
 """``/policies``: drafts, versions, publishing, tests, templates and simulations."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Query
 from pydantic import StringConstraints
 
 from app.access.policy import vocabulary
@@ -17,13 +17,12 @@ from app.features.policies.templates import PolicyTemplateRender, PolicyTemplate
 from app.features.servers.service import get_server
 from app.features.tools.service import get_tool
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import RequiredIfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import RequiredIfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import POLICY, PolicyId, ToolId, format_id
+from app.lib.ids import PolicyId, ToolId
 
 router = api_router("policies")
 CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
@@ -40,22 +39,12 @@ VersionNumber = Annotated[
     StringConstraints(pattern=r"^(draft|[1-9][0-9]{0,8})$"),
     Query(description="A version's number, or `draft`.", examples=["draft"]),
 ]
-CHANGES = problem_responses(412, 428)
+Shown = TypeVar("Shown", schemas.PolicyChange, schemas.PolicyView)
 
 
-async def _answer(
-    session: Session, view: schemas.PolicyView, response: Response, *, dry_run: bool
-) -> schemas.PolicyView:
-    set_etag(response, view.revision)
+async def _answer(session: Session, shown: Shown, *, dry_run: bool) -> Shown:
     if dry_run:
         await undo(session)
-    return view
-
-
-async def _answer_change(
-    session: Session, shown: schemas.PolicyChange, response: Response, *, dry_run: bool
-) -> schemas.PolicyChange:
-    await _answer(session, shown.policy, response, dry_run=dry_run)
     return shown
 
 
@@ -66,27 +55,15 @@ async def list_policies(
     return await service.list_policies(session, caller, query, runtime)
 
 
-@router.post(
-    "",
-    status_code=201,
-    operation_id="create_policy",
-    responses=problem_responses(409),
-    summary="Create a policy draft",
-)
-@once
+@router.post("", status_code=201, operation_id="create_policy", summary="Create a policy draft")
 async def create_policy(
-    body: schemas.PolicyCreate,
-    change: CanWrite,
-    runtime: CurrentRuntime,
-    response: Response,
-    dry_run: DryRun = False,
+    body: schemas.PolicyCreate, change: CanWrite, runtime: CurrentRuntime, dry_run: DryRun = False
 ) -> schemas.PolicyView:
     """A draft decides nothing until it is published. With `dry_run` the response is the policy that would be
     created."""
     policy = await service.create_policy(change, body)
-    response.headers["Location"] = f"{router.prefix}/{format_id(POLICY, policy.id)}"
     shown = await service.show(change.session, runtime, policy)
-    return await _answer(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)
 
 
 @router.get(
@@ -158,17 +135,16 @@ async def get_policy(
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
-    response: Response,
     include: IncludeEnded = None,
 ) -> schemas.PolicyView:
     policy = await service.get_policy(session, caller, policy_id, ended=include is not None)
-    return await _answer(session, await service.show(session, runtime, policy), response, dry_run=False)
+    return await service.show(session, runtime, policy)
 
 
 @router.patch(
     "/{policy_id}",
     operation_id="update_policy",
-    responses=CHANGES | problem_responses(409),
+    responses=problem_responses(409),
     summary="Change the draft of a policy",
 )
 async def update_policy(
@@ -177,29 +153,27 @@ async def update_policy(
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
-    response: Response,
     *,
     dry_run: DryRun = False,
 ) -> schemas.PolicyView:
     """The published version keeps deciding until the draft is published."""
     policy = await service.update_policy(change, policy_id, body, if_match)
     shown = await service.show(change.session, runtime, policy)
-    return await _answer(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.delete("/{policy_id}", operation_id="delete_policy", responses=CHANGES, summary="End a policy")
+@router.delete("/{policy_id}", operation_id="delete_policy", summary="End a policy")
 async def delete_policy(
     policy_id: PolicyId,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
-    response: Response,
     dry_run: DryRun = False,
 ) -> schemas.PolicyView:
     """After the response, it decides nothing any more. Its history stays."""
     policy = await service.end_policy(change, policy_id, if_match)
     shown = await service.show(change.session, runtime, policy)
-    return await _answer(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)
 
 
 @router.get(
@@ -245,15 +219,12 @@ async def diff_policy(
     return await service.compare(session, caller, policy_id, from_, to)
 
 
-@router.post(
-    "/{policy_id}/publish", operation_id="publish_policy", responses=CHANGES, summary="Publish a policy"
-)
+@router.post("/{policy_id}/publish", operation_id="publish_policy", summary="Publish a policy")
 async def publish_policy(
     policy_id: PolicyId,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
-    response: Response,
     *,
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
@@ -261,7 +232,7 @@ async def publish_policy(
     """After the response, it decides every new call. Its tests run first, with those of all other published policies;
     if one fails, the response is 422 `policy_tests_failed`, and nothing changes."""
     shown = await service.publish(change, runtime, policy_id, if_match, ignore_failures=ignore_failed_tests)
-    return await _answer_change(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)
 
 
 @router.post("/{policy_id}/test", operation_id="test_policy", summary="Run the tests of a draft")
@@ -272,16 +243,13 @@ async def test_policy(
     return await service.report_tests(session, caller, policy_id, runtime)
 
 
-@router.post(
-    "/{policy_id}/rollback", operation_id="roll_back_policy", responses=CHANGES, summary="Roll back a policy"
-)
+@router.post("/{policy_id}/rollback", operation_id="roll_back_policy", summary="Roll back a policy")
 async def roll_back_policy(
     policy_id: PolicyId,
     body: schemas.PolicyRollback,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
-    response: Response,
     *,
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
@@ -291,20 +259,17 @@ async def roll_back_policy(
     shown = await service.roll_back(
         change, runtime, policy_id, body.version, if_match, ignore_failures=ignore_failed_tests
     )
-    return await _answer_change(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.post(
-    "/{policy_id}/unpublish", operation_id="unpublish_policy", responses=CHANGES, summary="Unpublish a policy"
-)
+@router.post("/{policy_id}/unpublish", operation_id="unpublish_policy", summary="Unpublish a policy")
 async def unpublish_policy(
     policy_id: PolicyId,
     change: CanWrite,
     runtime: CurrentRuntime,
     if_match: RequiredIfMatch,
-    response: Response,
     dry_run: DryRun = False,
 ) -> schemas.PolicyChange:
     """Its draft and its versions stay, so that it can be published again."""
     shown = await service.unpublish(change, runtime, policy_id, if_match)
-    return await _answer_change(change.session, shown, response, dry_run=dry_run)
+    return await _answer(change.session, shown, dry_run=dry_run)

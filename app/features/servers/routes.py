@@ -21,14 +21,12 @@ from app.features.servers.schemas import (
 )
 from app.features.servers.sync import CurrentSyncs
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import SERVER, IdentityId, ServerId, format_id
-from app.models.servers import Server
+from app.lib.ids import IdentityId, ServerId
 
 router = api_router("servers")
 
@@ -37,20 +35,11 @@ CanWrite = Annotated[Change, changes(Permission.SERVERS_WRITE)]
 _CHANGED = problem_responses(412)
 
 
-async def _answer(session: Session, row: Server, response: Response) -> ServerView:
-    set_etag(response, row.revision)
-    return await service.show(session, row)
-
-
-@router.post("", operation_id="create_server", responses=problem_responses(409), status_code=201)
-@once
-async def create_server(
-    body: ServerCreate, change: CanWrite, runtime: CurrentRuntime, response: Response
-) -> ServerView:
+@router.post("", operation_id="create_server", status_code=201)
+async def create_server(body: ServerCreate, change: CanWrite, runtime: CurrentRuntime) -> ServerView:
     """Register a server. Nothing is sent to it; `POST /servers/{id}/sync` reads its tools."""
     row = await service.create_server(change, runtime, body)
-    response.headers["Location"] = f"{router.prefix}/{format_id(SERVER, row.id)}"
-    return await _answer(change.session, row, response)
+    return await service.show(change.session, row)
 
 
 @router.get("", operation_id="list_servers")
@@ -63,25 +52,20 @@ async def list_servers(
 
 @router.get("/{server_id}", operation_id="get_server")
 async def get_server(
-    server_id: ServerId, caller: CanRead, session: Session, response: Response, include: IncludeEnded = None
+    server_id: ServerId, caller: CanRead, session: Session, include: IncludeEnded = None
 ) -> ServerView:
     """Read one server."""
     row = await service.get_server(session, caller, server_id, ended=include is not None)
-    return await _answer(session, row, response)
+    return await service.show(session, row)
 
 
 @router.patch("/{server_id}", operation_id="update_server", responses=problem_responses(409))
 async def update_server(
-    server_id: ServerId,
-    body: ServerPatch,
-    change: CanWrite,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    server_id: ServerId, body: ServerPatch, change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch
 ) -> ServerView:
     """Change a server (merge patch). The slug and the transport never change."""
     row = await service.update_server(change, runtime, server_id, body, if_match)
-    return await _answer(change.session, row, response)
+    return await service.show(change.session, row)
 
 
 @router.delete("/{server_id}", operation_id="delete_server", status_code=204, responses=_CHANGED)
@@ -122,7 +106,7 @@ async def sync_server(
         response.status_code = 202
         response.headers["Retry-After"] = "1"
     await session.refresh(row)
-    return await _answer(session, row, response)
+    return await service.show(session, row)
 
 
 @router.get("/{server_id}/instructions", operation_id="get_server_instructions")

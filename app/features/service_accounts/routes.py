@@ -16,23 +16,16 @@ from app.features.service_accounts.schemas import (
 )
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
-from app.http.idempotency import once
 from app.http.pagination import ListQuery, Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
-from app.models.identities import ServiceAccount
+from app.lib.ids import KEY, KeyId, ServiceAccountId, format_id
 
 router = api_router("service-accounts")
 CanRead = Annotated[Caller, requires(Permission.SERVICE_ACCOUNTS_READ)]
 CanWrite = Annotated[Change, changes(Permission.SERVICE_ACCOUNTS_WRITE)]
 _CHANGED = problem_responses(409)
-
-
-def _answer(response: Response, account: ServiceAccount) -> ServiceAccountView:
-    set_etag(response, account.revision)
-    return ServiceAccountView.from_row(account)
 
 
 @router.get("", operation_id="list_service_accounts")
@@ -45,21 +38,16 @@ async def list_service_accounts(
 
 
 @router.post("", operation_id="create_service_account", status_code=201)
-@once
-async def create_service_account(
-    change: CanWrite, response: Response, body: ServiceAccountCreate
-) -> ServiceAccountView:
+async def create_service_account(change: CanWrite, body: ServiceAccountCreate) -> ServiceAccountView:
     """Create a service account with at most the caller's own role."""
     account = await service.create_account(change, body)
-    response.headers["Location"] = f"{router.prefix}/{format_id(SERVICE_ACCOUNT, account.id)}"
-    return _answer(response, account)
+    return ServiceAccountView.from_row(account)
 
 
 @router.get("/{service_account_id}", operation_id="get_service_account")
 async def get_service_account(
     caller: CanRead,
     session: Session,
-    response: Response,
     service_account_id: ServiceAccountId,
     include: Annotated[
         Literal["ended"] | None,
@@ -68,19 +56,17 @@ async def get_service_account(
 ) -> ServiceAccountView:
     """Read one service account."""
     account = await service.get_account(session, caller, service_account_id, ended=include is not None)
-    return _answer(response, account)
+    return ServiceAccountView.from_row(account)
 
 
 @router.patch("/{service_account_id}", operation_id="update_service_account", responses=_CHANGED)
 async def update_service_account(
-    change: CanWrite,
-    if_match: IfMatch,
-    response: Response,
-    service_account_id: ServiceAccountId,
-    body: ServiceAccountUpdate,
+    change: CanWrite, if_match: IfMatch, service_account_id: ServiceAccountId, body: ServiceAccountUpdate
 ) -> ServiceAccountView:
     """Change a service account. You cannot change your own role or status."""
-    return _answer(response, await service.update_account(change, service_account_id, body, if_match))
+    return ServiceAccountView.from_row(
+        await service.update_account(change, service_account_id, body, if_match)
+    )
 
 
 @router.delete(
@@ -112,7 +98,6 @@ async def list_credentials(
     status_code=201,
     responses={201: TAGGED},
 )
-@once
 async def create_credential(
     change: CanWrite,
     runtime: CurrentRuntime,
@@ -123,7 +108,6 @@ async def create_credential(
     """Create a client secret. Only this response shows it."""
     new = await service.create_credential(change, runtime.peppers, service_account_id)
     set_etag(response, service.UNREVOKED)
-    response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"{request.url.path}/{format_id(KEY, new.row.id)}"
     return IssuedCredential(
         client_id=service_account_id, client_secret=new.secret, credential=CredentialView.from_row(new.row)

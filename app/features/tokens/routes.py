@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
@@ -12,13 +12,12 @@ from app.features.tokens import pickups, schemas, service
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.queries import PickupReading, bulk_conditions
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, api_router
-from app.lib.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
+from app.lib.ids import PickupId, TokenId
 
 router = api_router("tokens")
 
@@ -31,14 +30,11 @@ DryRun = Annotated[bool, Query(description="Return what would change, and change
 
 def reveal(
     runtime: Runtime,
-    response: Response,
     view: schemas.TokenView,
     secret: str | None,
     pickup: PickupReading | None = None,
 ) -> schemas.TokenSecretView:
     """Build the only response with the secret, or with its recipient; it must not be cached."""
-    set_etag(response, view.revision)
-    response.headers["Cache-Control"] = "no-store"
     return schemas.TokenSecretView(
         secret=secret,
         secret_available=secret is not None,
@@ -48,12 +44,8 @@ def reveal(
     )
 
 
-async def _show(
-    session: AsyncSession, caller: Caller, token_id: UUID, response: Response
-) -> schemas.TokenView:
-    view = await service.with_reach(session, caller, await service.show_token(session, token_id))
-    set_etag(response, view.revision)
-    return view
+async def _show(session: AsyncSession, caller: Caller, token_id: UUID) -> schemas.TokenView:
+    return await service.with_reach(session, caller, await service.show_token(session, token_id))
 
 
 @router.get(
@@ -69,16 +61,14 @@ async def list_tokens(
 
 
 @router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
-@once
 async def create_token(
-    body: schemas.TokenCreate, change: CanIssue, runtime: CurrentRuntime, response: Response
+    body: schemas.TokenCreate, change: CanIssue, runtime: CurrentRuntime
 ) -> schemas.TokenSecretView:
     """Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in and uses the
     link in `pickup`."""
     issued = await service.issue_token(change, body, runtime)
-    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, issued.token.id)}"
     shown = await service.with_reach(change.session, change.caller, issued.token)
-    return reveal(runtime, response, shown, issued.secret, issued.pickup)
+    return reveal(runtime, shown, issued.secret, issued.pickup)
 
 
 @router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
@@ -92,21 +82,19 @@ async def bulk_revoke_tokens(
 
 
 @router.get("/{token_id}", operation_id="get_token", summary="Read one token")
-async def get_token(
-    token_id: TokenId, caller: CanRead, session: Session, response: Response
-) -> schemas.TokenView:
-    return await _show(session, caller, token_id, response)
+async def get_token(token_id: TokenId, caller: CanRead, session: Session) -> schemas.TokenView:
+    return await _show(session, caller, token_id)
 
 
 @router.patch(
     "/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Change a token"
 )
 async def narrow_token(
-    token_id: TokenId, body: schemas.TokenUpdate, change: CanIssue, if_match: IfMatch, response: Response
+    token_id: TokenId, body: schemas.TokenUpdate, change: CanIssue, if_match: IfMatch
 ) -> schemas.TokenView:
     """A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use anyway."""
     await service.narrow_token(change, token_id, body, if_match)
-    return await _show(change.session, change.caller, token_id, response)
+    return await _show(change.session, change.caller, token_id)
 
 
 @router.post(
@@ -116,16 +104,11 @@ async def narrow_token(
     summary="Rotate a token",
 )
 async def rotate_token(
-    token_id: TokenId,
-    body: schemas.TokenRotate,
-    change: CanIssue,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    token_id: TokenId, body: schemas.TokenRotate, change: CanIssue, runtime: CurrentRuntime, if_match: IfMatch
 ) -> schemas.TokenSecretView:
     """Earlier secrets work for `overlap_s` more seconds, unless they expire before."""
     secret = await service.rotate_token(change, token_id, body, if_match, runtime.peppers)
-    return reveal(runtime, response, await service.show_token(change.session, token_id), secret)
+    return reveal(runtime, await service.show_token(change.session, token_id), secret)
 
 
 @router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
@@ -134,13 +117,10 @@ async def revoke_token(
     body: schemas.TokenRevoke,
     change: CanRevoke,
     if_match: IfMatch,
-    response: Response,
     dry_run: DryRun = False,
 ) -> schemas.RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
-    ended = await service.revoke_token(change, token_id, body, if_match, dry_run=dry_run)
-    set_etag(response, ended.token.revision)
-    return ended
+    return await service.revoke_token(change, token_id, body, if_match, dry_run=dry_run)
 
 
 @router.get(
@@ -165,24 +145,12 @@ async def list_token_pickups(
     operation_id="create_token_pickup",
     summary="Create a pickup link for a token",
 )
-@once
 async def create_token_pickup(
-    token_id: TokenId,
-    body: schemas.PickupCreate,
-    change: CanIssue,
-    runtime: CurrentRuntime,
-    response: Response,
+    token_id: TokenId, body: schemas.PickupCreate, change: CanIssue, runtime: CurrentRuntime
 ) -> schemas.PickupView:
     """For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s` more
     seconds; until then nothing changes for them. A pending link is cancelled."""
     pickup = await pickups.create_pickup(change, token_id, body, runtime)
-    links = f"/api/v1/tokens/{format_id(TOKEN, token_id)}/pickups"
-    response.headers["Location"] = f"{links}/{format_id(PICKUP, pickup.row.id)}"
-    return _show_pickup(pickup, runtime, response)
-
-
-def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) -> schemas.PickupView:
-    set_etag(response, pickup.row.revision)
     return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
 
@@ -193,10 +161,12 @@ def _show_pickup(pickup: PickupReading, runtime: Runtime, response: Response) ->
     summary="Read a pickup link",
 )
 async def get_token_pickup(
-    token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
+    token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime
 ) -> schemas.PickupView:
     """The state of the link, and when it was used."""
-    return _show_pickup(await pickups.get_pickup(session, token_id, pickup_id), runtime, response)
+    return schemas.PickupView.from_reading(
+        await pickups.get_pickup(session, token_id, pickup_id), runtime.public_url
+    )
 
 
 @router.delete(
@@ -206,16 +176,11 @@ async def get_token_pickup(
     summary="Cancel a pickup link",
 )
 async def cancel_token_pickup(
-    token_id: TokenId,
-    pickup_id: PickupId,
-    change: CanIssue,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
+    token_id: TokenId, pickup_id: PickupId, change: CanIssue, runtime: CurrentRuntime, if_match: IfMatch
 ) -> schemas.PickupView:
     """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
     pickup = await pickups.cancel_pickup(change, token_id, pickup_id, if_match)
-    return _show_pickup(pickup, runtime, response)
+    return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
 
 @router.post("/{token_id}/check", operation_id="check_token", summary="Check whether a token works")

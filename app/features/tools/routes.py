@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
@@ -13,24 +13,17 @@ from app.features.tools.grants import ToolGrantQuery, ToolGrantsView
 from app.features.tools.queries import approved_content
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolCreate, ToolPatch, ToolQuery, ToolView
 from app.http.authorization import Caller, Permission, authorize, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
-from app.lib.ids import TOOL, ToolId, format_id
-from app.models.servers import Tool
+from app.lib.ids import ToolId
 
 router = api_router("tools")
 
 CanRead = Annotated[Caller, requires(Permission.TOOLS_READ)]
 CanWrite = Annotated[Change, changes(Permission.TOOLS_WRITE)]
-
-
-def _answer(tool: Tool, response: Response) -> ToolView:
-    set_etag(response, tool.revision)
-    return ToolView.from_row(tool)
 
 
 @router.get("", operation_id="list_tools")
@@ -41,23 +34,21 @@ async def list_tools(
     return await service.list_tools(session, caller, query, runtime)
 
 
-@router.post("", operation_id="create_tool", responses=problem_responses(409), status_code=201)
-@once
-async def create_tool(body: ToolCreate, change: CanWrite, response: Response) -> ToolView:
+@router.post("", operation_id="create_tool", status_code=201)
+async def create_tool(body: ToolCreate, change: CanWrite) -> ToolView:
     """Create a tool manually, active immediately. Usually, you sync the server instead."""
     tool = await service.create_tool(change, body)
-    response.headers["Location"] = f"{router.prefix}/{format_id(TOOL, tool.id)}"
-    return _answer(tool, response)
+    return ToolView.from_row(tool)
 
 
 @router.get("/{tool_id}", operation_id="get_tool")
 async def get_tool(
-    tool_id: ToolId, caller: CanRead, session: Session, response: Response, include: IncludeEnded = None
+    tool_id: ToolId, caller: CanRead, session: Session, include: IncludeEnded = None
 ) -> ToolView:
     """Read one tool; a removed one with `include=ended`."""
     if include is not None:
         authorize(caller, Permission.AUDIT_READ)
-    return _answer(await service.get_tool(session, tool_id, ended=include is not None), response)
+    return ToolView.from_row(await service.get_tool(session, tool_id, ended=include is not None))
 
 
 @router.get(
@@ -70,25 +61,21 @@ async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
 
 
 @router.patch("/{tool_id}", operation_id="update_tool", responses=problem_responses(409))
-async def update_tool(
-    tool_id: ToolId, body: ToolPatch, change: CanWrite, if_match: IfMatch, response: Response
-) -> ToolView:
+async def update_tool(tool_id: ToolId, body: ToolPatch, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Change a tool: override the risk, or quarantine and release it (merge patch)."""
-    return _answer(await service.update_tool(change, tool_id, body, if_match), response)
+    return ToolView.from_row(await service.update_tool(change, tool_id, body, if_match))
 
 
-@router.delete("/{tool_id}", operation_id="delete_tool", status_code=204, responses=problem_responses(412))
+@router.delete("/{tool_id}", operation_id="delete_tool", status_code=204)
 async def delete_tool(tool_id: ToolId, change: CanWrite, if_match: IfMatch) -> None:
     """Remove a tool, immediately for every token. If a sync finds it again, it is quarantined."""
     await service.remove_tool(change, tool_id, if_match)
 
 
 @router.post("/{tool_id}/approve", operation_id="approve_tool", responses=problem_responses(409))
-async def approve_tool(
-    tool_id: ToolId, body: ToolApprove, change: CanWrite, if_match: IfMatch, response: Response
-) -> ToolView:
+async def approve_tool(tool_id: ToolId, body: ToolApprove, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Approve the definition with this digest. The tool becomes active, and its annotations determine the risk."""
-    return _answer(await service.approve_tool(change, tool_id, body.definition_digest, if_match), response)
+    return ToolView.from_row(await service.approve_tool(change, tool_id, body.definition_digest, if_match))
 
 
 @router.get(

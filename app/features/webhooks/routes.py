@@ -17,14 +17,13 @@ from app.features.webhooks.schemas import (
     WebhookView,
 )
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.etags import IfMatch, set_etag
-from app.http.idempotency import once
+from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
 from app.lib.ids import DELIVERY, WEBHOOK, DeliveryId, WebhookId, format_id
-from app.models.webhooks import Webhook, WebhookDelivery
+from app.models.webhooks import Webhook
 
 router = api_router("webhooks")
 CanRead = Annotated[Caller, requires(Permission.WEBHOOKS_READ)]
@@ -35,19 +34,8 @@ Include = Annotated[
 ]
 
 
-def _answer(response: Response, webhook: Webhook) -> WebhookView:
-    set_etag(response, webhook.revision)
-    return WebhookView.from_row(webhook)
-
-
-def _secret(response: Response, webhook: Webhook, secret: str) -> WebhookSecretView:
-    response.headers["Cache-Control"] = "no-store"
-    return WebhookSecretView(secret=secret, webhook=_answer(response, webhook))
-
-
-def _delivery(response: Response, delivery: WebhookDelivery) -> DeliveryView:
-    set_etag(response, delivery.revision)
-    return DeliveryView.from_row(delivery)
+def _secret(webhook: Webhook, secret: str) -> WebhookSecretView:
+    return WebhookSecretView(secret=secret, webhook=WebhookView.from_row(webhook))
 
 
 @router.get("", operation_id="list_webhooks")
@@ -60,72 +48,50 @@ async def list_webhooks(
 
 
 @router.post("", operation_id="create_webhook", status_code=201)
-@once
-async def create_webhook(
-    change: CanWrite, runtime: CurrentRuntime, response: Response, body: WebhookCreate
-) -> WebhookSecretView:
+async def create_webhook(change: CanWrite, runtime: CurrentRuntime, body: WebhookCreate) -> WebhookSecretView:
     """Create a webhook. Only this response shows its signing secret."""
     webhook, secret = await service.create_webhook(change, body, runtime)
-    response.headers["Location"] = f"{router.prefix}/{format_id(WEBHOOK, webhook.id)}"
-    return _secret(response, webhook, secret)
+    return _secret(webhook, secret)
 
 
 @router.get("/{webhook_id}", operation_id="get_webhook")
 async def get_webhook(
-    caller: CanRead, session: Session, response: Response, webhook_id: WebhookId, include: Include = None
+    caller: CanRead, session: Session, webhook_id: WebhookId, include: Include = None
 ) -> WebhookView:
     """Read one webhook, with the state of its endpoint."""
     webhook = await service.get_webhook(session, caller, webhook_id, ended=include is not None)
-    return _answer(response, webhook)
+    return WebhookView.from_row(webhook)
 
 
-@router.patch("/{webhook_id}", operation_id="update_webhook", responses=problem_responses(412))
+@router.patch("/{webhook_id}", operation_id="update_webhook")
 async def update_webhook(
-    change: CanWrite,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
-    webhook_id: WebhookId,
-    body: WebhookUpdate,
+    change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch, webhook_id: WebhookId, body: WebhookUpdate
 ) -> WebhookView:
     """Change a webhook. When it is active again, pending messages are delivered."""
-    return _answer(response, await service.update_webhook(change, webhook_id, body, if_match, runtime))
+    return WebhookView.from_row(await service.update_webhook(change, webhook_id, body, if_match, runtime))
 
 
-@router.delete(
-    "/{webhook_id}", operation_id="delete_webhook", status_code=204, responses=problem_responses(412)
-)
+@router.delete("/{webhook_id}", operation_id="delete_webhook", status_code=204)
 async def delete_webhook(change: CanWrite, if_match: IfMatch, webhook_id: WebhookId) -> None:
     """End a webhook. Pending messages are not delivered, and its signing secrets are deleted."""
     await service.end_webhook(change, webhook_id, if_match)
 
 
-@router.post("/{webhook_id}/rotate", operation_id="rotate_webhook", responses=problem_responses(412))
+@router.post("/{webhook_id}/rotate", operation_id="rotate_webhook")
 async def rotate_webhook(
-    change: CanWrite,
-    runtime: CurrentRuntime,
-    if_match: IfMatch,
-    response: Response,
-    webhook_id: WebhookId,
-    body: WebhookRotate,
+    change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch, webhook_id: WebhookId, body: WebhookRotate
 ) -> WebhookSecretView:
     """Rotate the signing secret of a webhook. For `overlap_s` seconds, old secrets sign messages too."""
-    return _secret(response, *await service.rotate_webhook(change, webhook_id, body, if_match, runtime))
+    return _secret(*await service.rotate_webhook(change, webhook_id, body, if_match, runtime))
 
 
-@router.post(
-    "/{webhook_id}/test",
-    operation_id="create_webhook_test",
-    status_code=201,
-    responses=problem_responses(409),
-)
-@once
+@router.post("/{webhook_id}/test", operation_id="create_webhook_test", status_code=201)
 async def create_webhook_test(change: CanWrite, response: Response, webhook_id: WebhookId) -> DeliveryView:
     """Send a test message of the type `webhook.test`. Read the delivery to see the result."""
     delivery = await service.create_test(change, webhook_id)
     place = f"{router.prefix}/{format_id(WEBHOOK, webhook_id)}/deliveries"
     response.headers["Location"] = f"{place}/{format_id(DELIVERY, delivery.id)}"
-    return _delivery(response, delivery)
+    return DeliveryView.from_row(delivery)
 
 
 @router.get("/{webhook_id}/deliveries", operation_id="list_webhook_deliveries")
@@ -143,19 +109,19 @@ async def list_webhook_deliveries(
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}", operation_id="get_webhook_delivery")
 async def get_webhook_delivery(
-    caller: CanRead, session: Session, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
+    caller: CanRead, session: Session, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
     """Read one delivery of a webhook, with its attempts."""
-    return _delivery(response, await service.get_delivery(session, caller, webhook_id, delivery_id))
+    return DeliveryView.from_row(await service.get_delivery(session, caller, webhook_id, delivery_id))
 
 
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/retry",
     operation_id="retry_webhook_delivery",
-    responses=problem_responses(409, 412),
+    responses=problem_responses(409),
 )
 async def retry_webhook_delivery(
-    change: CanWrite, if_match: IfMatch, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
+    change: CanWrite, if_match: IfMatch, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
     """Send a message again, regardless of its state. It keeps its ID, so that receivers detect duplicates."""
-    return _delivery(response, await service.retry_delivery(change, webhook_id, delivery_id, if_match))
+    return DeliveryView.from_row(await service.retry_delivery(change, webhook_id, delivery_id, if_match))
