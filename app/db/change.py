@@ -5,7 +5,7 @@ the change itself.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,10 @@ SELECT t.id, coalesce((SELECT max(version) FROM object_versions WHERE object_id 
     CAST(t.content AS jsonb)
 FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:contents AS text[])) AS t (id, kind, content)
 WHERE t.content IS NOT NULL
+""")
+_ERASE_FIELD = text("""
+UPDATE object_versions SET content = content || CAST(:erased AS jsonb)
+WHERE object_id = ANY(CAST(:ids AS uuid[])) AND kind = :kind AND content -> :field <> CAST(:erased AS jsonb) -> :field
 """)
 
 
@@ -231,6 +235,14 @@ async def write(session: AsyncSession) -> None:
     await enqueue(session, *collected.messages)
     await move_versions(session, collected.narrowed | collected.widened, narrows=False)
     notify_at_commit(session, collected.narrowed)
+
+
+async def erase_from_history(
+    session: AsyncSession, kind: str, ids: Collection[UUID], field: str, empty: Any
+) -> None:
+    """Replace a field with personal data by its ``empty`` value in all versions of these objects."""
+    values = {"ids": list(ids), "kind": kind, "field": field, "erased": json.dumps({field: empty})}
+    await session.execute(_ERASE_FIELD, values)
 
 
 def discard(session: AsyncSession) -> None:

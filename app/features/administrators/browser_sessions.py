@@ -15,7 +15,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -25,6 +25,7 @@ from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_creden
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.queries import (
     assignments_of,
+    end_sessions_where,
     find_administrator,
     find_link_holder,
     forget_expired,
@@ -225,10 +226,8 @@ def _person(identity_id: UUID) -> Caller:
 
 
 async def _end(change: Change, row: BrowserSession) -> None:
-    this = delete(BrowserSession).where(col(BrowserSession.id) == row.id)
     # If something else ended it first, that has recorded it.
-    ended = await change.session.execute(this.returning(col(BrowserSession.id)))
-    if ended.scalar_one_or_none() is not None:
+    if await end_sessions_where(change.session, col(BrowserSession.id) == row.id):
         change.record("session.end", SESSION, Values(row.id, {}))
 
 
@@ -243,19 +242,17 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
         if signed_out.provider_session is None
         else col(BrowserSession.provider_session) == signed_out.provider_session
     )
-    ended = delete(BrowserSession).where(
+    ended = await end_sessions_where(
+        session,
         col(BrowserSession.provider_id) == signed_out.provider_id,
         col(BrowserSession.created_at) < signed_out.said_at + _SKEW,
         condition,
     )
-    sessions = list(
-        await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))
-    )
-    for id, identity_id in sessions:
-        details = {"provider_id": format_id(IDENTITY_PROVIDER, signed_out.provider_id)}
+    for id, identity_id, provider_id in ended:
+        details = {"provider_id": format_id(IDENTITY_PROVIDER, provider_id)}
         change = Change(session, _person(identity_id), None, utc_now())
         change.record("session.end", SESSION, Values(id, {}), details=details)
-    return len(sessions)
+    return len(ended)
 
 
 async def _find(

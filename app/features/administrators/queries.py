@@ -1,12 +1,12 @@
 """Queries over administrators, their roles, and the people behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, delete, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -131,7 +131,15 @@ async def forget_expired(session: AsyncSession, key: Any, expires_at: Any) -> No
     await session.execute(delete(key.class_).where(key.in_(expired)))
 
 
+async def end_sessions_where(
+    session: AsyncSession, *conditions: ColumnElement[bool]
+) -> Sequence[Row[UUID, UUID, UUID]]:
+    """End the browser sessions that meet the conditions; return their ids, identities and providers."""
+    columns = (col(BrowserSession.id), col(BrowserSession.identity_id), col(BrowserSession.provider_id))
+    ended = delete(BrowserSession).where(*conditions).returning(*columns)
+    return (await session.execute(ended.execution_options(synchronize_session=False))).all()
+
+
 async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:
     """End all browser sessions of a locked identity, which a reinstatement must not restore; return their number."""
-    ended = delete(BrowserSession).where(col(BrowserSession.identity_id) == identity_id)
-    return len((await session.execute(ended.returning(col(BrowserSession.id)))).all())
+    return len(await end_sessions_where(session, col(BrowserSession.identity_id) == identity_id))

@@ -32,7 +32,6 @@ from app.features.administrators.claims import (
     workload_account,
 )
 from app.features.administrators.queries import (
-    OIDC,
     LinkHolder,
     assignments_of,
     find_administrator,
@@ -41,7 +40,7 @@ from app.features.administrators.queries import (
     is_active_provider,
 )
 from app.features.audit.record import record
-from app.features.identities.queries import lock_first_sign_in, lock_identity
+from app.features.identities.queries import lock_first_sign_in, lock_identity, point_link
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.queries import lock_link_claim
@@ -53,7 +52,6 @@ from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.identities import (
     SERVICE_ACCOUNT_KIND,
     Administrator,
-    IdentityLink,
     RoleAssignment,
     WorkloadSignIn,
 )
@@ -131,8 +129,7 @@ async def _identity_of(change: Change, provider: Provider, holder: Holder, claim
     if link_holder.identity_id is not None:
         return link_holder.identity_id
     identity_id = await _create_person(change, holder, claims)
-    session.add(IdentityLink(identity_id=identity_id, provider_id=provider.id, kind=OIDC, value=holder.link))
-    await session.flush()
+    await point_link(session, provider.id, None, identity_id, holder.link)
     return identity_id
 
 

@@ -1,17 +1,14 @@
 """Record a change: one audit event, in the same transaction as the change itself."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, literal, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.http.authorization import Caller
 from app.lib.ids import new_id
-from app.models.audit import AuditEvent, ObjectVersion
+from app.models.audit import AuditEvent
 
 
 async def record(
@@ -46,14 +43,3 @@ async def record(
     session.add(event)
     await session.flush()
     return event.id
-
-
-async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> None:
-    """Close the current versions of objects that end together, in one statement."""
-    # One array parameter: a bulk may need more than the 32,767 parameters of a statement.
-    ids = literal(list(object_ids), ARRAY(Uuid))
-    await session.execute(
-        update(ObjectVersion)
-        .where(col(ObjectVersion.object_id) == any_(ids), col(ObjectVersion.valid_to).is_(None))
-        .values(valid_to=text("now()"))
-    )

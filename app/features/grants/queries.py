@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.change import Change
+from app.db.change import Change, erase_from_history
 from app.domain.errors import FieldError, Invalid
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
@@ -175,21 +175,19 @@ def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> Colu
 
 
 # Rows are locked in id order, as everywhere. A person's requests for their agents are in the person's words too.
+_LOCK_IN_WORDS_OF = text("""
+SELECT id FROM grants WHERE identity_id = :id OR (
+    approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+) ORDER BY id FOR UPDATE
+""")
 _ERASE = text("""
-WITH mine AS (
-    SELECT id FROM grants WHERE identity_id = :id OR (
-        approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
-    ) ORDER BY id FOR UPDATE
-),
-history AS (
-    UPDATE object_versions SET content = jsonb_set(content, '{reason}', 'null')
-    WHERE object_id IN (SELECT id FROM mine) AND kind = 'grant' AND content ->> 'reason' IS NOT NULL
-)
 UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
-WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+WHERE id = ANY(CAST(:ids AS uuid[])) AND reason IS NOT NULL
 """)
 
 
 async def erase(change: Change, identity_id: UUID) -> None:
     """Erase the reasons of the identity's grants, also in their history."""
-    await change.session.execute(_ERASE, {"id": identity_id})
+    ids = list(await change.session.scalars(_LOCK_IN_WORDS_OF, {"id": identity_id}))
+    await erase_from_history(change.session, "grant", ids, "reason", None)
+    await change.session.execute(_ERASE, {"ids": ids})

@@ -8,14 +8,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlmodel import col
+
 from app.db.change import Change
+from app.db.rows import is_one_of
 from app.domain.errors import Invalid
 from app.features.groups import queries
-from app.features.groups.queries import members_among
+from app.features.groups.queries import MEMBERSHIP, members_among
 from app.features.groups.service import GROUP, flush_unique
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.lib.ids import IDENTITY, format_id
-from app.models.identities import Group
+from app.models.identities import Group, GroupMember
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""
@@ -97,15 +100,16 @@ async def change_members(
     skipped = sorted(id for id in joining if people[id].ended)
     joined = sorted(joining.difference(skipped))
     # A member whom the provider does not manage was added by hand and stays.
-    removed = await queries.leave(session, group.id, leaving & people.keys()) if leaving else []
-    if joined:
-        await queries.join(session, group.id, joined)
-    if joined or removed:
+    of_leaving = is_one_of(col(GroupMember.identity_id), leaving & people.keys())
+    of_group = col(GroupMember.group_id) == group.id
+    former = await queries.end_memberships(session, of_group, of_leaving) if leaving else []
+    members = [GroupMember(group_id=group.id, identity_id=id) for id in joined]
+    session.add_all(members)
+    if members or former:
         group.revision += 1
         await session.flush()
         await session.refresh(group)
-    # Joining adds the group's grants, and removes what a policy forbids to the group.
-    change.move(narrows=[*joined, *removed])
+    removed = sorted(member.identity_id for member in former)
     entries = [("added", id) for id in joined] + [("removed", id) for id in removed]
     entries += [("skipped", id) for id in skipped]
     events = []
@@ -114,6 +118,10 @@ async def change_members(
         for what, id in entries[start : start + _NAMED_AT_ONCE]:
             details.setdefault(what, []).append(format_id(IDENTITY, id))
         events.append(change.record("group.change_members", GROUP, group, group, details=details))
+    # Joining adds the group's grants, and removes what a policy forbids to the group.
+    for before, after in [(None, member) for member in members] + [(member, None) for member in former]:
+        change.record_with(events[0], MEMBERSHIP, before, after)
+    change.move(narrows=[*joined, *removed])
     return Membership(joined, removed, skipped, events)
 
 

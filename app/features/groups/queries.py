@@ -1,31 +1,17 @@
 """Queries of groups and memberships: one statement each, for any number of members."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Select,
-    Uuid,
-    any_,
-    bindparam,
-    delete,
-    func,
-    literal,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db.change import Subject
-from app.features.audit.record import close_versions
+from app.db.rows import is_one_of
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless, select_filtered
-from app.lib.ids import new_id
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
@@ -66,7 +52,7 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
     """Find those of these identities that are in a group."""
     statement = select(col(GroupMember.identity_id)).where(
         col(GroupMember.group_id) == group_id,
-        col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
+        is_one_of(col(GroupMember.identity_id), identity_ids),
     )
     return set(await session.scalars(statement))
 
@@ -80,22 +66,6 @@ async def memberships_of(session: AsyncSession, identity_id: UUID) -> list[Group
 async def end_memberships(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[GroupMember]:
     """Remove the members that meet the conditions from their groups; return the former memberships."""
     return list(await session.scalars(delete(GroupMember).where(*conditions).returning(GroupMember)))
-
-
-_IDS = ARRAY(Uuid)
-
-_JOIN = text("""
-WITH joined AS (
-    INSERT INTO group_members (id, group_id, identity_id)
-    SELECT membership, :group_id, identity FROM unnest(:ids, :identity_ids) AS new (membership, identity)
-    RETURNING id, identity_id
-)
-INSERT INTO object_versions (object_id, version, kind, content)
-SELECT id, 1, 'membership', jsonb_build_object('group_id', CAST(:group_id AS text), 'identity_id', identity_id::text)
-FROM joined
-""").bindparams(
-    bindparam("group_id", type_=Uuid()), bindparam("ids", type_=_IDS), bindparam("identity_ids", type_=_IDS)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +108,7 @@ async def lock_people(
     query = (
         select(col(Identity.id), col(Identity.status), col(ScimUser.deleted_at))
         .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
-        .where(col(ScimUser.provider_id) == provider_id, col(Identity.id) == any_(literal(list(ids), _IDS)))
+        .where(col(ScimUser.provider_id) == provider_id, is_one_of(col(Identity.id), ids))
         .order_by(col(Identity.id))
         .with_for_update(of=Identity, key_share=True)
     )
@@ -146,21 +116,3 @@ async def lock_people(
     return {
         id: ProvidedPerson(id, status == "offboarded" or deleted is not None) for id, status, deleted in rows
     }
-
-
-async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUID]) -> None:
-    """Add identities to a group that they are not in, and record when."""
-    ids = [new_id() for _ in identity_ids]
-    await session.execute(_JOIN, {"group_id": group_id, "ids": ids, "identity_ids": list(identity_ids)})
-
-
-async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
-    """Remove identities from a group and close their memberships; return those that were in it."""
-    statement = delete(GroupMember).where(
-        col(GroupMember.group_id) == group_id,
-        col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
-    )
-    columns = (col(GroupMember.id), col(GroupMember.identity_id))
-    former = {identity: id for id, identity in await session.execute(statement.returning(*columns))}
-    await close_versions(session, former.values())
-    return sorted(former)

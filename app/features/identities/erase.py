@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import func, text
 
-from app.db.change import PERSONAL, Change
+from app.db.change import PERSONAL, Change, erase_from_history
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict
 from app.features.approvals import queries as approvals
@@ -30,10 +30,6 @@ _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE i
 _SCHEDULES = text("""
 UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
 WHERE identity_id = :id AND reason IS NOT NULL
-""")
-_HISTORY = text("""
-UPDATE object_versions SET content = jsonb_set(content, '{attributes}', '{}')
-WHERE object_id = :id AND kind = 'identity'
 """)
 _SCIM_USER = text("""
 UPDATE scim_users
@@ -69,7 +65,7 @@ async def erase_identity(change: Change, id: UUID, if_match: Precondition) -> Id
     for link in (await links_of(session, [id]))[id]:
         link.value = erased_link(link.kind, link.value)
     await session.flush()
-    await session.execute(_HISTORY, {"id": id})
+    await erase_from_history(session, "identity", [id], "attributes", {})
     # In the order of locks.
     for feature in (grants, tokens, approvals):
         await feature.erase(change, id)

@@ -12,12 +12,12 @@ identity, does not wait for that row: its holder finds the identity offboarded, 
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -140,6 +140,22 @@ async def lock_row(session: AsyncSession, identity_id: UUID, *, share: bool = Fa
 async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str) -> None:
     """Serialize the creation of an identity for this link, until the transaction ends."""
     await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
+
+
+async def revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
+    """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
+    token."""
+    now = func.clock_timestamp()
+    over = now if until is None else func.least(now, until)
+    await session.execute(
+        update(Identity)
+        .where(col(Identity.id).in_(people))
+        .values(
+            sign_ins_after=func.greatest(col(Identity.sign_ins_after), over),
+            updated_at=col(Identity.updated_at),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def erased_link(kind: str, value: str) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -19,7 +18,7 @@ from app.features.identity_providers.schemas import (
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
 from app.lib.ids import SERVICE_ACCOUNT, format_id
-from app.models.identities import BrowserSession, IdentityLink, Invitation, ServiceAccount
+from app.models.identities import IdentityLink, ServiceAccount
 from app.models.identity_providers import IdentityProvider
 
 _ENVIRONMENT_LOCK = 0x5C09E1DB
@@ -161,25 +160,6 @@ async def lock_environments(
         _LIVE,
     )
     return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
-
-
-async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None:
-    """End all sessions of a locked provider, which reenabling it must not restore."""
-    ended = delete(BrowserSession).where(col(BrowserSession.provider_id) == provider_id)
-    await session.execute(ended.execution_options(synchronize_session=False))
-
-
-async def revoke_invitations(session: AsyncSession, provider_id: UUID) -> None:
-    """Revoke the open invitations with a value of a locked provider's link claim."""
-    values: dict[str, Any] = {
-        "status": "revoked", "revision": col(Invitation.revision) + 1, "updated_at": func.now(),
-    }  # fmt: skip
-    revoked = update(Invitation).where(
-        col(Invitation.provider_id) == provider_id,
-        col(Invitation.status).in_(("pending", "claimed")),
-        or_(col(Invitation.status) == "claimed", col(Invitation.subject).is_not(None)),
-    )
-    await session.execute(revoked.values(values).execution_options(synchronize_session=False))
 
 
 async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:

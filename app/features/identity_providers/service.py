@@ -9,12 +9,13 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col
 
 from app.db import rows
 from app.db.change import Change, Subject, Values, savepoint
 from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from app.features.administrators.queries import end_sessions_where
 from app.features.identities.role_checks import require_remaining_owner
 from app.features.identity_providers import queries
 from app.features.identity_providers.schemas import (
@@ -26,6 +27,7 @@ from app.features.identity_providers.schemas import (
     WorkloadView,
 )
 from app.features.identity_providers.scim_user import is_attribute_path
+from app.features.invitations.queries import end_invitations_with_claim
 from app.http.authorization import (
     ROLE_PERMISSIONS,
     Caller,
@@ -39,7 +41,7 @@ from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
 from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, parse_id
-from app.models.identities import ServiceAccount
+from app.models.identities import BrowserSession, ServiceAccount
 from app.models.identity_providers import IdentityProvider
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
@@ -248,9 +250,10 @@ async def _change(change: Change, row: IdentityProvider, values: Mapping[str, An
     row.revision += 1
     await change.session.flush()
     if changed.get("status") == "disabled":
-        await queries.end_browser_sessions(change.session, row.id)
+        # Reenabling the provider must not restore them.
+        await end_sessions_where(change.session, col(BrowserSession.provider_id) == row.id)
     if "link_claim" in changed:
-        await queries.revoke_invitations(change.session, row.id)
+        await end_invitations_with_claim(change.session, row.id)
     await change.session.refresh(row)
     change.record("identity_provider.update", PROVIDER, before, row)
 

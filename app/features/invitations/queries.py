@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, String, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -84,15 +84,22 @@ async def is_claimed_by(session: AsyncSession, provider_id: UUID, link: str) -> 
 
 async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id: UUID | None = None) -> None:
     """Revoke the open invitations of a locked identity, at one provider or at all of them."""
-    statement = update(Invitation).where(
-        col(Invitation.identity_id) == identity_id, col(Invitation.status).in_(_OPEN)
-    )
-    if provider_id is not None:
-        statement = statement.where(col(Invitation.provider_id) == provider_id)
+    at_provider = [] if provider_id is None else [col(Invitation.provider_id) == provider_id]
+    await _revoke(session, col(Invitation.identity_id) == identity_id, *at_provider)
+
+
+async def end_invitations_with_claim(session: AsyncSession, provider_id: UUID) -> None:
+    """Revoke the open invitations with a value of a locked provider's link claim."""
+    with_value = or_(col(Invitation.status) == "claimed", col(Invitation.subject).is_not(None))
+    await _revoke(session, col(Invitation.provider_id) == provider_id, with_value)
+
+
+async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
     await session.execute(
-        statement.values(status="revoked", revision=col(Invitation.revision) + 1).execution_options(
-            synchronize_session=False
-        )
+        update(Invitation)
+        .where(*conditions, col(Invitation.status).in_(_OPEN))
+        .values(status="revoked", revision=col(Invitation.revision) + 1)
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from app.db.change import Change
+from app.db.change import Change, erase_from_history
 from app.db.rows import has_text, is_one_of
 from app.domain.errors import Invalid
 from app.features.grants.queries import is_active
@@ -484,16 +484,13 @@ WITH RECURSIVE family AS (
     UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
     UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
 ),
-held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE),
-history AS (
-    UPDATE object_versions SET content = jsonb_set(content, '{ip_allow}', '[]')
-    WHERE kind = 'token_scope' AND object_id IN (SELECT id FROM tokens WHERE identity_id = :id)
-)
+held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE)
 UPDATE tokens SET
     name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
     ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
     revoke_reason = NULL, revision = revision + 1, updated_at = now()
 WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
+RETURNING id, identity_id
 """)
 # Drafts by a person, and those by others for the person; there are few, of one day.
 _ERASE_DRAFTS = text(
@@ -509,5 +506,8 @@ async def erase(change: Change, identity_id: UUID) -> None:
     """Erase the names and addresses of the identity's tokens, drafts of them, and the reasons of revocations."""
     session = change.session
     rows = await session.execute(_ENDED_BY_OFFBOARDING, {"id": identity_id})
-    await session.execute(_ERASE, {"id": identity_id, "ended": [parse_id(TOKEN, row[0]) for row in rows]})
+    ended = [parse_id(TOKEN, row[0]) for row in rows]
+    erased = await session.execute(_ERASE, {"id": identity_id, "ended": ended})
+    own = [id for id, holder_id in erased if holder_id == identity_id]
+    await erase_from_history(session, "token_scope", own, "ip_allow", [])
     await session.execute(_ERASE_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, text, update
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -33,9 +33,10 @@ from app.domain.security_events import (
     SecurityEvent,
     Subject,
 )
+from app.features.administrators.queries import end_sessions_where
 from app.features.audit.record import record
 from app.features.identities.offboard import offboard_identity
-from app.features.identities.queries import agents_of, erased_link, take_turns
+from app.features.identities.queries import agents_of, erased_link, revoke_sign_ins, take_turns
 from app.features.identities.schemas import Offboard
 from app.features.identity_providers.signals.streams import (
     STREAM,
@@ -52,7 +53,7 @@ from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.lib.ids import EVENT, IDENTITY, IDENTITY_PROVIDER, TOKEN, format_id, new_id
-from app.models.identities import BrowserSession, Identity
+from app.models.identities import BrowserSession
 from app.models.identity_providers import IdentityProvider
 from app.models.tokens import Token
 
@@ -253,7 +254,7 @@ async def _revoke(change: Change, type: EventType, event: SecurityEvent, effects
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
     effects.sessions = await _end_sessions(change, of_people)
-    await _revoke_sign_ins(session, effects.identities, until if dated else None)
+    await revoke_sign_ins(session, effects.identities, until if dated else None)
     if type is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
@@ -277,22 +278,6 @@ async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_ag
         locked |= ids
 
 
-async def _revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
-    """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
-    token."""
-    now = func.clock_timestamp()
-    over = now if until is None else func.least(now, until)
-    await session.execute(
-        update(Identity)
-        .where(col(Identity.id).in_(people))
-        .values(
-            sign_ins_after=func.greatest(col(Identity.sign_ins_after), over),
-            updated_at=col(Identity.updated_at),
-        )
-        .execution_options(synchronize_session=False)
-    )
-
-
 async def _end_named_sessions(
     change: Change, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
 ) -> None:
@@ -314,17 +299,11 @@ async def _end_named_sessions(
 
 async def _end_sessions(change: Change, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:
     """End browser sessions, with an event for each by the sender of the signal."""
-    ended = (
-        delete(BrowserSession)
-        .where(*conditions)
-        .returning(col(BrowserSession.id), col(BrowserSession.provider_id))
-        .execution_options(synchronize_session=False)
-    )
-    sessions = (await change.session.execute(ended)).all()
-    for id, provider_id in sessions:
+    ended = await end_sessions_where(change.session, *conditions)
+    for id, _, provider_id in ended:
         details = {"provider_id": format_id(IDENTITY_PROVIDER, provider_id)}
         change.record("session.end", _SESSION, Values(id, {}), details=details)
-    return [id for id, _ in sessions]
+    return [id for id, _, _ in ended]
 
 
 _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
