@@ -228,13 +228,23 @@ async def write(session: AsyncSession) -> None:
     if collected.events:
         columns = {name: None for event in collected.events for name in event}
         await session.execute(insert(AuditEvent), [columns | event for event in collected.events])
+    await _write_versions(session, collected)
+    await enqueue(session, *collected.messages)
+    await move_versions(session, collected.narrowed | collected.widened, narrows=False)
+    notify_at_commit(session, collected.narrowed)
+
+
+async def write_versions(session: AsyncSession) -> None:
+    """Write the versions that were collected so far: of rows that this transaction may also end."""
+    await _write_versions(session, session.info.get(_COLLECTED) or _Collected())
+
+
+async def _write_versions(session: AsyncSession, collected: _Collected) -> None:
     if collected.versions:
         kinds, contents = zip(*collected.versions.values(), strict=True)
         values = {"ids": list(collected.versions), "kinds": list(kinds), "contents": list(contents)}
         await session.execute(_WRITE_VERSIONS, values)
-    await enqueue(session, *collected.messages)
-    await move_versions(session, collected.narrowed | collected.widened, narrows=False)
-    notify_at_commit(session, collected.narrowed)
+        collected.versions.clear()
 
 
 async def erase_from_history(

@@ -1,14 +1,17 @@
-"""Rows: lock one to change it or to keep it from changing, and find them by a text that they contain."""
+"""Rows: lock one to change it or to keep it from changing, flush them, and find them by a text that they contain."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, Uuid, any_, func, literal, literal_column, or_
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
+
+from app.domain.errors import Conflict, NotFound
 
 Row = TypeVar("Row", bound=SQLModel)
 
@@ -37,6 +40,24 @@ async def lock(
     how = True if mode is Lock.UPDATE else {mode.value: True}
     row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
     return row
+
+
+def existing(row: Row | None, what: str) -> Row:
+    """The row. Raises ``NotFound`` when there is none, or it has ended."""
+    if row is None or getattr(row, "ended_at", None) is not None:
+        raise NotFound(f"There is no such {what}.")
+    return row
+
+
+async def flush_unique(session: AsyncSession, conflicts: Mapping[str, Conflict]) -> None:
+    """Flush. Raises the conflict of the unique constraint that the rows violate, by a part of the constraint's name."""
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        for constraint, conflict in conflicts.items():
+            if constraint in str(error.orig):
+                raise conflict from None
+        raise
 
 
 def is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:

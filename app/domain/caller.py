@@ -122,6 +122,16 @@ class Caller:
     roles: frozenset[Role]
     identity_id: UUID | None = None
 
+    @classmethod
+    def system(cls, *roles: Role, on_behalf_of: UUID | None = None) -> "Caller":
+        """The service itself, with these roles."""
+        return cls("system", UUID(int=0), frozenset(roles), on_behalf_of)
+
+    @classmethod
+    def person(cls, identity_id: UUID) -> "Caller":
+        """A person without a role."""
+        return cls("identity", identity_id, frozenset(), identity_id)
+
     @property
     def permissions(self) -> frozenset[Permission]:
         """The permissions of all roles, and those of every caller with an identity."""

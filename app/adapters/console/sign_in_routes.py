@@ -13,6 +13,7 @@ from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
 from app.db.change import Change
+from app.db.engine import database_time
 from app.domain import errors
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sessions import SignedIn
@@ -229,7 +230,7 @@ async def _redeem(
 async def _provider(runtime: Runtime, resumed: attempts.ResumedAttempt) -> tuple[Provider, float]:
     async with runtime.sessions() as session:
         found = await providers.browser_providers(session)
-        now = await providers.database_now(session)
+        now = await database_time(session)
     for one in found:
         if one.id == resumed.provider_id:
             return one, now.timestamp()

@@ -57,10 +57,7 @@ class Publications:
     """
 
     def __init__(
-        self,
-        guarded: OutboundClient,
-        own: OutboundClient | None = None,
-        own_origin: Origin | None = None,
+        self, guarded: OutboundClient, own: OutboundClient | None = None, own_origin: Origin | None = None
     ) -> None:
         self._guarded = guarded
         self._own = own

@@ -18,7 +18,7 @@ from app.adapters.ssf.push_routes import Receiver
 from app.crypto.keys import Sealer
 from app.crypto.signing import Signer
 from app.db.change import Change
-from app.db.engine import ATTEMPTS, commit, sqlstate
+from app.db.engine import ATTEMPTS, commit, database_time, sqlstate
 from app.db.jobs import OUTAGES, repeat
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
@@ -39,7 +39,7 @@ from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.lib.logs import log_fault
 from app.lib.strict_json import JsonObject
 
-SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+SYSTEM = Caller.system(Role.ADMIN)
 POLL_EVERY = timedelta(seconds=5)
 """The pause between two polls of a transmitter; doubled after each consecutive failure, up to ``MAX_PAUSE``."""
 MAX_PAUSE = timedelta(minutes=5)
@@ -207,7 +207,7 @@ class Polling:
             settings, stream = await self._find_settings(session, provider_id), None
             if settings is not None and settings.delivery == "poll":
                 stream = await stream_at(session, provider_id, settings.issuer)
-            now = (await providers.database_now(session)).timestamp()
+            now = (await database_time(session)).timestamp()
             await streams.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if settings is None or stream is None or stream.poll_url is None:

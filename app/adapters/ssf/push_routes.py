@@ -27,7 +27,7 @@ from app.crypto.jwt import (
     read_token,
 )
 from app.db.change import Change
-from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
+from app.db.engine import CONNECTION_ERRORS, commit, database_time, database_unavailable
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.security_events import (
     SecurityEvent,
@@ -38,7 +38,6 @@ from app.domain.security_events import (
     read_subject,
     read_time,
 )
-from app.features.identity_providers.queries import database_now
 from app.features.identity_providers.service import Surface, require_served_provider
 from app.features.identity_providers.signals.receive import receive, refuse
 from app.features.identity_providers.signals.streams import (
@@ -286,7 +285,7 @@ async def take_event(
     session, caller = change.session, change.caller
     provider, settings = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
-    now = (await database_now(session)).timestamp()
+    now = (await database_time(session)).timestamp()
     # Releases the database connection while the body arrives and keys are fetched.
     await session.commit()
     text = await _token_of(request)

@@ -27,7 +27,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, key_id
 from app.crypto.passwords import matches_hash
-from app.db.engine import delete_rows
+from app.db.engine import database_time, delete_rows
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
 from app.features.audit.record import record
@@ -175,7 +175,7 @@ class BreakGlass:
         id = new_id()
         text = format_credential(BREAK_GLASS, id, os.urandom(SECRET_BYTES))
         async with self._sessions() as session:
-            now = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+            now = await database_time(session)
             session.add(
                 BreakGlassSession(
                     id=id,

@@ -21,6 +21,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, derive_key
 from app.db.change import Change, Subject, Values
+from app.db.engine import database_time
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.queries import (
@@ -138,7 +139,7 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise unauthenticated()
     await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    now = await database_time(session)
     id = new_id()
     text = format_credential(BROWSER_SESSION, id, os.urandom(SECRET_BYTES))
     row = BrowserSession(
@@ -222,7 +223,7 @@ async def end_replaced_session(
 
 
 def _person(identity_id: UUID) -> Caller:
-    return Caller("identity", identity_id, frozenset(), identity_id)
+    return Caller.person(identity_id)
 
 
 async def _end(change: Change, row: BrowserSession) -> None:

@@ -43,7 +43,7 @@ WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NUL
 SORTS: Sorts = {
     "last_sign_in_at": func.coalesce(
         col(Administrator.last_sign_in_at), literal_column("'-infinity'::timestamptz")
-    ),
+    )
 }
 """The sort orders of the list, with an index for each."""
 

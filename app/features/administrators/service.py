@@ -5,7 +5,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.change import Change
-from app.domain.errors import Conflict, NotFound
+from app.db.rows import existing
+from app.domain.errors import Conflict
 from app.features.administrators.queries import end_browser_sessions, find_administrator
 from app.features.administrators.sign_in import ADMINISTRATOR
 from app.features.identities.queries import lock_identity
@@ -16,10 +17,7 @@ from app.models.identities import Administrator, Identity
 
 async def get_administrator(session: AsyncSession, id: UUID) -> Administrator:
     """Read an administrator. Raises ``NotFound``."""
-    administrator = await session.get(Administrator, id)
-    if administrator is None:
-        raise NotFound("There is no such administrator.")
-    return administrator
+    return existing(await session.get(Administrator, id), "administrator")
 
 
 async def disable_administrator(change: Change, id: UUID, if_match: Precondition) -> Administrator:
@@ -54,10 +52,9 @@ async def _lock_to_change(change: Change, id: UUID, if_match: Precondition) -> t
     """Lock the administrator and the person in the order of sign-ins and offboardings."""
     session = change.session
     unlocked = await get_administrator(session, id)
-    person = await lock_identity(session, unlocked.identity_id, share=True)
-    administrator = await find_administrator(session, unlocked.identity_id, lock=True)
-    if person is None or administrator is None:
-        raise NotFound("There is no such administrator.")
+    person = existing(await lock_identity(session, unlocked.identity_id, share=True), "administrator")
+    locked = await find_administrator(session, unlocked.identity_id, lock=True)
+    administrator = existing(locked, "administrator")
     if_match.check(administrator.revision)
     await check_not_self(session, change.caller, person.id)
     await check_may_change(session, change.caller, person.id)

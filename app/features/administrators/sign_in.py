@@ -49,12 +49,7 @@ from app.features.service_accounts.authenticate import find_live_account, unauth
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.models.identities import (
-    SERVICE_ACCOUNT_KIND,
-    Administrator,
-    RoleAssignment,
-    WorkloadSignIn,
-)
+from app.models.identities import SERVICE_ACCOUNT_KIND, Administrator, RoleAssignment, WorkloadSignIn
 
 ADMINISTRATOR = Subject("administrator", audited=("status",))
 ROLE_ASSIGNMENT = Subject(
@@ -69,7 +64,7 @@ def caller_of(holder: Holder, identity_id: UUID, administrator_id: UUID | None) 
     """The caller for a person who signed in. Their roles are those in the token, never the stored ones."""
     if holder.roles and administrator_id is not None:
         return Caller(ADMINISTRATOR.type, administrator_id, holder.roles, identity_id)
-    return Caller("identity", identity_id, frozenset(), identity_id)
+    return Caller.person(identity_id)
 
 
 async def record_sign_in(

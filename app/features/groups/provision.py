@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlmodel import col
 
-from app.db.change import Change
+from app.db.change import Change, write_versions
 from app.db.rows import is_one_of
 from app.domain.errors import Invalid
 from app.features.groups import queries
@@ -62,8 +62,7 @@ async def change_provided(change: Change, group: Group, name: str, external_id: 
         # Both names: either change decides whether the group may approve.
         await check_may_change_group(change.session, change.caller, group.name, name)
     before = GROUP.values(group)
-    for key, value in changed.items():
-        setattr(group, key, value)
+    group.sqlmodel_update(changed)
     group.revision += 1
     await flush_unique(change.session, group)
     # Policies name groups, so a new name can take access away.
@@ -99,6 +98,8 @@ async def change_members(
         )
     skipped = sorted(id for id in joining if people[id].ended)
     joined = sorted(joining.difference(skipped))
+    # Someone who leaves may have joined in this transaction, which is kept.
+    await write_versions(session)
     # A member whom the provider does not manage was added by hand and stays.
     of_leaving = is_one_of(col(GroupMember.identity_id), leaving & people.keys())
     of_group = col(GroupMember.group_id) == group.id

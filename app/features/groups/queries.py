@@ -15,9 +15,7 @@ from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
-SORTS: Sorts = {
-    "name": caseless(col(Group.name)),
-}
+SORTS: Sorts = {"name": caseless(col(Group.name))}
 """The sort orders of the list, with an index for each."""
 
 
@@ -51,8 +49,7 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
 async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
     """Find those of these identities that are in a group."""
     statement = select(col(GroupMember.identity_id)).where(
-        col(GroupMember.group_id) == group_id,
-        is_one_of(col(GroupMember.identity_id), identity_ids),
+        col(GroupMember.group_id) == group_id, is_one_of(col(GroupMember.identity_id), identity_ids)
     )
     return set(await session.scalars(statement))
 

@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -52,7 +51,7 @@ async def get_group(session: AsyncSession, caller: Caller, id: UUID, *, ended: b
     if ended and group is not None:
         authorize(caller, Permission.AUDIT_READ)
         return group
-    return _require_live(group)
+    return rows.existing(group, "group")
 
 
 async def list_members(
@@ -88,7 +87,7 @@ async def create_group(change: Change, body: GroupCreate) -> Group:
 
 async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Precondition) -> Group:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    group = _require_live(await rows.lock(change.session, Group, id))
+    group = rows.existing(await rows.lock(change.session, Group, id), "group")
     if_match.check(group.revision)
     changed = {name: value for name, value in body.given().items() if getattr(group, name) != value}
     if not changed:
@@ -101,8 +100,7 @@ async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Pr
         )
     await _check_owner_group(change.session, changed.get("owner_group_id"))
     before = GROUP.values(group)
-    for name, value in changed.items():
-        setattr(group, name, value)
+    group.sqlmodel_update(changed)
     group.revision += 1
     await flush_unique(change.session, group)
     # Policies name groups, so a new name can take access away.
@@ -118,9 +116,7 @@ async def add_member(
     Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and ``Conflict``.
     """
     group = await _lock_to_change_members(change, group_id)
-    identity = await lock_identity(change.session, identity_id)
-    if identity is None:
-        raise NotFound("There is no such identity.")
+    identity = rows.existing(await lock_identity(change.session, identity_id), "identity")
     present = await membership(change.session, group.id, identity_id)
     if present is not None:
         if_match.check(present.id.hex)
@@ -140,8 +136,7 @@ async def add_member(
 async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition) -> None:
     """Remove an identity from a group. Raises ``NotFound``, ``Forbidden`` and ``PreconditionFailed``."""
     group = await _lock_to_change_members(change, group_id)
-    if await lock_identity(change.session, identity_id) is None:
-        raise NotFound("There is no such identity.")
+    rows.existing(await lock_identity(change.session, identity_id), "identity")
     member = await membership(change.session, group.id, identity_id)
     if member is None:
         raise NotFound("This identity is not in the group.")
@@ -155,7 +150,7 @@ async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_ma
 
 async def end_group(change: Change, id: UUID, if_match: Precondition) -> None:
     """End a group. Raises ``NotFound``, ``PreconditionFailed`` and ``Forbidden``."""
-    group = _require_live(await rows.lock(change.session, Group, id))
+    group = rows.existing(await rows.lock(change.session, Group, id), "group")
     if_match.check(group.revision)
     await check_may_change_members(change.session, change.caller, group)
     await end_locked_group(change, group)
@@ -200,14 +195,8 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
 
 async def _lock_to_change_members(change: Change, group_id: UUID) -> Group:
     # Joining and leaving share the lock; granting to the group and ending it wait, and see the whole effect.
-    group = _require_live(await rows.lock(change.session, Group, group_id, Lock.SHARE))
+    group = rows.existing(await rows.lock(change.session, Group, group_id, Lock.SHARE), "group")
     await check_may_change_members(change.session, change.caller, group)
-    return group
-
-
-def _require_live(group: Group | None) -> Group:
-    if group is None or group.ended_at is not None:
-        raise NotFound("There is no such group.")
     return group
 
 
@@ -226,12 +215,6 @@ async def _check_owner_group(session: AsyncSession, owner_group_id: UUID | None)
 async def flush_unique(session: AsyncSession, group: Group) -> None:
     """Flush a group and read it back. Raises ``Conflict`` for a taken name."""
     where = "" if group.provider_id is None else " of this directory"
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if "uq_groups_name" in str(error.orig):
-            raise Conflict(
-                f"Another group{where} has this name; choose another one.", code="name_taken"
-            ) from None
-        raise
+    taken = Conflict(f"Another group{where} has this name; choose another one.", code="name_taken")
+    await rows.flush_unique(session, {"uq_groups_name": taken})
     await session.refresh(group)

@@ -27,12 +27,7 @@ from app.features.grants.queries import open_grants_of
 from app.features.grants.service import end_grants_with
 from app.features.groups.queries import MEMBERSHIP, end_memberships, memberships_of
 from app.features.identities.policy_reads import check_may_transfer
-from app.features.identities.queries import (
-    agents_of,
-    lock_pending,
-    settle,
-    take_turns,
-)
+from app.features.identities.queries import agents_of, lock_pending, settle, take_turns
 from app.features.identities.receipts import add_receipt, describe_caller
 from app.features.identities.role_checks import check_may_end, roles_behind
 from app.features.identities.schemas import (

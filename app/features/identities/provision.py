@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import func
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.change import PERSONAL, Change
+from app.db.rows import flush_unique
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
 from app.features.identities.queries import (
@@ -152,14 +152,13 @@ async def _write(
     change: Change,
     identity: Identity,
     user: ScimUser,
-    changed: Mapping[str, Any],
+    changed: dict[str, Any],
     record: DirectoryRecord,
     details: Mapping[str, Any],
 ) -> None:
     """Write the changed columns of a locked identity and its SCIM data. Raises ``Conflict``."""
     session, before = change.session, IDENTITY.values(identity)
-    for name, value in changed.items():
-        setattr(identity, name, value)
+    identity.sqlmodel_update(changed)
     identity.revision += 1
     _write_user(user, record)
     session.add(user)
@@ -245,11 +244,9 @@ def _write_user(user: ScimUser, record: DirectoryRecord) -> None:
 
 
 async def _flush(session: AsyncSession) -> None:
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        for name in ("user_name", "external_id"):
-            if f"_{name}" in str(error.orig) and "uq_" in str(error.orig):
-                what = "userName" if name == "user_name" else "externalId"
-                raise Conflict(f"Another user has this {what}.", code=f"{name}_taken") from None
-        raise
+    taken = {
+        f"uq_{table}_{name}": Conflict(f"Another user has this {shown}.", code=f"{name}_taken")
+        for table in ("identities", "scim_users")
+        for name, shown in (("user_name", "userName"), ("external_id", "externalId"))
+    }
+    await flush_unique(session, taken)

@@ -18,12 +18,11 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, text, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from app.db.rows import has_text
+from app.db.rows import flush_unique, has_text
 from app.domain.errors import Conflict
 from app.features.identities.schemas import IdentityQuery
 from app.features.identity_providers.queries import lock_link_claim
@@ -52,9 +51,7 @@ _SHARE_TURNS = text(f"SELECT pg_advisory_xact_lock_shared({TURN}) FROM unnest(CA
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
 
-SORTS: Sorts = {
-    "user_name": caseless(col(Identity.user_name)),
-}
+SORTS: Sorts = {"user_name": caseless(col(Identity.user_name))}
 """The sort orders of the list, with an index for each."""
 
 
@@ -219,12 +216,7 @@ async def point_link(
         existing.identity_id, existing.value = identity_id, value
     else:
         session.add(IdentityLink(identity_id=identity_id, provider_id=provider_id, kind=OIDC, value=value))
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if "uq_identity_links_value" in str(error.orig):
-            raise link_taken() from None
-        raise
+    await flush_unique(session, {"uq_identity_links_value": link_taken()})
 
 
 async def own_link(

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.signing import Signer
-from app.domain.errors import NotFound
+from app.db.rows import existing
 from app.features.audit.schemas import show_id
 from app.features.identities.schemas import OffboardedBy, Receipt, ReceiptQuery, ReceiptView
 from app.http.authorization import MANAGING_ROLES, Caller
@@ -90,10 +90,7 @@ async def administrators_ended_by_directory(
 
 async def find_receipt(session: AsyncSession, id: UUID) -> OffboardingReceipt:
     """Read a receipt. Raises ``NotFound``."""
-    receipt = await session.get(OffboardingReceipt, id)
-    if receipt is None:
-        raise NotFound("There is no such receipt.")
-    return receipt
+    return existing(await session.get(OffboardingReceipt, id), "receipt")
 
 
 async def list_receipts(session: AsyncSession, query: ReceiptQuery, runtime: Runtime) -> Page[ReceiptView]:

@@ -20,7 +20,7 @@ from app.db.engine import commit, sqlstate
 from app.db.jobs import OUTAGES, Periodic
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent, identity_message
-from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from app.domain.errors import Conflict, Forbidden, Invalid
 from app.features.identities.offboard import (
     OffboardOutcome,
     find_people,
@@ -29,12 +29,7 @@ from app.features.identities.offboard import (
     preview_offboarding,
 )
 from app.features.identities.policy_reads import check_may_transfer
-from app.features.identities.queries import (
-    claim_due,
-    finish,
-    lock_pending,
-    roles_of_requester,
-)
+from app.features.identities.queries import claim_due, finish, lock_pending, roles_of_requester
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
     Offboard,
@@ -151,13 +146,14 @@ async def list_schedules(
 
 async def find_schedule(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
     """Read a schedule. Raises ``NotFound``."""
-    return _require(await session.get(ScheduledOffboarding, id))
+    return rows.existing(await session.get(ScheduledOffboarding, id), "scheduled offboarding")
 
 
 async def cancel_schedule(change: Change, id: UUID, if_match: Precondition) -> ScheduledOffboarding:
     """Cancel a schedule. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is
     done."""
-    row = _require(await rows.lock(change.session, ScheduledOffboarding, id, Lock.UPDATE))
+    row = await rows.lock(change.session, ScheduledOffboarding, id, Lock.UPDATE)
+    row = rows.existing(row, "scheduled offboarding")
     if_match.check(row.revision)
     if row.status == "completed":
         raise Conflict(
@@ -185,12 +181,6 @@ def _of_identity(row: ScheduledOffboarding, values: Values) -> Values:
 
 def _shown_id(row: ScheduledOffboarding) -> dict[str, str]:
     return {"schedule_id": format_id(ids.SCHEDULED_OFFBOARDING, row.id)}
-
-
-def _require(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
-    if row is None:
-        raise NotFound("There is no such scheduled offboarding.")
-    return row
 
 
 async def _check_may_schedule(change: Change, identity_id: UUID) -> None:
@@ -255,7 +245,7 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
 
     It is cancelled when the role of that person is no longer sufficient, or the identity is the last active owner.
     """
-    system = Caller("system", UUID(int=0), frozenset({Role.ADMIN}), row.on_behalf_of)
+    system = Caller.system(Role.ADMIN, on_behalf_of=row.on_behalf_of)
     requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
     # None when the identity is erased, and its schedule only has to be settled.
     body = Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to)

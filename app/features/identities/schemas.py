@@ -54,8 +54,7 @@ IdentityStatusName = TypeAliasType(
 IdentityLinkKind = TypeAliasType(
     "IdentityLinkKind",
     Annotated[
-        Literal["oidc", "scim", "signal"],
-        Field(description="The provider's protocol that uses the link."),
+        Literal["oidc", "scim", "signal"], Field(description="The provider's protocol that uses the link.")
     ],
 )
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
@@ -122,8 +121,7 @@ class IdentityCreate(Strict):
     display_name: Name | None = None
     email: Email | None = None
     owner_id: IdentityId | None = Field(
-        default=None,
-        description="The owner, an active person: required for an agent, none for a person.",
+        default=None, description="The owner, an active person: required for an agent, none for a person."
     )
     external_id: ExternalId | None = None
     attributes: IdentityAttributes = Field(default_factory=dict)

@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.change import Change, Subject, Values
+from app.db.rows import existing, flush_unique
 from app.db.webhook_events import WebhookEvent
-from app.domain.errors import Conflict, Invalid, NotFound
+from app.domain.errors import Conflict, Invalid
 from app.features.administrators.queries import end_browser_sessions
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
 from app.features.identities.queries import (
@@ -70,7 +70,7 @@ _NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
 
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
     """Find an identity with any status. Raises ``NotFound``."""
-    return _require(await session.get(Identity, identity_id))
+    return existing(await session.get(Identity, identity_id), "identity")
 
 
 async def show_identity(session: AsyncSession, identity_id: UUID) -> IdentityView:
@@ -102,7 +102,7 @@ async def list_own_agents(
 
 async def lock_existing(session: AsyncSession, identity_id: UUID) -> Identity:
     """Lock an identity exclusively. Raises ``NotFound``."""
-    return _require(await lock_identity(session, identity_id))
+    return existing(await lock_identity(session, identity_id), "identity")
 
 
 def blank(identity: Identity) -> Values:
@@ -165,8 +165,7 @@ async def update_identity(change: Change, id: UUID, body: IdentityUpdate, if_mat
     await _check_may_write(change, identity, changed, links)
     linked = {} if links is None else await set_links(session, identity, links)
     before = IDENTITY.values(identity)
-    for name, value in changed.items():
-        setattr(identity, name, value)
+    identity.sqlmodel_update(changed)
     identity.revision += 1
     await _flush_unique(session, identity)
     if "user_name" in changed and identity.provider_id is None:
@@ -291,12 +290,7 @@ async def add_link(
     if await find_link(session, provider_id, value, kind) is not None:
         raise _link_taken()
     session.add(IdentityLink(identity_id=identity.id, provider_id=provider_id, kind=kind, value=value))
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if "uq_identity_links_value" in str(error.orig):
-            raise _link_taken() from None
-        raise
+    await flush_unique(session, {"uq_identity_links_value": _link_taken()})
 
 
 async def lock_for_update(session: AsyncSession, identity_id: UUID, body: IdentityUpdate) -> Identity:
@@ -330,13 +324,7 @@ async def _lock_both(
     for id in both:
         await take_turns(session, [id], share=id == owner_id)
     identities = {id: await lock_row(session, id, share=id == owner_id) for id in both}
-    return _require(identities[identity_id]), identities[owner_id]
-
-
-def _require(identity: Identity | None) -> Identity:
-    if identity is None:
-        raise NotFound("There is no such identity.")
-    return identity
+    return existing(identities[identity_id], "identity"), identities[owner_id]
 
 
 async def _set_status(session: AsyncSession, identity: Identity, status: str) -> Values:
@@ -366,15 +354,13 @@ def _check_owner(owner: Identity | None) -> None:
 
 
 async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        for field in ("user_name", "external_id"):
-            if f"uq_identities_{field}" in str(error.orig):
-                raise Conflict(
-                    f"Another identity has this {field}; choose another one.", code=f"{field}_taken"
-                ) from None
-        raise
+    taken = {
+        f"uq_identities_{field}": Conflict(
+            f"Another identity has this {field}; choose another one.", code=f"{field}_taken"
+        )
+        for field in ("user_name", "external_id")
+    }
+    await flush_unique(session, taken)
     await session.refresh(identity)
 
 
@@ -399,10 +385,7 @@ async def _changed_links(
 
 
 async def _check_may_write(
-    change: Change,
-    identity: Identity,
-    changed: Mapping[str, Any],
-    links: Sequence[IdentityLinkInput] | None,
+    change: Change, identity: Identity, changed: Mapping[str, Any], links: Sequence[IdentityLinkInput] | None
 ) -> None:
     """Raise ``Forbidden`` for a change of access beyond the caller's permissions."""
     session, caller = change.session, change.caller

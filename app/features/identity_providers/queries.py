@@ -1,7 +1,6 @@
 """Queries of identity providers, and the conversion of a row to a ``Provider``."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -29,10 +28,7 @@ ACTIVE = and_(col(IdentityProvider.status) == "active", _LIVE)
 
 async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
     """Find the active provider with exactly this issuer."""
-    query = select(IdentityProvider).where(
-        col(IdentityProvider.issuer) == issuer,
-        ACTIVE,
-    )
+    query = select(IdentityProvider).where(col(IdentityProvider.issuer) == issuer, ACTIVE)
     row = (await session.scalars(query)).one_or_none()
     return None if row is None else provider_of(row)
 
@@ -50,22 +46,11 @@ async def browser_providers(session: AsyncSession) -> list[Provider]:
 
 async def active_issuers(session: AsyncSession) -> list[str]:
     """The issuers of all active providers."""
-    query = select(col(IdentityProvider.issuer)).where(
-        col(IdentityProvider.issuer).is_not(None),
-        ACTIVE,
-    )
+    query = select(col(IdentityProvider.issuer)).where(col(IdentityProvider.issuer).is_not(None), ACTIVE)
     return [issuer for issuer in await session.scalars(query) if issuer is not None]
 
 
-async def database_now(session: AsyncSession) -> datetime:
-    """The current time of the database, not that of the transaction's start."""
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
-
-
-SORTS: Sorts = {
-    "name": caseless(col(IdentityProvider.name)),
-}
+SORTS: Sorts = {"name": caseless(col(IdentityProvider.name))}
 """The sort orders of the list, with an index for each."""
 
 
@@ -97,10 +82,7 @@ async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False)
 
 async def find_served(session: AsyncSession, surface: str, account_id: UUID) -> IdentityProvider | None:
     """Find the active provider whose settings of this name give this service account."""
-    query = select(IdentityProvider).where(
-        _served_by(surface, account_id),
-        ACTIVE,
-    )
+    query = select(IdentityProvider).where(_served_by(surface, account_id), ACTIVE)
     row: IdentityProvider | None = await session.scalar(query)
     return row
 
@@ -110,9 +92,7 @@ async def is_served_elsewhere(
 ) -> bool:
     """Whether another provider has this service account in its settings of this name."""
     query = select(col(IdentityProvider.id)).where(
-        _served_by(surface, account_id),
-        _LIVE,
-        col(IdentityProvider.id) != provider_id,
+        _served_by(surface, account_id), _LIVE, col(IdentityProvider.id) != provider_id
     )
     return (await session.execute(query.limit(1))).first() is not None
 
@@ -156,8 +136,7 @@ async def lock_environments(
 ) -> Sequence[IdentityProvider]:
     """Lock the providers of this source and the one with this issuer that have not ended."""
     query = select(IdentityProvider).where(
-        or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer),
-        _LIVE,
+        or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer), _LIVE
     )
     return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
 

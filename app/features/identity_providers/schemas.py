@@ -253,8 +253,7 @@ RoleMap = TypeAliasType(
         dict[ClaimValue, Role],
         Field(max_length=200),
         Field(
-            description="The role for each value of the role claim.",
-            examples=[{"scopegate-admins": "admin"}],
+            description="The role for each value of the role claim.", examples=[{"scopegate-admins": "admin"}]
         ),
     ],
 )

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel, col
 from app.db import rows
 from app.db.change import Change, Subject, Values, savepoint
 from app.db.rows import Lock
-from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
 from app.features.administrators.queries import end_sessions_where
 from app.features.identities.role_checks import require_remaining_owner
 from app.features.identity_providers import queries
@@ -28,14 +28,7 @@ from app.features.identity_providers.schemas import (
 )
 from app.features.identity_providers.scim_user import is_attribute_path
 from app.features.invitations.queries import end_invitations_with_claim
-from app.http.authorization import (
-    ROLE_PERMISSIONS,
-    Caller,
-    Permission,
-    Role,
-    authorize,
-    authorize_giving,
-)
+from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
@@ -49,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 API = "api"
 ENVIRONMENT = "environment"
-_SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
+_SYSTEM = Caller.system(Role.OWNER)
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
 _MAX_ROLES = 200
 # Claims that all accepted tokens share: many issuers give tokens to anyone, for any audience.
@@ -108,7 +101,8 @@ async def get_provider(
     """Read a provider; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     if ended:
         authorize(caller, Permission.AUDIT_READ)
-    return _require(await queries.find(session, id, ended=ended))
+    row = await session.get(IdentityProvider, id)
+    return row if ended and row is not None else rows.existing(row, "identity provider")
 
 
 async def require_served_provider(
@@ -265,13 +259,7 @@ def _content(row: IdentityProvider) -> dict[str, Any]:
 async def _lock_live(change: Change, id: UUID) -> IdentityProvider:
     # An exclusive lock: sign-ins hold the key of their provider while they use its link claim.
     row = await rows.lock(change.session, IdentityProvider, id, Lock.UPDATE)
-    return _require(None if row is None or row.ended_at is not None else row)
-
-
-def _require(row: IdentityProvider | None) -> IdentityProvider:
-    if row is None:
-        raise NotFound("There is no such identity provider.")
-    return row
+    return rows.existing(row, "identity provider")
 
 
 def _merge(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

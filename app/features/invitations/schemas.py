@@ -90,8 +90,7 @@ class InvitationCreate(Strict):
         }
     )
     identity_id: IdentityId | None = Field(
-        default=None,
-        description="An existing person; needs the permission `grants.write`. Or give `person`.",
+        default=None, description="An existing person; needs the permission `grants.write`. Or give `person`."
     )
     person: InvitedPerson | None = Field(default=None, description="A new person. Or give `identity_id`.")
     provider_id: IdentityProviderId = Field(description="The provider that the person signs in at.")

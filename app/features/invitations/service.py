@@ -8,15 +8,15 @@ the role owner or admin by now can only be linked by callers who may act on it.
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
 from app.db.change import Change, Subject
-from app.db.engine import commit
+from app.db.engine import commit, database_time
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
@@ -71,7 +71,7 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
     """
     session = change.session
     _check_one_of(body)
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    now = await database_time(session)
     expires_at = body.expires_at or now + LIFETIME
     if not now < expires_at <= now + MAX_LIFETIME:
         raise Invalid.field("/expires_at", "out_of_range", "Choose a time within the next 30 days.")
@@ -121,9 +121,12 @@ async def list_invitations(
     return Page(items=items, next_cursor=following)
 
 
-async def require_invitation(session: AsyncSession, id: UUID) -> InvitationReading:
-    """Read an invitation. Raises ``NotFound``."""
-    return _require(await find_invitation(session, id))
+async def require_invitation(session: AsyncSession, id: UUID, *, lock: bool = False) -> InvitationReading:
+    """Read an invitation; with ``lock``, in its state once locked. Raises ``NotFound``."""
+    invitation = await find_invitation(session, id, lock=lock)
+    if invitation is None:
+        raise NotFound("There is no such invitation.")
+    return invitation
 
 
 async def confirm_invitation(change: Change, id: UUID, if_match: Precondition) -> InvitationReading:
@@ -190,10 +193,10 @@ async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity,
     """Lock an invitation and its identity. Raises ``NotFound``."""
     unlocked = await require_invitation(session, id)
     identity = await lock_identity(session, unlocked.row.identity_id)
-    invitation = await find_invitation(session, id, lock=True)
+    invitation = await require_invitation(session, id, lock=True)
     if identity is None:
         raise AssertionError("an invitation's identity is never deleted")
-    return identity, _require(invitation)
+    return identity, invitation
 
 
 async def _person(change: Change, body: InvitationCreate) -> Identity:
@@ -223,14 +226,8 @@ def _check_one_of(body: InvitationCreate) -> None:
         raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
 
 
-def _require(invitation: InvitationReading | None) -> InvitationReading:
-    if invitation is None:
-        raise NotFound("There is no such invitation.")
-    return invitation
-
-
 _NO_DIGEST = bytes(32)
-_SYSTEM = Caller("system", UUID(int=0), frozenset())
+_SYSTEM = Caller.system()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +327,7 @@ async def _use(
         raise Forbidden("The settings of your provider just changed: sign in again.")
     is_managing = not MANAGING_ROLES.isdisjoint(await roles_behind(session, identity.id))
     if has_link and account.is_proven(row) and not is_managing:
-        person = Caller("identity", identity.id, frozenset(), identity.id)
+        person = Caller.person(identity.id)
         await link_account(Change(session, person, request_id, utc_now()), identity, row, account.link)
         return False
     row.status = "claimed"

@@ -12,9 +12,9 @@ from sqlmodel import col
 from app.access.credentials import credential_binding, credential_place, find_credential, place_of_server
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.change import Change
+from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.identities.queries import lock_identity
-from app.features.servers.queries import database_time
 from app.features.servers.schemas import (
     Credential,
     CredentialQuery,

@@ -120,12 +120,6 @@ async def claim_due(
     return list(await session.scalars(_CLAIM, bound))
 
 
-async def database_time(session: AsyncSession) -> datetime:
-    """The current time of the database, not that of the transaction's start."""
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
-
-
 async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
     """Whether a live server has this slug, or one that ended recently."""
     query = select(

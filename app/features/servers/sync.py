@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.credentials import Headers, OpenedCredential, launch_of, open_credential
 from app.crypto.keys import Sealer, UnsealingFault
 from app.db.change import Change
-from app.db.engine import commit
+from app.db.engine import commit, database_time
 from app.domain.errors import Conflict, DomainError, Unavailable
 from app.domain.objects import ToolState
 from app.features.servers import queries
@@ -38,7 +38,7 @@ from app.outbound.http import Target
 from app.outbound.stdio import secret_values, sync_holder
 
 # The actor of background syncs, after a changed definition was noticed.
-SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+SYSTEM = Caller.system(Role.ADMIN)
 INTERRUPTED = "The sync was interrupted: sync again."
 _GIVE_UP_S = 2.0
 
@@ -104,7 +104,7 @@ async def _run(
 async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
     async with runtime.sessions() as session:
         server = await get_server(session, SYSTEM, server_id)
-        at = await queries.database_time(session)
+        at = await database_time(session)
         credential, fault = await _credential(session, runtime.sealer, server)
         start = Start(at, _place(server), server.url or "", credential, fault)
         if server.transport == "stdio" and fault is None:

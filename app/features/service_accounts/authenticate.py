@@ -5,7 +5,7 @@ Everything is checked in the database with its clock, so a revocation takes effe
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
+from app.db.engine import database_time
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import (
     API_BEARER,
@@ -89,7 +90,7 @@ async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: U
     """Issue a bearer token for a credential; it lives as long as the credential, at most one hour."""
     id = new_id()
     text = format_credential(API_BEARER, id, os.urandom(SECRET_BYTES))
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    now = await database_time(session)
     session.add(
         ApiBearer(
             id=id,
@@ -124,9 +125,7 @@ def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> 
     """Select active accounts, with the digest of the presented secret."""
     return _only_acting(
         select(
-            col(secret.digest).label("digest"),
-            col(secret.pepper_key_id).label("pepper_key_id"),
-            *_ACCOUNT,
+            col(secret.digest).label("digest"), col(secret.pepper_key_id).label("pepper_key_id"), *_ACCOUNT
         )
         .select_from(ServiceAccountCredential)
         .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
@@ -193,8 +192,7 @@ async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:
     expired = (
         select(col(ApiBearer.id))
         .where(
-            col(ApiBearer.credential_id) == credential_id,
-            col(ApiBearer.expires_at) < func.clock_timestamp(),
+            col(ApiBearer.credential_id) == credential_id, col(ApiBearer.expires_at) < func.clock_timestamp()
         )
         .with_for_update(skip_locked=True)
     )

@@ -13,9 +13,7 @@ from app.features.service_accounts.schemas import ServiceAccountQuery
 from app.http.pagination import Sorts, caseless
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
-SORTS: Sorts = {
-    "name": caseless(col(ServiceAccount.name)),
-}
+SORTS: Sorts = {"name": caseless(col(ServiceAccount.name))}
 """The sort orders of the list, with an index for each."""
 
 

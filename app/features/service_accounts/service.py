@@ -71,7 +71,7 @@ async def get_account(
     if ended:
         authorize(caller, Permission.AUDIT_READ)
     account = await session.get(ServiceAccount, id)
-    return account if ended and account is not None else _require_live(account)
+    return account if ended and account is not None else rows.existing(account, "service account")
 
 
 async def list_credentials(
@@ -191,13 +191,7 @@ async def revoke_credential(
 
 
 async def _lock_live(change: Change, id: UUID) -> ServiceAccount:
-    return _require_live(await rows.lock(change.session, ServiceAccount, id, Lock.UPDATE))
-
-
-def _require_live(account: ServiceAccount | None) -> ServiceAccount:
-    if account is None or account.ended_at is not None:
-        raise NotFound("There is no such service account.")
-    return account
+    return rows.existing(await rows.lock(change.session, ServiceAccount, id, Lock.UPDATE), "service account")
 
 
 async def _check_remaining_owner(session: AsyncSession, account: ServiceAccount) -> None:
@@ -219,7 +213,7 @@ async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
 
 _LOCK = 0x5C09E0B00
 
-_SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
+_SYSTEM = Caller.system(Role.OWNER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import rows
 from app.db.change import Change, Subject
+from app.db.engine import database_time
 from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.objects import ToolState
-from app.features.servers.queries import database_time
 from app.features.tools import definitions, queries
 from app.features.tools.definitions import Definition, InvalidTool, read_definition
 from app.features.tools.schemas import ToolCreate, ToolDefinition, ToolPatch, ToolQuery, ToolView

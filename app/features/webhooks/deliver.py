@@ -29,7 +29,7 @@ from app.models.webhooks import Webhook, WebhookSecret
 from app.outbound.delivery import Attempt, post
 from app.outbound.http import OutboundClient, Timeouts
 
-SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+SYSTEM = Caller.system(Role.ADMIN)
 TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=5.0, total=20.0)
 LEASE = timedelta(seconds=60)
 """Longer than an attempt takes."""

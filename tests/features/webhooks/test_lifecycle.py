@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -28,7 +28,7 @@ from app.models.webhooks import Webhook
 from tests.features.principals import Json, Sessions, agent, grant, group, person
 from tests.features.tokens.world import in_days
 
-SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+SYSTEM = Caller.system(Role.ADMIN)
 
 
 class Subscriber:

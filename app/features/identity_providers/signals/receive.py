@@ -206,11 +206,7 @@ class Effects:
 
 
 async def effects_of(
-    change: Change,
-    signer: Signer,
-    provider: IdentityProvider,
-    event: SecurityEvent,
-    critical: frozenset[str],
+    change: Change, signer: Signer, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> Effects:
     """Apply an event about people. Raises ``Invalid`` for a subject that matches too many."""
     type = event.known
@@ -310,11 +306,7 @@ _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
 
 
 async def receive(
-    change: Change,
-    signer: Signer,
-    provider: IdentityProvider,
-    event: SecurityEvent,
-    critical: frozenset[str],
+    change: Change, signer: Signer, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> bool:
     """Apply an event whose token is fully verified. The caller commits, and only then acknowledges it.
 

@@ -127,8 +127,7 @@ def transmitter_settings(provider: IdentityProvider) -> TransmitterSettings | No
 async def all_transmitter_settings(session: AsyncSession) -> list[TransmitterSettings]:
     """The transmitters of all active providers."""
     query = select(IdentityProvider).where(
-        ACTIVE,
-        func.jsonb_typeof(col(IdentityProvider.settings)["signals"]) == "object",
+        ACTIVE, func.jsonb_typeof(col(IdentityProvider.settings)["signals"]) == "object"
     )
     return [
         settings
@@ -450,7 +449,5 @@ def _transmitter_error(fault: TransmitterFault) -> Conflict | Unavailable:
     if fault.refused:
         return Conflict(f"The transmitter refused: {fault.reason}.", code="transmitter_refused")
     return Unavailable(
-        f"The transmitter is unavailable: {fault.reason}.",
-        retry_after_s=5,
-        code="transmitter_unavailable",
+        f"The transmitter is unavailable: {fault.reason}.", retry_after_s=5, code="transmitter_unavailable"
     )
