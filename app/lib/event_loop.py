@@ -7,7 +7,7 @@ least half of the processor.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from time import monotonic
@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from app.lib.strict_json import count_values
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 SLICE_S = 0.002
 
@@ -32,6 +33,19 @@ async def in_slices(steps: Generator[None, None, Result]) -> Result:
         if monotonic() - since > SLICE_S:
             await asyncio.sleep(0)
             since = monotonic()
+
+
+async def map_in_slices(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call a function for each item, yielding to the event loop after each slice of time."""
+
+    def steps() -> Generator[None, None, list[Result]]:
+        results = []
+        for item in items:
+            results.append(function(item))
+            yield
+        return results
+
+    return await in_slices(steps())
 
 
 class Turns:

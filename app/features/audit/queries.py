@@ -6,8 +6,8 @@ whole.
 
 ``count_calls`` counts recent calls up to a maximum, and ``first_use`` finds out whether a token has been used yet.
 
-``names_of`` and ``find_…`` translate between ids and names: events hold only ids, so that a person can be erased. Every
-other feature imports the audit log, so it reads the tables of names by SQL, not by import.
+``names_of`` and ``find_named_ids`` translate between ids and names: events hold only ids, so that a person can be
+erased. Every other feature imports the audit log, so it reads the tables of names by SQL, not by import.
 """
 
 import re
@@ -24,9 +24,9 @@ from sqlalchemy import (
     Interval,
     Select,
     Text,
+    TextClause,
     Uuid,
     and_,
-    any_,
     bindparam,
     case,
     false,
@@ -43,6 +43,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import cast, literal, literal_column
 from sqlmodel import col
 
+from app.db.rows import is_one_of
 from app.features.audit.schemas import AuditFilters
 from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
@@ -306,14 +307,6 @@ def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnEle
     return conditions
 
 
-def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
-    matches = [match for match in map(_MADE_REQUEST_ID.fullmatch, request_ids) if match is not None]
-    condition = col(event.request_id).in_(request_ids)
-    return (
-        or_(condition, col(event.id).in_([UUID(hex=match[1]) for match in matches])) if matches else condition
-    )
-
-
 def _matches(
     event: Any, query: AuditFilters, named: NamedIds, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
@@ -327,7 +320,8 @@ def _matches(
         if name not in (skip or ()):
             conditions += _is_in(getattr(event, name), getattr(query, name))
     if query.request_id:
-        conditions.append(_is_of_request(event, query.request_id))
+        made = [UUID(hex=match[1]) for match in map(_MADE_REQUEST_ID.fullmatch, query.request_id) if match]
+        conditions.append(or_(col(event.request_id).in_(query.request_id), *_is_in(event.id, made)))
     conditions += _is_in(event.arguments_digest, [bytes.fromhex(digest) for digest in query.arguments_digest])
     for column, policies in (
         (event.policy_ids, query.policy_id),
@@ -339,19 +333,12 @@ def _matches(
         conditions.append(
             col(event.changes).op("?|", is_comparison=True)(literal(query.changes, ARRAY(Text)))
         )
-    of_client = _client_matches(query)
+    of_client: list[ColumnElement[bool]] = []
+    for name in ("ip", "name", "version", "user_agent"):
+        of_client += _is_in(getattr(AuditClient, name), getattr(query, f"client_{name}"))
     if of_client:
         conditions.append(col(event.client_id).in_(select(col(AuditClient.id)).where(*of_client)))
     return conditions + _names(event, named)
-
-
-def _client_matches(query: AuditFilters) -> list[ColumnElement[bool]]:
-    return [
-        *_is_in(AuditClient.ip, query.client_ip),
-        *_is_in(AuditClient.name, query.client_name),
-        *_is_in(AuditClient.version, query.client_version),
-        *_is_in(AuditClient.user_agent, query.client_user_agent),
-    ]
 
 
 def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
@@ -438,7 +425,7 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
     chosen = (
         select(literal(1))
         .where(
-            col(AuditEvent.actor_id) == any_(literal(list(actors), ARRAY(Uuid))),
+            is_one_of(AuditEvent.actor_id, actors),
             or_(
                 col(AuditEvent.epoch) > epoch,
                 and_(col(AuditEvent.epoch) == epoch, col(AuditEvent.xact) >= xact),
@@ -534,22 +521,21 @@ async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UU
     return {row.id: row.name for row in rows}
 
 
-async def find_ids_by_name(session: AsyncSession, part: str) -> list[UUID]:
-    """The ids of objects with this text in their name, at most 500."""
-    escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    values = {"pattern": f"%{escaped}%", "limit": _MAX_NAMES}
-    if len(part) <= _FEW_LETTERS:
-        rows = await session.execute(_NAMED_BY_FEW, values)
-    else:
-        rows = await session.execute(_NAMED_BY_LETTERS, values | {"part": part})
-    return [row.id for row in rows]
+async def find_named_ids(session: AsyncSession, query: AuditFilters) -> NamedIds:
+    """The ids for the names in a query today, including those of ended servers; at most 500 for each filter."""
 
+    async def find(statement: TextClause, **values: Any) -> list[UUID]:
+        return [row.id for row in await session.execute(statement, values | {"limit": _MAX_NAMES})]
 
-async def find_actors(session: AsyncSession, names: Iterable[str]) -> list[UUID]:
-    """The ids of the identities, administrators and service accounts with one of these names, at most 500."""
-    return [row.id for row in await session.execute(_ACTORS, {"names": list(names), "limit": _MAX_NAMES})]
-
-
-async def find_servers(session: AsyncSession, slugs: Iterable[str]) -> list[UUID]:
-    """The ids of the servers with one of these slugs, including ended ones."""
-    return [row.id for row in await session.execute(_SERVERS, {"slugs": list(slugs), "limit": _MAX_NAMES})]
+    anything = None
+    if query.q:
+        pattern = "%" + query.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        if len(query.q) <= _FEW_LETTERS:
+            anything = await find(_NAMED_BY_FEW, pattern=pattern)
+        else:
+            anything = await find(_NAMED_BY_LETTERS, pattern=pattern, part=query.q)
+    return NamedIds(
+        anything,
+        await find(_ACTORS, names=query.actor_name) if query.actor_name else None,
+        await find(_SERVERS, slugs=query.server_slug) if query.server_slug else None,
+    )

@@ -12,14 +12,14 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Any, get_args
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.call_arguments import kept_arguments
@@ -32,9 +32,7 @@ from app.features.audit.queries import (
     Place,
     Position,
     Span,
-    find_actors,
-    find_ids_by_name,
-    find_servers,
+    find_named_ids,
     names_of,
     skip,
     span_of,
@@ -58,7 +56,7 @@ from app.http.authorization import Caller
 from app.http.live import Look, News, live_event
 from app.http.pagination import Cursors, Page
 from app.http.runtime import Runtime
-from app.lib.event_loop import in_slices
+from app.lib.event_loop import map_in_slices
 from app.lib.names import escape_bidi
 from app.models.audit import AuditClient, AuditEvent
 
@@ -95,14 +93,29 @@ async def _find_in_span(
     session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
-    search = _PageSearch(session, query, named)
+    give_up, width = monotonic() + SEARCH_TIME_S, FIRST_WINDOW
+
+    async def add(within: list[ColumnElement[bool]]) -> None:
+        remaining = query.limit + 1 - len(rows)
+        rows.extend(await session.execute(queries.select_newest(query, named, within, remaining)))
+
     for region in _regions(await span_of(session, query), before):
-        async for epoch, first, end in _epochs(session, region):
-            reached = await search.within(rows, epoch, first, end)
+        async for epoch, first, last in _epochs(session, region):
+            end = last
+            if not query.is_walked:
+                await add(queries.between(epoch, first, end))
+            while query.is_walked and len(rows) <= query.limit:
+                window = queries.window_start(queries.between(epoch, first, end), width)
+                start = (await session.execute(window)).one_or_none()
+                if start is None:
+                    break
+                reached = (start.xact, start.seq)
+                await add(queries.between(epoch, reached, end))
+                end, width = reached, min(width * _WINDOW_GROWTH, _MAX_LIST_WINDOW)
+                if monotonic() > give_up and len(rows) <= query.limit:
+                    return rows, (epoch, *reached)
             if len(rows) > query.limit:
                 return rows[: query.limit], place_of(rows[query.limit - 1])
-            if reached is not None:
-                return rows, (epoch, *reached)
     return rows, None
 
 
@@ -110,41 +123,6 @@ def place_of(row: Any) -> Position:
     """The position of a row's event."""
     event = row[0]
     return (event.epoch, event.xact, event.seq)
-
-
-class _PageSearch:
-    """The search for one page, with its deadline."""
-
-    def __init__(self, session: AsyncSession, query: AuditQuery, named: NamedIds) -> None:
-        self._session, self._query, self._named = session, query, named
-        self._until = monotonic() + SEARCH_TIME_S
-        self._window = FIRST_WINDOW
-
-    async def within(
-        self, rows: list[Any], epoch: int, first: Place | None, end: Place | None
-    ) -> Place | None:
-        """Add matching rows of a part of an epoch, up to one more than a page; return where it stopped at the
-        deadline."""
-        if not self._query.is_walked:
-            await self._add(rows, epoch, first, end)
-            return None
-        while len(rows) <= self._query.limit:
-            window = queries.window_start(queries.between(epoch, first, end), self._window)
-            start = (await self._session.execute(window)).one_or_none()
-            if start is None:
-                return None
-            await self._add(rows, epoch, (start.xact, start.seq), end)
-            end = (start.xact, start.seq)
-            self._window = min(self._window * _WINDOW_GROWTH, _MAX_LIST_WINDOW)
-            if monotonic() > self._until:
-                return end
-        return None
-
-    async def _add(self, rows: list[Any], epoch: int, first: Place | None, end: Place | None) -> None:
-        within, remaining = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
-        rows += (
-            await self._session.execute(queries.select_newest(self._query, self._named, within, remaining))
-        ).all()
 
 
 def _regions(span: Span | None, before: Position | None) -> list[_Region]:
@@ -186,11 +164,6 @@ _DECISIONS, _OUTCOMES = (
 def decision_of(stored: str | None) -> str | None:
     """The decision; None for an invalid value."""
     return stored if stored in _DECISIONS else None
-
-
-def outcome_of(stored: str | None) -> str | None:
-    """The outcome; ``unknown`` for an invalid value."""
-    return stored if stored is None or stored in _OUTCOMES else "unknown"
 
 
 def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
@@ -327,14 +300,6 @@ async def read_arguments(change: Change, id: UUID, runtime: Runtime) -> AuditArg
     return AuditArgumentsView(event_id=id, kept=kept, arguments=arguments)
 
 
-async def find_named_ids(session: AsyncSession, query: AuditFilters) -> queries.NamedIds:
-    return queries.NamedIds(
-        anything=await find_ids_by_name(session, query.q) if query.q else None,
-        actors=await find_actors(session, query.actor_name) if query.actor_name else None,
-        servers=await find_servers(session, query.server_slug) if query.server_slug else None,
-    )
-
-
 def check_since(query: AuditFilters) -> None:
     """Raise ``Malformed`` (``since_required``) for a filter that would search the whole log."""
     if query.reads_results and query.since is None:
@@ -342,9 +307,7 @@ def check_since(query: AuditFilters) -> None:
 
 
 def _check_range(query: AuditQuery, now: datetime) -> None:
-    if not query.is_walked:
-        return
-    if query.since is None or (query.until or now) - query.since > MAX_RANGE:
+    if query.is_walked and (query.since is None or (query.until or now) - query.since > MAX_RANGE):
         raise Malformed(
             "These filters need since and until of at most 31 days, or one of id, token_id, actor_id, actor_name, "
             "server_id, server_slug, request_id or a decision other than allow.",
@@ -359,24 +322,12 @@ def _position(values: list[Any] | None) -> queries.Position | None:
 async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[AuditEventView]:
     events = [row[0] for row in rows]
     names = await names_of(session, [id for event in events for id in (event.actor_id, event.server_id)])
-    return await in_slices(_views(rows, names))
+    return await map_in_slices(lambda row: _view(row, names), rows)
 
 
-def _views(rows: Sequence[Any], names: dict[UUID, str]) -> Generator[None, None, list[AuditEventView]]:
-    views = []
-    for row in rows:
-        views.append(_view(row[0], row[1], row.outcome, row.duration_ms, names))
-        yield
-    return views
-
-
-def _view(
-    event: AuditEvent,
-    client: AuditClient | None,
-    outcome: Any,
-    duration_ms: int | None,
-    names: dict[UUID, str],
-) -> AuditEventView:
+def _view(row: Any, names: dict[UUID, str]) -> AuditEventView:
+    event: AuditEvent = row[0]
+    client: AuditClient | None = row[1]
     columns = event.model_dump(
         include={
             "id", "time", "action", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
@@ -387,13 +338,13 @@ def _view(
         "policy_ids": policies_of(event.policy_ids),
         "observed_policy_ids": policies_of(event.observed_policy_ids),
         "decision": decision_of(event.decision),
-        "outcome": outcome_of(outcome),
+        "outcome": row.outcome if row.outcome is None or row.outcome in _OUTCOMES else "unknown",
         "changes": event.changes,
     }
     actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
     return AuditEventView(
         **columns,
-        duration_ms=duration_ms,
+        duration_ms=row.duration_ms,
         count=event.event_count,
         arguments_digest=None if event.arguments_digest is None else event.arguments_digest.hex(),
         actor=Actor(
@@ -426,7 +377,9 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
         batch = await read_on(session, query, after, AT_ONCE)
         if batch.reached == after:
             return News()
-        events = await in_slices(_sse_events(batch, cursors))
+        events = await map_in_slices(
+            lambda item: live_event(item[0].model_dump(mode="json"), id=cursors.write(item[1])), batch.items
+        )
         if not batch.items or batch.items[-1][1] != batch.reached:
             # Nothing matched: a client that reconnects need not search that part again.
             events.append(f"id: {cursors.write(batch.reached)}\r\n\r\n".encode())
@@ -434,14 +387,6 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
         return News(events, more=True)
 
     return look
-
-
-def _sse_events(batch: EventBatch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
-    events = []
-    for event, place in batch.items:
-        events.append(live_event(event.model_dump(mode="json"), id=cursors.write(place)))
-        yield
-    return events
 
 
 _LINES = "application/x-ndjson"
@@ -484,21 +429,13 @@ def export(query: AuditExportQuery, until: Position) -> Look:
         is_last, after = batch.reached == after, batch.reached
         head = _table([COLUMNS]) if query.format == "csv" and not written else b""
         written = True
-        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in batch.items]))
-        return News([part for part in (head, content) if part], is_last=is_last)
+        # In steps: all of it at once would delay the calls on this worker.
+        events = [event for event, _ in batch.items]
+        steps = [events[begin : begin + _STEP] for begin in range(0, len(events), _STEP)]
+        content = b"".join([head, *await map_in_slices(_WRITERS[query.format], steps)])
+        return News([content] if content else [], is_last=is_last)
 
     return look
-
-
-def _write_page(
-    write: Callable[[Sequence[AuditEventView]], bytes], events: Sequence[AuditEventView]
-) -> Generator[None, None, bytes]:
-    """Write a page in steps: all of it at once would delay the calls on this worker."""
-    parts = []
-    for begin in range(0, len(events), _STEP):
-        parts.append(write(events[begin : begin + _STEP]))
-        yield
-    return b"".join(parts)
 
 
 def event_lines(events: Sequence[AuditEventView]) -> bytes:
@@ -514,14 +451,13 @@ def _table(rows: Sequence[Sequence[str]]) -> bytes:
 
 
 def _rows(events: Sequence[AuditEventView]) -> bytes:
-    return _table([_cells(event) for event in events])
-
-
-def _cells(event: AuditEventView) -> list[str]:
-    fields: dict[str, Any] = event.model_dump(mode="json")
-    for part in _PARTS:
-        fields |= {f"{part}_{name}": value for name, value in (fields[part] or {}).items()}
-    return [_cell(fields.get(name)) for name in COLUMNS]
+    rows = []
+    for event in events:
+        fields: dict[str, Any] = event.model_dump(mode="json")
+        for part in _PARTS:
+            fields |= {f"{part}_{name}": value for name, value in (fields[part] or {}).items()}
+        rows.append([_cell(fields.get(name)) for name in COLUMNS])
+    return _table(rows)
 
 
 def _cell(value: Any) -> str:

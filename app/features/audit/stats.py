@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.engine import delete_rows
 from app.db.jobs import Periodic
 from app.domain.errors import Malformed
-from app.features.audit.queries import RESULT
-from app.features.audit.reading import decision_of, find, find_named_ids, next_window
+from app.features.audit.queries import RESULT, find_named_ids
+from app.features.audit.reading import decision_of, find, next_window
 from app.features.audit.schemas import (
     MAX_RANGE,
     AuditCounts,

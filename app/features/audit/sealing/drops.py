@@ -34,7 +34,7 @@ from app.features.audit.sealing.leaves import (
     position_of,
 )
 from app.features.audit.sealing.proofs import hashes_of
-from app.features.audit.sealing.verdict import Fault, Mark, Verdict, describe_finding, positions
+from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions
 
 DROP = "audit.drop"
 _OUTERMOST = (
@@ -218,7 +218,7 @@ class Drops:
             if any(month.first <= first and stop <= month.end for month in self._months.values()):
                 dropped.append(_Missing(part, missing.after, missing.before))
             else:
-                verdict.add(describe_finding(part, missing.after, missing.before))
+                verdict.add_findings([part], missing.after, missing.before)
 
     def _count(self, verdict: Verdict, dropped: list[_Missing], is_whole: bool) -> None:
         count = sum(each.finding.end - each.finding.first for each in dropped)

@@ -3,7 +3,7 @@
 Exported leaves are as they were sealed, in order, so they can be compared with checkpoints elsewhere.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -42,7 +42,7 @@ from app.features.audit.sealing.leaves import (
 )
 from app.http.authorization import Caller
 from app.http.live import Look, News
-from app.lib.event_loop import in_slices
+from app.lib.event_loop import map_in_slices
 
 
 async def verified_tree(connection: Connection, checkpoint: StoredCheckpoint) -> SealedTree:
@@ -254,16 +254,7 @@ async def _seek(
 
 async def _hash_rows(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
     """The leaves of rows, each with its hash."""
-
-    def leaves() -> Generator[None, None, list[tuple[bytes, bytes]]]:
-        hashed = []
-        for row in rows:
-            leaf = leaf_of(row)
-            hashed.append((leaf, leaf_hash(leaf)))
-            yield
-        return hashed
-
-    return await in_slices(leaves())
+    return await map_in_slices(lambda row: (leaf := leaf_of(row), leaf_hash(leaf)), rows)
 
 
 def _out_of_range(detail: str) -> Invalid:

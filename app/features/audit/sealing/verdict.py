@@ -34,7 +34,7 @@ MAX_FAULTS = 1_000
 _WORDS = {
     Kind.CHANGED: "the event at position {at} was changed after it was sealed: it is {event} now",
     Kind.MISSING: "{what}: what was sealed there is missing",
-    Kind.INSERTED: "an event was put in before position {first}, where none was sealed: {event}",
+    Kind.INSERTED: "an event was put in before position {at}, where none was sealed: {event}",
     Kind.OUT_OF_ORDER: "the event of position {at} is at another place: {event}",
     Kind.UNEXPLAINED: "what is there at {what} does not give the signed root: something of it was changed, "
     "removed or put in",
@@ -59,6 +59,9 @@ class Mark:
     def __str__(self) -> str:
         when = "signed" if self.is_signing else "with a last event of"
         return f"{self.size}" if self.time is None else f"{self.size}, {when} {self.time}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"tree_size": self.size, "signed_at" if self.is_signing else "last_event_at": self.time}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +103,18 @@ class Verdict:
             self.faults.append(fault)
 
     def add_findings(self, findings: Iterable[Finding], after: Mark, before: Mark) -> None:
-        """Add the findings between two marks."""
+        """Add the findings between two marks, in words."""
         for finding in findings:
-            self.add(describe_finding(finding, after, before))
+            entry, what = finding.entry, positions(finding.first, finding.end)
+            id, time = (None, None) if entry is None else (_event_id(entry), entry.text_field("time"))
+            event = f"{id or 'one that cannot be read'}{f' of {time}' if time else ''}"
+            words = _WORDS[finding.kind].format(at=finding.first, event=event, what=what)
+            self.add(Fault(finding.kind, finding.first, finding.end, words, id, time, after, before))
 
     def bad_range(self) -> Fault | None:
         """The first fault, extended by those that follow it without a gap."""
-        faults = (
-            sorted(
-                (fault for fault in self.faults if fault.kind != SIGNATURE),
-                key=lambda fault: (fault.first, fault.end),
-            )
-            or self.faults
-        )
+        located = (fault for fault in self.faults if fault.kind != SIGNATURE)
+        faults = sorted(located, key=lambda fault: (fault.first, fault.end)) or self.faults
         if not faults:
             return None
         first, end, last = faults[0].first, faults[0].end, faults[0]
@@ -156,27 +158,18 @@ class Verdict:
             lines.append(f"FAULT  and {self.count - len(self.faults)} more")
         bad = self.bad_range()
         if bad is not None:
-            lines.append(f"first bad range: {_around(bad)}")
+            where = f"before position {bad.first}" if bad.first == bad.end else positions(bad.first, bad.end)
+            if bad.after is not None and bad.before is not None:
+                where += f", between the checkpoints of so many events: {bad.after} and {bad.before}"
+            lines.append(f"first bad range: {where}")
         extent = "no events are sealed" if self.first == self.end else f"{positions(self.first, self.end)}"
         dropped = f", {self.dropped} of them past the retention and dropped" if self.dropped else ""
         sums = f"{self.events} events, {self.checkpoints} checkpoints"
-        if self.is_intact:
-            lines.append(f"The log is what was sealed: {extent}{dropped} ({sums}).")
-        else:
-            many = f"{self.count} faults" if self.count > 1 else "1 fault"
-            lines.append(f"The log is NOT what was sealed: {many} at {extent}{dropped} ({sums}).")
-        return lines
-
-
-def describe_finding(finding: Finding, after: Mark | None, before: Mark | None) -> Fault:
-    """Describe a finding in words."""
-    entry = finding.entry
-    id = None if entry is None else _event_id(entry)
-    time = None if entry is None else entry.text_field("time")
-    event = f"{id or 'one that cannot be read'}{f' of {time}' if time else ''}"
-    what = positions(finding.first, finding.end)
-    words = _WORDS[finding.kind].format(at=finding.first, first=finding.first, event=event, what=what)
-    return Fault(finding.kind, finding.first, finding.end, words, id, time, after, before)
+        many = f"{self.count} faults" if self.count > 1 else "1 fault"
+        what = (
+            "The log is what was sealed:" if self.is_intact else f"The log is NOT what was sealed: {many} at"
+        )
+        return [*lines, f"{what} {extent}{dropped} ({sums})."]
 
 
 def positions(first: int, end: int) -> str:
@@ -194,24 +187,13 @@ def _event_id(entry: Entry) -> str | None:
         return None
 
 
-def _around(bad: Fault) -> str:
-    where = f"before position {bad.first}" if bad.first == bad.end else positions(bad.first, bad.end)
-    if bad.after is None or bad.before is None:
-        return where
-    return f"{where}, between the checkpoints of so many events: {bad.after} and {bad.before}"
-
-
 def _range_json(fault: Fault) -> dict[str, Any]:
     return {
         "from": fault.first,
         "to": fault.end,
-        "checkpoint_before": None if fault.after is None else _mark_json(fault.after),
-        "checkpoint_after": None if fault.before is None else _mark_json(fault.before),
+        "checkpoint_before": None if fault.after is None else fault.after.as_json(),
+        "checkpoint_after": None if fault.before is None else fault.before.as_json(),
     }
-
-
-def _mark_json(mark: Mark) -> dict[str, Any]:
-    return {"tree_size": mark.size, "signed_at" if mark.is_signing else "last_event_at": mark.time}
 
 
 _EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"
@@ -360,10 +342,6 @@ class RangeProof:
     siblings: tuple[bytes, ...]
     leaf_hashes: Callable[[], Iterator[bytes]] | None = None
 
-    def start(self) -> Frontier:
-        """The tree before the range. Raises ``ProofFault``."""
-        return Frontier(self.first, self.siblings[: self.first.bit_count()])
-
     def head(self) -> Head:
         """The root to reach at the end of the range."""
         checkpoint = self.checkpoint.checkpoint
@@ -382,8 +360,8 @@ def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> 
 
 def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
     """Verify the leaves of a range with its proof. Raises ``ProofFault`` for an invalid proof."""
-    start, verdict = proof.start(), Verdict(proof.first, proof.end)
-    read_hashes = proof.leaf_hashes
+    start = Frontier(proof.first, proof.siblings[: proof.first.bit_count()])
+    verdict, read_hashes = Verdict(proof.first, proof.end), proof.leaf_hashes
     heads = [proof.head()] if read_hashes is None else _heads(proof, start, read_hashes())
     if heads is None:
         size = proof.checkpoint.checkpoint.size
@@ -415,9 +393,7 @@ class _Reading:
     """Reads lines from root to root and collects faults."""
 
     def __init__(self, lines: Iterable[bytes], follower: Follower, verdict: Verdict) -> None:
-        self._lines = iter(lines)
-        self._follower = follower
-        self._verdict = verdict
+        self._lines, self._follower, self._verdict = iter(lines), follower, verdict
         self._ahead: deque[Entry] = deque()
         self._place: Place = (0, 0, 0)
         self._position = follower.size
@@ -482,16 +458,11 @@ class _Reading:
             leaf = line.removesuffix(b"\n")
             try:
                 entry = Entry.read(leaf)
+                kind = Kind.OUT_OF_ORDER if entry.place <= self._place else None
             except LeafFault:
-                entry = Entry(self._place, leaf)
-                self._strange(Kind.CHANGED, entry)
-            else:
-                if entry.place <= self._place:
-                    self._strange(Kind.OUT_OF_ORDER, entry)
-                self._place = entry.place
+                entry, kind = Entry(self._place, leaf), Kind.CHANGED
+            if kind is not None and len(self._odd) < _AT_ONCE:
+                self._odd.append(Finding(kind, self._position, self._position + 1, entry))
+            self._place = entry.place
             self._ahead.append(entry)
             self._position += 1
-
-    def _strange(self, kind: Kind, entry: Entry) -> None:
-        if len(self._odd) < _AT_ONCE:
-            self._odd.append(Finding(kind, self._position, self._position + 1, entry))

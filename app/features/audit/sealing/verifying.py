@@ -210,16 +210,15 @@ class Verification:
         async for sealed in checkpoints_between(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
         self._tell_unsigned(None)
-        if self._span.start is None:
+        is_whole = self._span.start is None
+        if is_whole:
             size, latest = self._latest.size, _mark(self._latest)
             rows = await self._connection.fetch(_MISPLACED, MAX_FAULTS)
             misplaced = (Entry(place_of(row), leaf_of(row)) for row in rows)
             findings = [Finding(Kind.INSERTED, size, size, entry) for entry in misplaced]
             self._verdict.add_findings(findings, latest, latest)
             await check_end(self._connection, self._verdict, newest)
-        await self._drops.add_unexplained(
-            self._verdict, self._connection, self._latest, self._span.start is None
-        )
+        await self._drops.add_unexplained(self._verdict, self._connection, self._latest, is_whole)
         await compare_checkpoints(self._connection, self._verdict, self._kept, self._latest, self._reached)
         return self._verdict
 
