@@ -15,7 +15,7 @@ from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.call_arguments import reseal_arguments
 from app.features.audit_sinks.service import reseal_credentials
 from app.features.identity_providers.signals.streams import reseal_access
-from app.features.servers.credentials import Resealed, reseal
+from app.features.servers.credentials import reseal
 from app.features.webhooks.service import reseal_secrets
 from app.settings import Settings
 
@@ -125,25 +125,19 @@ def rotate(settings: Settings) -> Iterator[str]:
 
     sealer = Sealer(settings.keys("encryption_key"))
 
-    async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, list[KeyStanding]]:
-        done = await reseal(sessions, sealer)
-        for more, unopened in (
-            await reseal_secrets(sessions, sealer),
-            await reseal_access(sessions, sealer),
-            await reseal_credentials(sessions, sealer),
-            arguments,
-        ):
-            done.done += more
-            done.unopened += unopened
-        return done, await _standing(settings, sessions)
+    async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[int, int, list[KeyStanding]]:
+        jobs = (reseal, reseal_secrets, reseal_access, reseal_credentials)
+        done = [arguments, *[await job(sessions, sealer) for job in jobs]]
+        resealed, unopened = (sum(counts) for counts in zip(*done, strict=True))
+        return resealed, unopened, await _standing(settings, sessions)
 
     as_owner = settings.migration_database_url
     arguments = at_database(settings, lambda sessions: reseal_arguments(sessions, sealer), as_owner)
-    done, after = at_database(settings, run)
-    yield f"Sealed again: {done.done}"
+    resealed, unopened, after = at_database(settings, run)
+    yield f"Sealed again: {resealed}"
     yield from (key.advice for key in after if key.advice)
-    if done.unopened:
-        typer.echo(f"Not opened by any configured key, and left as they are: {done.unopened}", err=True)
+    if unopened:
+        typer.echo(f"Not opened by any configured key, and left as they are: {unopened}", err=True)
         raise typer.Exit(1)
 
 

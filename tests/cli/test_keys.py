@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import Update, delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.access.credentials import credential_place, open_credential
 from app.cli.commands import main
-from app.crypto.keys import Peppers, Sealed, Sealer, UnsealingFault, key_id
+from app.crypto.keys import Peppers, Sealer, UnsealingFault, key_id
 from app.crypto.signed_notes import Checkpoint, NoteSigner, log_name
 from app.db import call_arguments
 from app.db import resealing as stored_resealing
 from app.db.call_arguments import arguments_place, kept_arguments
-from app.features.servers import credentials as resealing
 from app.features.servers.credentials import reseal
 from app.features.webhooks.service import add_secret
 from app.lib.ids import new_id
@@ -189,27 +189,29 @@ async def test_a_service_warns_of_webhooks_that_have_failed_for_a_while(
 
 
 async def test_a_credential_that_is_set_or_removed_meanwhile_stays_as_it_was_left(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions,
 ) -> None:
     kept, set_anew, removed = [await store(sessions, OLD) for _ in range(3)]
-    replace = resealing._replace
 
-    async def replace_late(sessions: Sessions, row: ServerCredential, sealed: Sealed) -> int:
+    class ReplacingLate(AsyncSession):
+        """A session whose updates run after others have changed what it read."""
+
+        async def execute(self, statement: Any, *args: Any, **more: Any) -> Any:
+            if isinstance(statement, Update):
+                await change_the_others()
+            return await super().execute(statement, *args, **more)
+
+    async def change_the_others() -> None:
         async with sessions() as session:
-            of_row = col(ServerCredential.id) == row.id
-            if row.server_id == removed:
-                await session.execute(delete(ServerCredential).where(of_row))
-            if row.server_id == set_anew:
-                place = credential_place(row.id, row.server_id, ORIGIN)
-                other = sealer(OLD).seal(b'["authorization", "Bearer other"]', place)
-                await session.execute(update(ServerCredential).where(of_row).values(sealed=other.data))
+            await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == removed))
+            of_server = col(ServerCredential.server_id) == set_anew
+            row = (await session.scalars(select(ServerCredential).where(of_server))).one()
+            place = credential_place(row.id, row.server_id, ORIGIN)
+            row.sealed = sealer(OLD).seal(b'["authorization", "Bearer other"]', place).data
             await session.commit()
-        return await replace(sessions, row, sealed)
 
-    monkeypatch.setattr(resealing, "_replace", replace_late)
-    done = await reseal(sessions, sealer(NEW, OLD))
-
-    assert (done.done, done.unopened) == (1, 0)
+    late: Sessions = async_sessionmaker(sessions.kw["bind"], class_=ReplacingLate, expire_on_commit=False)
+    assert await reseal(late, sealer(NEW, OLD)) == (1, 0)
     assert await opened(sessions, kept, NEW) == "Bearer s3cret"
     assert await opened(sessions, set_anew, OLD) == "Bearer other"
     with pytest.raises(UnsealingFault):
@@ -219,9 +221,9 @@ async def test_a_credential_that_is_set_or_removed_meanwhile_stays_as_it_was_lef
 
 
 async def test_more_than_one_page_is_sealed(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resealing, "_PAGE", 2)
+    monkeypatch.setattr(stored_resealing, "_PAGE", 2)
     servers = [await store(sessions, OLD) for _ in range(5)]
-    assert (await reseal(sessions, sealer(NEW, OLD))).done == 5
+    assert await reseal(sessions, sealer(NEW, OLD)) == (5, 0)
     for server in servers:
         assert await opened(sessions, server, NEW) == "Bearer s3cret"
 

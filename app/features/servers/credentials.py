@@ -1,16 +1,15 @@
 """Upstream credentials: set, remove and reencrypt them. Each is encrypted for one row, one server and one origin."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.access.credentials import credential_binding, credential_place, find_credential, place_of_server
-from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.access.credentials import credential_place, find_credential, place_of_server
+from app.crypto.keys import Sealer
+from app.db import resealing
 from app.db.change import Change
 from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
@@ -32,6 +31,11 @@ from app.lib.ids import IDENTITY, format_id, new_id
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
+_KINDS = {
+    "stdio": "env or none",
+    "streamable_http": "bearer, header, oauth_client_credentials or none",
+}
+
 
 async def list_credentials(
     session: AsyncSession, caller: Caller, server_id: UUID, query: CredentialQuery, runtime: Runtime
@@ -43,7 +47,8 @@ async def list_credentials(
     statement = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
     listing = ListQuery(limit=query.limit, cursor=query.cursor)
     credentials, next_cursor = await read_page(session, statement, ServerCredential, cursors, listing)
-    return Page(items=[UpstreamCredentialView.from_row(row) for row in credentials], next_cursor=next_cursor)
+    items = [UpstreamCredentialView.model_validate(row, from_attributes=True) for row in credentials]
+    return Page(items=items, next_cursor=next_cursor)
 
 
 async def put_credential(
@@ -103,10 +108,7 @@ async def delete_credential(
 def _record(change: Change, action: str, server: Server, credential: ServerCredential) -> None:
     server.revision += 1
     holder = credential.identity_id
-    details = {
-        "kind": credential.kind,
-        "identity_id": None if holder is None else format_id(IDENTITY, holder),
-    }
+    details = {"kind": credential.kind, "identity_id": holder and format_id(IDENTITY, holder)}
     change.record(action, SERVER, server, server, details=details, server_id=server.id)
 
 
@@ -115,19 +117,12 @@ def _check_kind(server: Server, put: Credential) -> None:
     if isinstance(put, NoCredential):
         return
     if (server.transport == "stdio") != isinstance(put, EnvCredential):
-        kinds = (
-            "env or none"
-            if server.transport == "stdio"
-            else "bearer, header, oauth_client_credentials or none"
-        )
-        raise Invalid.field(
-            "/kind", f"not_for_{server.transport}", f"A {server.transport} server takes the kinds {kinds}."
-        )
+        detail = f"A {server.transport} server takes the kinds {_KINDS[server.transport]}."
+        raise Invalid.field("/kind", f"not_for_{server.transport}", detail)
     if isinstance(put, EnvCredential) and set(put.variables) != set(server.env_names or ()):
         names = ", ".join(sorted(server.env_names or ())) or "none"
-        raise Invalid.field(
-            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {names}."
-        )
+        detail = f"Give a value for each name of the server's env_names: {names}."
+        raise Invalid.field("/variables", "not_env_names", detail)
 
 
 def _check_token_url(policy: AddressPolicy, url: str) -> None:
@@ -143,59 +138,10 @@ def _check_token_url(policy: AddressPolicy, url: str) -> None:
     raise Invalid(detail, code="forbidden_url", errors=[FieldError("/token_url", "forbidden_url", detail)])
 
 
-_PAGE = 200
+async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Reencrypt every stored credential, as ``db.resealing`` does. Its id stays, and so do the workers' caches."""
 
+    def place(row: ServerCredential) -> bytes:
+        return credential_place(row.id, row.server_id, row.origin)
 
-@dataclass(slots=True)
-class Resealed:
-    """The number of reencrypted credentials, and of those that no configured key decrypts."""
-
-    done: int = 0
-    unopened: int = 0
-
-
-async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> Resealed:
-    """Reencrypt every stored credential with the newest key. It can be interrupted and repeated at any time.
-
-    No row is locked: a credential is replaced only if it is unchanged since it was read, so that a concurrent change
-    stays. Its id stays, and so do the workers' caches.
-    """
-    outcome, after = Resealed(), UUID(int=0)
-    while page := await _older(sessions, sealer.current_id, after):
-        for row, server in page:
-            after = row.id
-            place = credential_binding(row, server)
-            try:
-                contents = sealer.unseal(Sealed(row.key_id, row.sealed), place)
-            except UnsealingFault:
-                outcome.unopened += 1
-                continue
-            outcome.done += await _replace(sessions, row, sealer.seal(contents, place))
-    return outcome
-
-
-async def _older(
-    sessions: async_sessionmaker[AsyncSession], newest: str, after: UUID
-) -> Sequence[tuple[ServerCredential, Server]]:
-    query = (
-        select(ServerCredential, Server)
-        .join(Server, col(Server.id) == col(ServerCredential.server_id))
-        .where(col(ServerCredential.key_id) != newest, col(ServerCredential.id) > after)
-        .order_by(col(ServerCredential.id))
-        .limit(_PAGE)
-    )
-    async with sessions() as session:
-        return [(row, server) for row, server in await session.execute(query)]
-
-
-async def _replace(sessions: async_sessionmaker[AsyncSession], row: ServerCredential, sealed: Sealed) -> int:
-    statement = (
-        update(ServerCredential)
-        .where(col(ServerCredential.id) == row.id, col(ServerCredential.sealed) == row.sealed)
-        .values(key_id=sealed.key_id, sealed=sealed.data)
-        .returning(col(ServerCredential.id))
-    )
-    async with sessions() as session:
-        changed = (await session.execute(statement)).all()
-        await session.commit()
-    return len(changed)
+    return await resealing.reseal(sessions, sealer, ServerCredential, place)

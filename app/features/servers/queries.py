@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, bindparam, case, func, or_, select, text, update
+from sqlalchemy import Interval, Select, bindparam, case, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from app.db.change import Change
 from app.db.rows import has_text
 from app.domain.objects import ToolState
 from app.features.servers.schemas import ServerQuery
-from app.http.pagination import Sorts, caseless
+from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.servers import SERVER_TEXTS, Server, ServerCredential, Tool
 
 SLUG_RESERVATION = timedelta(days=90)
@@ -29,16 +29,9 @@ _SYNC_STATE = case((col(Server.sync_started_at).is_not(None), "running"), else_=
 
 def select_servers(query: ServerQuery) -> Select[Server]:
     """Select the servers that match a filter."""
-    statement = select(Server)
-    for field, values in (
-        (col(Server.status), query.status),
-        (col(Server.transport), query.transport),
-        (_SYNC_STATE, query.sync_state),
-        (col(Server.slug), query.slug),
-        (col(Server.owner_group_id), query.owner_group_id),
-    ):
-        if values:
-            statement = statement.where(field.in_(values))
+    statement = select_filtered(Server, query, "status", "transport", "slug", "owner_group_id")
+    if query.sync_state:
+        statement = statement.where(_SYNC_STATE.in_(query.sync_state))
     if query.q:
         texts = (col(Server.slug), col(Server.name), col(Server.description))
         statement = statement.where(has_text(query.q, *texts, indexed=SERVER_TEXTS))
@@ -111,34 +104,22 @@ async def claim_due(
     transports: Sequence[str] = ("streamable_http", "stdio"),
 ) -> list[UUID]:
     """Claim the servers that are due for a sync; they belong to this caller once it has committed."""
-    bound = {
-        "interval": interval,
-        "most": limit,
-        "most_doublings": MAX_DOUBLINGS,
-        "transports": list(transports),
-    }
-    return list(await session.scalars(_CLAIM, bound))
+    bound = {"interval": interval, "most": limit, "most_doublings": MAX_DOUBLINGS}
+    return list(await session.scalars(_CLAIM, {**bound, "transports": list(transports)}))
 
 
 async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
     """Whether a live server has this slug, or one that ended recently."""
-    query = select(
-        select(col(Server.id))
-        .where(
-            col(Server.slug) == slug,
-            or_(col(Server.ended_at).is_(None), col(Server.ended_at) > func.now() - SLUG_RESERVATION),
-        )
-        .exists()
-    )
-    return bool(await session.scalar(query))
+    earliest = func.now() - SLUG_RESERVATION
+    keeps_it = or_(col(Server.ended_at).is_(None), col(Server.ended_at) > earliest)
+    return bool(await session.scalar(select(exists().where(col(Server.slug) == slug, keeps_it))))
 
 
 async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
     """Whether the members of a group decide about access to a server."""
-    owned = select(col(Server.id)).where(
-        col(Server.owner_group_id) == group_id, col(Server.requestable), col(Server.ended_at).is_(None)
-    )
-    return bool(await session.scalar(select(owned.exists())))
+    is_owned = col(Server.owner_group_id) == group_id
+    owned = exists().where(is_owned, col(Server.requestable), col(Server.ended_at).is_(None))
+    return bool(await session.scalar(select(owned)))
 
 
 async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -157,12 +138,6 @@ async def own_credentials(session: AsyncSession, server_ids: Sequence[UUID]) -> 
         col(ServerCredential.server_id).in_(server_ids), col(ServerCredential.identity_id).is_(None)
     )
     return {row.server_id: row for row in await session.scalars(query)}
-
-
-async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]:
-    """The origins that all credentials of the server are bound to."""
-    query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
-    return set(await session.scalars(query))
 
 
 _ERASE = text("DELETE FROM server_credentials WHERE identity_id = :id")

@@ -152,7 +152,7 @@ async def set_server_credential(
 
     `If-Match` takes the server's `ETag`."""
     stored = await credentials.put_credential(change, runtime, server_id, None, body.root, if_match)
-    return UpstreamCredentialView.from_row(stored)
+    return UpstreamCredentialView.model_validate(stored, from_attributes=True)
 
 
 @router.delete(
@@ -178,7 +178,7 @@ async def set_identity_credential(
 
     `If-Match` takes the server's `ETag`."""
     stored = await credentials.put_credential(change, runtime, server_id, identity_id, body.root, if_match)
-    return UpstreamCredentialView.from_row(stored)
+    return UpstreamCredentialView.model_validate(stored, from_attributes=True)
 
 
 @router.delete(

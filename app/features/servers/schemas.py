@@ -50,14 +50,10 @@ def _variable(name: str) -> str:
 VariableName = Annotated[str, AfterValidator(_variable)]
 
 
-def _not_too_large(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
+def _small_and_harmless(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
     size = sum(len(value.get_secret_value().encode()) for value in variables.values())
     if size > MAX_VARIABLE_BYTES:
         raise ValueError(f"all values together can have at most {MAX_VARIABLE_BYTES} bytes")
-    return variables
-
-
-def _harmless(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
     refused = [n for n, value in variables.items() if not is_variable_value(n, value.get_secret_value())]
     if refused:
         raise ValueError(
@@ -79,8 +75,7 @@ EnvironmentVariables = TypeAliasType(
             description="Values by the names of `env_names`. They are stored encrypted and never shown.",
             examples=[{"GIT_TOKEN": "..."}],
         ),
-        AfterValidator(_not_too_large),
-        AfterValidator(_harmless),
+        AfterValidator(_small_and_harmless),
     ],
 )
 
@@ -111,10 +106,6 @@ class CredentialMark(Strict):
 
     kind: UpstreamCredentialKind
     updated_at: datetime
-
-
-def _free_header(name: str) -> str:
-    return check_free(name, "mcp-")
 
 
 BearerToken = Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(visible_ascii)]
@@ -149,9 +140,9 @@ class HeaderCredential(Strict):
 
     model_config = example({"kind": "header", "name": "X-Api-Key", "value": "..."})
     kind: Literal["header"]
-    name: Annotated[str, StringConstraints(pattern=HEADER_NAME), AfterValidator(_free_header)] = Field(
-        description="The header's name."
-    )
+    name: Annotated[
+        str, StringConstraints(pattern=HEADER_NAME), AfterValidator(lambda name: check_free(name, "mcp-"))
+    ] = Field(description="The header's name.")
     value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(header_value)] = Field(
         description="The header's value. It is stored encrypted and never shown."
     )
@@ -253,11 +244,6 @@ class UpstreamCredentialView(Strict):
         examples=["https://mcp.example.com"],
     )
     updated_at: datetime
-
-    @classmethod
-    def from_row(cls, row: ServerCredential) -> "UpstreamCredentialView":
-        """Build the view of a row."""
-        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))
 
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the separator, so ``a`` +
@@ -424,16 +410,13 @@ class ServerView(Strict):
     @classmethod
     def from_row(cls, row: Server, tool_count: int, credential: ServerCredential | None) -> "ServerView":
         """Build the view of a row; ``credential`` is the one without an identity."""
-        sync = SyncView(
-            state="running" if row.sync_started_at is not None else row.sync_state,  # type: ignore[arg-type]
-            at=row.sync_at,
-            error=row.sync_error,
-            protocol_versions=row.protocol_versions,
-        )
-        summary = credential and CredentialMark(
-            kind=credential.kind,  # type: ignore[arg-type]
-            updated_at=credential.updated_at,
-        )
+        sync = {
+            "state": "running" if row.sync_started_at is not None else row.sync_state,
+            "at": row.sync_at,
+            "error": row.sync_error,
+            "protocol_versions": row.protocol_versions,
+        }
+        summary = credential and {"kind": credential.kind, "updated_at": credential.updated_at}
         own = row.model_dump(include=set(cls.model_fields))
         own |= {"sync": sync, "instructions": instructions_state(row), "tool_count": tool_count}
         return cls.model_validate({**own, "credential": summary})

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -39,11 +39,6 @@ _PLACE = tuple(name for names in _PLACES.values() for name in names)
 _DECISIVE = {*_PLACE, "status", "labels", "owner_group_id", "keep_arguments"}
 
 
-def without_query(url: str) -> str:
-    """A URL for the audit log without its query, which may contain a key."""
-    return urlsplit(url)._replace(query="").geturl()
-
-
 def _digest_of(args: Sequence[str]) -> str:
     """Arguments for the audit log, since they may contain a key."""
     digest = hashlib.sha256(strict_json.dumps(list(args))).hexdigest()[:16]
@@ -55,7 +50,12 @@ SERVER = Subject(
     audited=("slug", "transport", *ServerPatch.model_fields),
     history="server",
     kept=("slug", "status", "labels"),
-    shown={"url": without_query, "args": _digest_of, "owner_group_id": lambda id: format_id(GROUP, id)},
+    shown={
+        # Its query may contain a key.
+        "url": lambda url: urlsplit(url)._replace(query="").geturl(),
+        "args": _digest_of,
+        "owner_group_id": lambda id: format_id(GROUP, id),
+    },
 )
 
 
@@ -68,11 +68,14 @@ async def list_servers(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
     statement = queries.select_servers(query)
     servers, next_cursor = await read_page(session, statement, Server, cursors, query, queries.SORTS)
+    return Page(items=await _views(session, servers), next_cursor=next_cursor)
+
+
+async def _views(session: AsyncSession, servers: Sequence[Server]) -> list[ServerView]:
     ids = [server.id for server in servers]
     counts = await queries.count_tools(session, ids)
     credentials = await queries.own_credentials(session, ids)
-    items = [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in servers]
-    return Page(items=items, next_cursor=next_cursor)
+    return [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in servers]
 
 
 async def get_server(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Server:
@@ -85,9 +88,7 @@ async def get_server(session: AsyncSession, caller: Caller, id: UUID, *, ended: 
 
 async def show(session: AsyncSession, server: Server) -> ServerView:
     """Build the view of one server."""
-    counts = await queries.count_tools(session, [server.id])
-    credentials = await queries.own_credentials(session, [server.id])
-    return ServerView.from_row(server, counts.get(server.id, 0), credentials.get(server.id))
+    return (await _views(session, [server]))[0]
 
 
 async def create_server(change: Change, runtime: Runtime, body: ServerCreate) -> Server:
@@ -210,7 +211,8 @@ def _slug_taken(slug: str) -> Conflict:
 
 
 async def _check_bound(session: AsyncSession, server: Server, place: str) -> None:
-    bound = await queries.credential_origins(session, server.id)
+    query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server.id)
+    bound = set(await session.scalars(query))
     if bound and bound != {place}:
         what = "command" if server.transport == "stdio" else "URL"
         raise Conflict(
@@ -232,9 +234,8 @@ async def _check_owner(session: AsyncSession, group_id: UUID | None) -> None:
 def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
     merged = {key: value for key, value in {**labels, **changes}.items() if value is not None}
     if len(merged) > MAX_LABELS:
-        raise Invalid.field(
-            "/labels", "too_many", f"A server has at most {MAX_LABELS} labels; set some to null."
-        )
+        detail = f"A server has at most {MAX_LABELS} labels; set some to null."
+        raise Invalid.field("/labels", "too_many", detail)
     return merged
 
 

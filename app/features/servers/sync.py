@@ -14,10 +14,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.credentials import Headers, OpenedCredential, launch_of, open_credential
-from app.crypto.keys import Sealer, UnsealingFault
+from app.access.credentials import OpenedCredential, launch_of, open_credential
+from app.crypto.keys import UnsealingFault
 from app.db.change import Change
 from app.db.engine import commit, database_time
 from app.domain.errors import Conflict, DomainError, Unavailable
@@ -61,12 +60,7 @@ async def sync_server(runtime: Runtime, server_id: UUID) -> Server:
     Raises ``NotFound``, ``Conflict`` (``server_changed``: its location changed) and ``Unavailable``. Call it without an
     open transaction: the server may take most of a minute.
     """
-    return await _run(runtime, server_id, await _begin(runtime, server_id, shown=False), SYSTEM, None)
-
-
-async def begin_sync(runtime: Runtime, server_id: UUID) -> Start:
-    """Mark a sync as running, for ``finish_sync``. Raises ``NotFound``."""
-    return await _begin(runtime, server_id, shown=True)
+    return await _run(runtime, server_id, await begin_sync(runtime, server_id, shown=False), SYSTEM, None)
 
 
 async def finish_sync(
@@ -95,17 +89,22 @@ async def _run(
     except DiscoveryFailed as failed:
         discovery = failed
     async with runtime.sessions() as session:
-        change = Change(session, caller, request_id, start.at)
-        server = await _apply(change, server_id, start, discovery)
+        server = await _apply(Change(session, caller, request_id, start.at), server_id, start, discovery)
         await commit(session)
     return server
 
 
-async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
+async def begin_sync(runtime: Runtime, server_id: UUID, *, shown: bool = True) -> Start:
+    """Start a sync for ``finish_sync``; ``shown`` marks it as running. Raises ``NotFound``."""
     async with runtime.sessions() as session:
         server = await get_server(session, SYSTEM, server_id)
         at = await database_time(session)
-        credential, fault = await _credential(session, runtime.sealer, server)
+        fault = None
+        try:
+            credential = await open_credential(session, runtime.sealer, server)
+        except UnsealingFault:
+            reason = "The stored credential cannot be decrypted with the configured keys: set it again."
+            credential, fault = OpenedCredential(), DiscoveryFailed("credential", reason)
         start = Start(at, _place(server), server.url or "", credential, fault)
         if server.transport == "stdio" and fault is None:
             start = _started(runtime, server, at, credential)
@@ -131,40 +130,21 @@ def _place(server: Server) -> tuple[str | None, ...]:
 
 
 async def _discover(runtime: Runtime, start: Start) -> Discovery:
-    if isinstance(start.url, str):
-        headers = await _headers(runtime, start)
+    headers, client = start.credential.headers, start.credential.client
+    if not isinstance(start.url, str):
+        secrets = secret_values(start.credential.variables)
+        return await discover(runtime.outbound, start.url, headers, budget=COMMAND_BUDGET, secrets=secrets)
+    if client is not None:
         try:
-            return await discover(runtime.outbound, start.url, headers)
-        except DiscoveryFailed as failed:
-            if failed.status == 401 and start.credential.client is not None:
-                runtime.client_tokens.refused(start.credential.client.id, *headers)
-            raise
-    return await discover(
-        runtime.outbound,
-        start.url,
-        start.credential.headers,
-        budget=COMMAND_BUDGET,
-        secrets=secret_values(start.credential.variables),
-    )
-
-
-async def _credential(
-    session: AsyncSession, sealer: Sealer, server: Server
-) -> tuple[OpenedCredential, DiscoveryFailed | None]:
+            headers = (await runtime.client_tokens.header(client),)
+        except TokenFault as fault:
+            raise DiscoveryFailed("credential", f"There is no access token for it: {fault.reason}.") from None
     try:
-        return await open_credential(session, sealer, server), None
-    except UnsealingFault:
-        reason = "The stored credential cannot be decrypted with the configured keys: set it again."
-        return OpenedCredential(), DiscoveryFailed("credential", reason)
-
-
-async def _headers(runtime: Runtime, start: Start) -> Headers:
-    if start.credential.client is None:
-        return start.credential.headers
-    try:
-        return (await runtime.client_tokens.header(start.credential.client),)
-    except TokenFault as fault:
-        raise DiscoveryFailed("credential", f"There is no access token for it: {fault.reason}.") from None
+        return await discover(runtime.outbound, start.url, headers)
+    except DiscoveryFailed as failed:
+        if failed.status == 401 and client is not None:
+            runtime.client_tokens.refused(client.id, *headers)
+        raise
 
 
 async def _apply(
@@ -176,9 +156,8 @@ async def _apply(
     if server.sync_at is not None and server.sync_at > start.at:
         return server
     if _place(server) != start.place:
-        raise Conflict(
-            "The location of the server changed during the sync; sync again.", code="server_changed"
-        )
+        detail = "The location of the server changed during the sync; sync again."
+        raise Conflict(detail, code="server_changed")
     server.sync_at = start.at
     server.revision += 1
     if isinstance(discovery, DiscoveryFailed):
@@ -262,9 +241,8 @@ class RequestedSyncs:
         self._beginning += 1
         try:
             start = await begin_sync(runtime, server_id)
-            task = asyncio.create_task(
-                finish_sync(runtime, server_id, start, caller, request_id), name="sync"
-            )
+            finishing = finish_sync(runtime, server_id, start, caller, request_id)
+            task = asyncio.create_task(finishing, name="sync")
             self._running.add(task)
         finally:
             self._beginning -= 1
