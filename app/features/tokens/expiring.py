@@ -6,10 +6,9 @@ renewed automatically.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
+from sqlalchemy import DateTime, Interval, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.jobs import Periodic
@@ -95,14 +94,14 @@ class ExpiryNotices(Periodic):
 
     async def round(self) -> int:
         """Send the due notices; return their number."""
-        sent = await self._send(WebhookEvent.TOKEN_EXPIRING, _TOKENS)
-        sent += await self._send(WebhookEvent.GRANT_EXPIRING, _GRANTS)
+        sent = await self._send(WebhookEvent.TOKEN_EXPIRING, "token_id", _TOKENS)
+        sent += await self._send(WebhookEvent.GRANT_EXPIRING, "grant_id", _GRANTS)
         async with self._sessions() as session:
             await session.execute(_FORGET, {"most": _AT_ONCE})
             await session.commit()
         return sent
 
-    async def _send(self, type: WebhookEvent, near: TextClause) -> int:
+    async def _send(self, type: WebhookEvent, object_id: str, near: TextClause) -> int:
         sent, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:
@@ -111,16 +110,18 @@ class ExpiryNotices(Periodic):
                     return sent
                 values = {"lead": self._lead, "shortest": MIN_LIFETIME, "most": _AT_ONCE}
                 rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
-                messages = [_message(type, row) for row in rows if row.is_new]
+                messages = [
+                    Message(
+                        type.value,
+                        {object_id: row.id, "identity_id": row.identity_id, "group_id": row.group_id},
+                        {"expires_at": row.expires_at},
+                    )
+                    for row in rows
+                    if row.is_new
+                ]
                 await enqueue(session, *messages)
                 await session.commit()
             sent += len(messages)
             if len(rows) < _AT_ONCE:
                 return sent
             after, after_id = rows[-1].expires_at, rows[-1].id
-
-
-def _message(type: WebhookEvent, row: Row[Any]) -> Message:
-    object_id = "token_id" if type is WebhookEvent.TOKEN_EXPIRING else "grant_id"
-    ids = {object_id: row.id, "identity_id": row.identity_id, "group_id": row.group_id}
-    return Message(type.value, ids, {"expires_at": row.expires_at})

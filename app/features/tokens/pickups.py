@@ -7,8 +7,9 @@ picks it up.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db import rows
@@ -29,9 +30,11 @@ from app.models.tokens import Token, TokenPickup
 
 PICKUP = Subject("token", webhook=("pickup_id", "identity_id", "recipient_id"))
 """Links are recorded as changes of their token."""
-_NONE = (
-    "There is no such pickup link, or it is for another person: sign in as the person that it was sent to."
-)
+# At most once an hour, so that reloading a page fills neither the audit log nor a channel.
+_REOPENED = text("""
+UPDATE token_pickups SET reopened_at = clock_timestamp()
+WHERE id = :id AND (reopened_at IS NULL OR reopened_at < clock_timestamp() - interval '1 hour') RETURNING id
+""")
 
 
 async def list_pickups(
@@ -41,7 +44,8 @@ async def list_pickups(
     await service.show_token(session, token_id)
     filters = query.filters() | {"token_id": token_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_token_pickups", filters)
-    return await _read_page(session, queries.select_pickups(token_id), cursors, query, runtime)
+    links = select(TokenPickup).where(col(TokenPickup.token_id) == token_id)
+    return await _read_page(session, links, cursors, query, runtime)
 
 
 async def list_own_pickups(
@@ -118,10 +122,11 @@ async def open_pickup(change: Change, pickup_id: UUID, runtime: Runtime) -> OwnP
 
     Raises ``NotFound`` for another person's, and ``Forbidden`` for a caller who is not a person.
     """
-    pickup = await _find_own(change, pickup_id)
+    me = service.person_of(change.caller)
+    pickup = await queries.find_own_pickup(change.session, me, pickup_id)
     if pickup.state == "picked_up":
         await _report_reopening(change, pickup)
-        pickup = await _find_own(change, pickup_id)
+        pickup = await queries.find_own_pickup(change.session, me, pickup_id)
     return OwnPickupView(
         pickup=PickupView.from_reading(pickup, runtime.public_url),
         token=await service.show_token(change.session, pickup.row.token_id),
@@ -137,7 +142,7 @@ async def take_pickup(
     an ended link or token, and when the token's identity or its owner is not active.
     """
     session = change.session
-    pickup = await _find_own(change, pickup_id)
+    pickup = await queries.find_own_pickup(session, service.person_of(change.caller), pickup_id)
     token_id = pickup.row.token_id
     await service.lock_active_identity(session, pickup.identity_id, ())
     await rows.lock(session, Token, token_id)
@@ -168,15 +173,8 @@ async def take_pickup(
     return token_id, secret
 
 
-async def _find_own(change: Change, pickup_id: UUID) -> PickupReading:
-    pickup = await queries.find_own_pickup(change.session, service.person_of(change.caller), pickup_id)
-    if pickup is None:
-        raise NotFound(_NONE)
-    return pickup
-
-
 async def _report_reopening(change: Change, pickup: PickupReading) -> None:
-    if await queries.record_reopened(change.session, pickup.row.id):
+    if (await change.session.execute(_REOPENED, {"id": pickup.row.id})).one_or_none() is not None:
         event, details = WebhookEvent.TOKEN_PICKUP_REOPENED, {"because": "picked_up"}
         _record(change, "token.pickup_refused", pickup, event, details, outcome="denied")
 

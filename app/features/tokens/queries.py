@@ -15,11 +15,9 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     String,
-    and_,
     false,
     func,
     literal_column,
-    not_,
     or_,
     select,
     text,
@@ -31,11 +29,11 @@ from sqlmodel import col
 
 from app.db.change import Change, erase_from_history
 from app.db.rows import has_text, is_one_of
-from app.domain.errors import Invalid
+from app.domain.errors import Invalid, NotFound
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.features.tools.queries import Selected
-from app.http.pagination import Sorts, caseless
+from app.http.pagination import Sorts, caseless, select_filtered
 from app.lib.ids import IDENTITY, TOKEN, format_id, parse_id
 from app.models.access import Grant
 from app.models.identities import GroupMember, Identity
@@ -85,15 +83,17 @@ _OF_STOPPED_SQL = """tokens.id IN (
 def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
     """Tokens with one of these statuses, as in ``STATUS_SQL``."""
     revoked, expired = col(Token.revoked_at).is_not(None), col(Token.expires_at) <= func.now()
-    selected = set(statuses)
-    parts: list[ColumnElement[bool]] = [false()]
-    if "revoked" in selected:
-        parts.append(revoked)
-    if "expired" in selected:
-        parts.append(and_(not_(revoked), expired))
-    if "active" in selected or "suspended" in selected:
-        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(selected)))
-    return or_(*parts)
+    live = ~revoked & ~expired
+    conditions: dict[str, ColumnElement[bool]] = {
+        "revoked": revoked,
+        "expired": ~revoked & expired,
+        "active": live & ~literal_column(_STOPPED_SQL, Boolean),
+        "suspended": live & literal_column(_OF_STOPPED_SQL, Boolean),
+    }
+    if {"active", "suspended"}.issubset(statuses):
+        # Together they depend on no holder.
+        conditions |= {"active": live, "suspended": false()}
+    return or_(false(), *(condition for status, condition in conditions.items() if status in statuses))
 
 
 async def count_active(session: AsyncSession, limit: int) -> int:
@@ -106,13 +106,6 @@ async def count_active(session: AsyncSession, limit: int) -> int:
         .limit(limit)
     )
     return int(await session.scalar(select(func.count()).select_from(active.subquery())) or 0)
-
-
-def _whose_holders(statuses: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    """The condition for active or suspended tokens, in addition to the time, when only one of them is wanted."""
-    if "suspended" not in statuses:
-        return (not_(literal_column(_STOPPED_SQL, Boolean)),)
-    return () if "active" in statuses else (literal_column(_OF_STOPPED_SQL, Boolean),)
 
 
 _COUNTED = 2_000
@@ -221,16 +214,9 @@ async def live_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]
     family = select(col(Token.id)).where(*roots).cte("family", recursive=True)
     child = aliased(Token)
     family = family.union(select(col(child.id)).where(col(child.parent_id) == family.c.id))
-    query = (
-        select(col(Token.id))
-        .where(
-            col(Token.id).in_(select(family.c.id)),
-            col(Token.revoked_at).is_(None),
-            col(Token.expires_at) > func.now(),
-        )
-        .order_by(col(Token.id))
-    )
-    return list(await session.scalars(query))
+    live = (col(Token.revoked_at).is_(None), col(Token.expires_at) > func.now())
+    query = select(col(Token.id)).where(col(Token.id).in_(select(family.c.id)), *live)
+    return list(await session.scalars(query.order_by(col(Token.id))))
 
 
 async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:
@@ -242,12 +228,8 @@ async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[
         ids = await live_family(session, conditions)
         if locked.issuperset(ids):
             return ids
-        await session.execute(
-            select(col(Token.id))
-            .where(is_one_of(col(Token.id), ids))
-            .order_by(col(Token.id))
-            .with_for_update(key_share=True)
-        )
+        rows = select(col(Token.id)).where(is_one_of(col(Token.id), ids)).order_by(col(Token.id))
+        await session.execute(rows.with_for_update(key_share=True))
         locked.update(ids)
 
 
@@ -259,13 +241,10 @@ async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID,
 
 async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> dict[UUID, UUID]:
     """Revoke these tokens; return their holders."""
-    ended: dict[str, Any] = {
-        "revoked_at": func.now(), "revoke_reason": reason, "revision": col(Token.revision) + 1,
-    }  # fmt: skip
     revoked = await session.execute(
         update(Token)
         .where(is_one_of(col(Token.id), ids))
-        .values(ended)
+        .values(revoked_at=func.now(), revoke_reason=reason, revision=col(Token.revision) + 1)
         .returning(col(Token.id), col(Token.identity_id))
         .execution_options(synchronize_session=False)
     )
@@ -286,15 +265,9 @@ async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at:
 
 async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:
     """Limit the validity of all current secrets to this time."""
-    await session.execute(
-        update(TokenSecret)
-        .where(
-            col(TokenSecret.token_id) == token_id,
-            (col(TokenSecret.expires_at).is_(None)) | (col(TokenSecret.expires_at) > at),
-        )
-        .values(expires_at=at)
-        .execution_options(synchronize_session=False)
-    )
+    later = col(TokenSecret.expires_at).is_(None) | (col(TokenSecret.expires_at) > at)
+    statement = update(TokenSecret).where(col(TokenSecret.token_id) == token_id, later).values(expires_at=at)
+    await session.execute(statement.execution_options(synchronize_session=False))
 
 
 async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) -> int:
@@ -313,12 +286,6 @@ _STATE: ColumnElement[str] = literal_column(
     ELSE 'pending' END""",
     String,
 )
-
-# At most once an hour, so that reloading a page fills neither the audit log nor a channel.
-_REOPENED = text("""
-UPDATE token_pickups SET reopened_at = clock_timestamp()
-WHERE id = :id AND (reopened_at IS NULL OR reopened_at < clock_timestamp() - interval '1 hour') RETURNING id
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,11 +308,6 @@ def _pickup_readings() -> Select[TokenPickup, str, datetime, UUID]:
     )
 
 
-def select_pickups(token_id: UUID) -> Select[TokenPickup]:
-    """The links of a token."""
-    return select(TokenPickup).where(col(TokenPickup.token_id) == token_id)
-
-
 async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, PickupReading]:
     """Several links by id."""
     rows = await session.execute(_pickup_readings().where(is_one_of(col(TokenPickup.id), ids)))
@@ -362,14 +324,18 @@ def select_pending_pickups(me: UUID) -> Select[TokenPickup]:
     )
 
 
-async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading | None:
-    """Find a link for this person, if they still own the token's identity."""
+async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading:
+    """Find a link for this person, if they still own the token's identity. Raises ``NotFound``."""
     answers = func.coalesce(col(Identity.owner_id), col(Identity.id))
     query = _pickup_readings().where(
         col(TokenPickup.id) == id, col(TokenPickup.recipient_id) == me, answers == me
     )
     row = (await session.execute(query)).one_or_none()
-    return None if row is None else PickupReading(*row)
+    if row is None:
+        raise NotFound(
+            "There is no such pickup link, or it is for another person: sign in as the person that it was sent to."
+        )
+    return PickupReading(*row)
 
 
 async def lock_pickup(session: AsyncSession, id: UUID) -> PickupReading:
@@ -390,18 +356,12 @@ async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:
 
 
 async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
-    values: dict[str, Any] = {"state": "cancelled", "revision": col(TokenPickup.revision) + 1}
     await session.execute(
         update(TokenPickup)
         .where(which, col(TokenPickup.state) == "pending")
-        .values(values)
+        .values(state="cancelled", revision=col(TokenPickup.revision) + 1)
         .execution_options(synchronize_session=False)
     )
-
-
-async def record_reopened(session: AsyncSession, id: UUID) -> bool:
-    """Record that a used link was opened again; return whether to report it, at most once an hour."""
-    return (await session.execute(_REOPENED, {"id": id})).one_or_none() is not None
 
 
 SORTS: Sorts = {"name": caseless(col(Token.name)), "expires_at": col(Token.expires_at)}
@@ -410,11 +370,7 @@ SORTS: Sorts = {"name": caseless(col(Token.name)), "expires_at": col(Token.expir
 
 def select_tokens(query: TokenQuery) -> Select[Token]:
     """Select the tokens that match a list's filters."""
-    statement = select(Token)
-    if query.identity_id:
-        statement = statement.where(col(Token.identity_id).in_(query.identity_id))
-    if query.parent_id:
-        statement = statement.where(col(Token.parent_id).in_(query.parent_id))
+    statement = select_filtered(Token, query, "identity_id", "parent_id")
     if query.server_id is not None:
         statement = statement.where(can_reach(query.server_id))
     if query.status:
@@ -440,12 +396,11 @@ _BULK: dict[str, Callable[[Any], ColumnElement[bool]]] = {
 
 def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
     """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would match everything."""
-    wanted = {name: getattr(filter, name) for name in TokensRevokeFilter.model_fields}
-    conditions = [_BULK[name](value) for name, value in wanted.items() if value is not None]
+    wanted = dict(filter).items()
+    conditions = [_BULK[name](value) for name, value in wanted if value is not None]
     if not conditions:
-        raise Invalid.field(
-            "/filter", "empty_filter", "Name at least one condition: an empty filter revokes nothing."
-        )
+        detail = "Name at least one condition: an empty filter revokes nothing."
+        raise Invalid.field("/filter", "empty_filter", detail)
     return conditions
 
 

@@ -119,9 +119,8 @@ async def _read_page(
 ) -> Page[TokenView]:
     tokens, next_cursor = await read_page(session, statement, Token, cursors, query, SORTS)
     readings = await queries.find_readings(session, [token.id for token in tokens])
-    return Page(
-        items=[TokenView.from_reading(readings[token.id]) for token in tokens], next_cursor=next_cursor
-    )
+    views = [TokenView.from_reading(readings[token.id]) for token in tokens]
+    return Page(items=views, next_cursor=next_cursor)
 
 
 async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
@@ -130,11 +129,6 @@ async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
     if reading is None:
         raise NotFound("There is no such token.")
     return TokenView.from_reading(reading)
-
-
-async def show_with_reach(session: AsyncSession, caller: Caller, token_id: UUID) -> TokenView:
-    """Read a token, with its reach now if the caller may see it. Raises ``NotFound``."""
-    return await with_reach(session, caller, await show_token(session, token_id))
 
 
 async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
@@ -152,9 +146,9 @@ async def _find_reach(session: AsyncSession, scope: dict[str, Any], granted: lis
     if scope["kind"] == "listed":
         if not scope["entries"]:
             return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
-        entries = enumerate(scope["entries"])
         selected = [
-            Selected(entry["servers"], entry["tools"], f"/scope/entries/{index}") for index, entry in entries
+            Selected(entry["servers"], entry["tools"], f"/scope/entries/{index}")
+            for index, entry in enumerate(scope["entries"])
         ]
         return await find_reach(session, selected, granted)
     finding = await find_reach(session, granted)
@@ -253,7 +247,12 @@ async def issue_token(change: Change, body: TokenCreate, runtime: Runtime) -> Is
     if body.parent_id is not None:
         parent = await _lock_parent(change.session, body.parent_id, identity)
         _check_within(body, parent)
-    _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
+    if body.expires_at <= identity.now:
+        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
+    if body.expires_at > identity.now + runtime.max_token_ttl:
+        latest = (identity.now + runtime.max_token_ttl).isoformat(timespec="seconds")
+        detail = f"The time is too far ahead: choose one up to {latest}."
+        raise Invalid.field("/expires_at", "too_late", detail)
     reject_unknown_servers(references, {id for _, id in references} - set(identity.servers), "scope")
     token = Token(
         id=new_id(),
@@ -343,11 +342,8 @@ async def _lock_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any
     if reading is None or reading.status != "active":
         raise Invalid.field("/parent_id", "parent_not_live", "Only an active token can be attenuated.")
     if parent.depth >= MAX_DEPTH:
-        raise Invalid.field(
-            "/parent_id",
-            "too_deep",
-            f"A token can have at most {MAX_DEPTH} ancestors: attenuate one of them.",
-        )
+        detail = f"A token can have at most {MAX_DEPTH} ancestors: attenuate one of them."
+        raise Invalid.field("/parent_id", "too_deep", detail)
     return parent
 
 
@@ -360,16 +356,6 @@ def _check_within(body: TokenCreate, parent: Token) -> None:
         wrong.append(FieldError("/expires_at", "later_than_parent", latest))
     if wrong:
         raise Invalid("An attenuated token must not exceed its parent.", errors=wrong)
-
-
-def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) -> None:
-    """Raise ``Invalid`` for a past or too distant expiry, by the database's clock."""
-    if expires_at <= now:
-        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
-    if expires_at > now + max_lifetime:
-        latest = (now + max_lifetime).isoformat(timespec="seconds")
-        detail = f"The time is too far ahead: choose one up to {latest}."
-        raise Invalid.field("/expires_at", "too_late", detail)
 
 
 async def offer_pickup(
@@ -420,14 +406,10 @@ async def narrow_token(change: Change, token_id: UUID, body: TokenUpdate, if_mat
     children: Sequence[Token] = ()
     if "expires_at" in changed:
         if body.expires_at <= await queries.database_now(session):
-            raise Invalid.field(
-                "/expires_at",
-                "in_the_past",
-                "expires_at must be in the future; to end a token now, revoke it.",
-            )
-        children = await queries.clamp_expiry(
-            session, [id for id in family if id != token_id], body.expires_at
-        )
+            detail = "expires_at must be in the future; to end a token now, revoke it."
+            raise Invalid.field("/expires_at", "in_the_past", detail)
+        below = [id for id in family if id != token_id]
+        children = await queries.clamp_expiry(session, below, body.expires_at)
     before = TOKEN.values(token)
     for name, value in changed.items():
         setattr(token, name, value)
@@ -520,21 +502,17 @@ async def revoke_tokens(
     change: Change, roots: Collection[ColumnElement[bool]], reason: str, *, dry_run: bool = False
 ) -> RevokedTokens:
     """Revoke every live token that meets the conditions, and its descendants; with ``dry_run`` only return them."""
-    if dry_run:
-        return await _preview(change.session, roots)
-    tokens = await queries.lock_live_family(change.session, roots)
+    find = queries.live_family if dry_run else queries.lock_live_family
+    tokens = await find(change.session, roots)
     in_flight = await queries.count_in_flight(change.session, tokens)
-    await end_tokens(change, tokens, reason)
+    if not dry_run:
+        await end_tokens(change, tokens, reason)
     return RevokedTokens(tokens=tokens, in_flight=in_flight)
 
 
 async def preview_revocation(session: AsyncSession, token_id: UUID) -> RevokedTokens:
     """What revoking a token would end."""
-    return await _preview(session, [col(Token.id) == token_id])
-
-
-async def _preview(session: AsyncSession, roots: Collection[ColumnElement[bool]]) -> RevokedTokens:
-    tokens = await queries.live_family(session, roots)
+    tokens = await queries.live_family(session, [col(Token.id) == token_id])
     return RevokedTokens(tokens=tokens, in_flight=await queries.count_in_flight(session, tokens))
 
 

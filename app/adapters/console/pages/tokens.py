@@ -80,7 +80,8 @@ async def show_tokens(context: CanRead) -> Response:
 @router.get(LIST + "/{token_id}", operation_id="page_show_token")
 async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     """Show a token."""
-    token = await tokens.show_with_reach(context.session, context.caller, token_id)
+    token = await tokens.show_token(context.session, token_id)
+    token = await tokens.with_reach(context.session, context.caller, token)
     identity = await find_identity(context.session, token.identity_id)
     children = await tokens.list_tokens(
         context.session, schemas.TokenQuery(parent_id=[token_id], limit=_FEW), context.runtime
