@@ -3,7 +3,7 @@
 A claim that is not valid names no holder and gives no role; nothing but a refusal is raised.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Role
 from app.http.schemas import MAX_NAME_LENGTH, Name, UserName
-from app.lib.names import comparable_name
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 # OpenID Connect allows a `sub` of 255 characters; what PostgreSQL cannot store is rejected here.
@@ -49,13 +48,13 @@ class Holder:
 
 def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
     """Read the holder from the claims. Raises ``ClaimsMismatch``."""
-    link = find_claim(claims, provider.link_claim)
-    if not _is_valid(_LINK, link):
+    link = _valid(_LINK, find_claim(claims, provider.link_claim))
+    if link is None:
         raise ClaimsMismatch("the provider's link claim is missing or is not valid text")
     values = _claim_values(provider, claims)
     roles = frozenset(provider.role_map[value] for value in values if value in provider.role_map)
     joins = bool(roles) or not provider.people.isdisjoint(values)
-    return Holder(str(link), roles, _issued_at(claims), joins)
+    return Holder(link, roles, _issued_at(claims), joins)
 
 
 def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | None:
@@ -68,7 +67,7 @@ def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | No
         workload.service_account_id
         for workload in provider.workloads
         # Without a condition, every token of the issuer would match.
-        if workload.claims and all(_has_claim(claims, *condition) for condition in workload.claims.items())
+        if workload.claims and all(find_claim(claims, path) == text for path, text in workload.claims.items())
     }
     if len(accounts) == 1:
         return accounts.pop()
@@ -94,24 +93,20 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
     return None
 
 
-def user_name_candidates(claims: Mapping[str, Any], link: str) -> Iterator[str]:
-    """User names to try, the best first, in their stored form."""
-    for value in (claims.get("preferred_username"), claims.get("email"), link[:MAX_NAME_LENGTH]):
-        if _is_valid(_USER_NAME, value):
-            yield comparable_name(str(value))
-    yield "person"
+def user_name_of(claims: Mapping[str, Any], link: str) -> str:
+    """The best valid user name, in its stored form."""
+    values = (claims.get("preferred_username"), claims.get("email"), link[:MAX_NAME_LENGTH])
+    return next((name for value in values if (name := _valid(_USER_NAME, value))), "person")
 
 
 def display_name_of(claims: Mapping[str, Any]) -> str | None:
     """The display name, if the token has a valid one."""
-    value = claims.get("name")
-    return str(value) if _is_valid(_NAME, value) else None
+    return _valid(_NAME, claims.get("name"))
 
 
 def email_of(claims: Mapping[str, Any]) -> str | None:
     """The email address, if the token has a valid one. It is only shown, never used to identify a person."""
-    value = claims.get("email")
-    return str(value) if _is_valid(_EMAIL, value) else None
+    return _valid(_EMAIL, claims.get("email"))
 
 
 def role_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
@@ -136,14 +131,9 @@ def _issued_at(claims: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(int(value), UTC)
 
 
-def _has_claim(claims: Mapping[str, Any], path: str, expected: str) -> bool:
-    value = find_claim(claims, path)
-    return isinstance(value, str) and value == expected
-
-
-def _is_valid(kind: TypeAdapter[str], value: Any) -> bool:
+def _valid(kind: TypeAdapter[str], value: Any) -> str | None:
+    """The value in its stored form; None when it is not valid."""
     try:
-        kind.validate_python(value, strict=True)
+        return kind.validate_python(value, strict=True)
     except ValidationError:
-        return False
-    return True
+        return None

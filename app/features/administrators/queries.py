@@ -11,13 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.administrators.schemas import AdministratorQuery
-from app.features.identities.queries import erased_link
+from app.features.identities.queries import OIDC, erased_link
+from app.features.identity_providers.queries import same_claim
 from app.http.authorization import Role
 from app.http.pagination import Sorts, select_filtered
 from app.models.identities import Administrator, BrowserSession, Identity, RoleAssignment
-from app.models.identity_providers import IdentityProvider
 
-OIDC = "oidc"
 # A provider that was disabled or ended since its keys were fetched has no row here. A person is identified by issuer
 # and link: a provider that was ended and registered again knows the same people, including those who left, unless its
 # link claim differs. An erased person is matched by the digest of the link. The first condition on links has the form
@@ -30,14 +29,13 @@ LEFT JOIN LATERAL (
     SELECT identity_links.identity_id FROM identity_providers same
     JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = same.id::text
         AND identity_links.kind = '{OIDC}' AND identity_links.value IN (:link, :erased)
-    WHERE same.id = asked.id OR same.issuer = asked.issuer
-        AND same.settings -> 'link_claim' IS NOT DISTINCT FROM asked.settings -> 'link_claim'
+    WHERE {same_claim("same", "asked")}
     ORDER BY same.id = asked.id DESC, identity_links.id LIMIT 1
 ) link ON true
 LEFT JOIN identities person ON person.id = link.identity_id
 LEFT JOIN administrators ON administrators.identity_id = person.id
 WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
-""")  # noqa: S608 - the only value is a constant
+""")  # noqa: S608 - the only values are constants
 
 
 SORTS: Sorts = {
@@ -90,19 +88,7 @@ async def find_link_holder(session: AsyncSession, provider_id: UUID, link: str) 
     """Find the holder of a link at a provider. None when the provider is not active."""
     parameters = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
     row = (await session.execute(_KNOWN, parameters)).one_or_none()
-    if row is None:
-        return None
-    return LinkHolder(*row)
-
-
-async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
-    """Whether a provider is neither disabled nor ended."""
-    query = select(col(IdentityProvider.id)).where(
-        col(IdentityProvider.id) == provider_id,
-        col(IdentityProvider.status) == "active",
-        col(IdentityProvider.ended_at).is_(None),
-    )
-    return (await session.execute(query)).first() is not None
+    return None if row is None else LinkHolder(*row)
 
 
 async def find_administrator(session: AsyncSession, identity_id: UUID, *, lock: bool) -> Administrator | None:

@@ -11,7 +11,7 @@ either of them ends, or sees that they ended.
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -28,7 +28,7 @@ from app.features.administrators.claims import (
     display_name_of,
     email_of,
     read_holder,
-    user_name_candidates,
+    user_name_of,
     workload_account,
 )
 from app.features.administrators.queries import (
@@ -37,13 +37,12 @@ from app.features.administrators.queries import (
     find_administrator,
     find_link_holder,
     forget_expired,
-    is_active_provider,
 )
 from app.features.audit.record import record
 from app.features.identities.queries import lock_first_sign_in, lock_identity, point_link
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
-from app.features.identity_providers.queries import lock_link_claim
+from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller, Role
@@ -102,7 +101,10 @@ async def record_sign_in(
         change = Change(session, caller, request_id, now)
         signed_in_at = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
         await _follow_claim(change, administrator, signed_in_at)
-        await _record_sign_in_time(session, administrator.id, holder.issued_at)
+        # The object does not change by it, so its time and revision stay.
+        values = {"last_sign_in_at": holder.issued_at, "updated_at": col(Administrator.updated_at)}
+        signed_in = update(Administrator).where(col(Administrator.id) == administrator.id).values(values)
+        await session.execute(signed_in.execution_options(synchronize_session=False))
         change.record(
             "administrator.sign_in", ADMINISTRATOR, administrator, administrator, details=signed_in_at
         )
@@ -114,7 +116,7 @@ async def _identity_of(change: Change, provider: Provider, holder: Holder, claim
     session = change.session
     link_holder = await find_link_holder(session, provider.id, holder.link)
     if link_holder is not None and link_holder.identity_id is None:
-        if await lock_link_claim(session, provider.id) != provider.link_claim:
+        if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
             # The provider changed since the token was read: this is the value of another claim.
             raise unauthenticated()
         await lock_first_sign_in(session, provider.id, holder.link)
@@ -130,7 +132,7 @@ async def _identity_of(change: Change, provider: Provider, holder: Holder, claim
 
 async def _create_person(change: Change, holder: Holder, claims: Mapping[str, Any]) -> UUID:
     """Create a person named as in the token, with a suffix if the name is taken or was until recently."""
-    base = next(user_name_candidates(claims, holder.link))[:_MAX_BASE_LENGTH]
+    base = user_name_of(claims, holder.link)[:_MAX_BASE_LENGTH]
     name = base
     while True:
         body = IdentityCreate(
@@ -174,17 +176,6 @@ async def _follow_claim(change: Change, administrator: Administrator, details: M
     await session.flush()
 
 
-async def _record_sign_in_time(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
-    """Record the time of the sign-in. The object does not change, so its time and revision stay."""
-    values = {"last_sign_in_at": issued_at, "updated_at": col(Administrator.updated_at)}
-    await session.execute(
-        update(Administrator)
-        .where(col(Administrator.id) == id)
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )
-
-
 # Such tokens usually live for minutes or hours; one that lives longer is recorded once a day.
 _REMEMBERED = timedelta(days=1)
 
@@ -201,30 +192,26 @@ async def sign_workload_in(
     Raises ``Unauthenticated`` when the account may not act now.
     """
     caller = await find_live_account(session, account_id)
-    if caller is None or not await is_active_provider(session, provider.id):
+    row = await providers.find(session, provider.id)
+    if caller is None or row is None or row.status != "active":
         raise unauthenticated()
     digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
-    if await session.get(WorkloadSignIn, digest) is None:
-        await _record_first(session, caller, provider, digest, request_id)
-        await commit(session)
-    return caller
-
-
-async def _record_first(
-    session: AsyncSession, caller: Caller, provider: Provider, digest: bytes, request_id: str | None
-) -> None:
-    """Of several concurrent first uses, one is recorded."""
+    if await session.get(WorkloadSignIn, digest) is not None:
+        return caller
     await forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
     insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )
     inserted = await session.execute(insertion.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
+    # Of several concurrent first uses, one is recorded.
     if inserted.first() is not None:
         changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
         await record(
             session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id,
             changes=changes, request_id=request_id,
         )  # fmt: skip
+    await commit(session)
+    return caller
 
 
 async def sign_in(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -25,7 +25,7 @@ from sqlmodel import col
 from app.db.rows import flush_unique, has_text
 from app.domain.errors import Conflict
 from app.features.identities.schemas import IdentityQuery
-from app.features.identity_providers.queries import lock_link_claim
+from app.features.identity_providers.queries import lock_link_claim, same_claim
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import (
@@ -188,7 +188,17 @@ class Holder:
             return False
         if identity.provider_id in {None, provider_id}:
             return True
-        return await _is_earlier_entry(session, identity.provider_id, provider_id)
+        entry = aliased(IdentityProvider)
+        earlier = (
+            select(col(IdentityProvider.id))
+            .join(entry, col(entry.issuer) == col(IdentityProvider.issuer))
+            .where(
+                col(entry.id) == provider_id,
+                col(IdentityProvider.id) == identity.provider_id,
+                col(IdentityProvider.ended_at).is_not(None),
+            )
+        )
+        return (await session.execute(earlier)).first() is not None
 
 
 async def find_holder(session: AsyncSession, provider_id: UUID, value: str) -> Holder | None:
@@ -232,30 +242,18 @@ async def own_link(
     return (await session.scalars(query)).one_or_none()
 
 
-def _same_claim(one: type[IdentityProvider], other: type[IdentityProvider]) -> ColumnElement[bool]:
-    """Whether two entries are the same, or of the same issuer and link claim."""
-    claims = [col(entry.settings)["link_claim"] for entry in (one, other)]
-    return or_(
-        col(one.id) == col(other.id),
-        (col(one.issuer) == col(other.issuer)) & claims[0].is_not_distinct_from(claims[1]),
-    )
+_CAN_SIGN_IN = text(f"""
+SELECT EXISTS (
+    SELECT FROM identity_links link JOIN identity_providers known ON known.id = link.provider_id
+    JOIN identity_providers active ON {same_claim("active", "known")}
+    WHERE link.identity_id = :id AND link.kind = '{OIDC}' AND active.status = 'active' AND active.ended_at IS NULL
+)
+""")  # noqa: S608 - the only values are constants
 
 
 async def can_sign_in(session: AsyncSession, identity_id: UUID) -> bool:
     """Whether an active provider has a sign-in link to an identity."""
-    known, active = aliased(IdentityProvider), aliased(IdentityProvider)
-    query = (
-        select(col(IdentityLink.id))
-        .join(known, col(known.id) == col(IdentityLink.provider_id))
-        .join(active, _same_claim(active, known))
-        .where(
-            col(IdentityLink.identity_id) == identity_id,
-            col(IdentityLink.kind) == OIDC,
-            col(active.status) == "active",
-            col(active.ended_at).is_(None),
-        )
-    )
-    return (await session.execute(query.limit(1))).first() is not None
+    return bool(await session.scalar(_CAN_SIGN_IN, {"id": identity_id}))
 
 
 def link_taken() -> Conflict:
@@ -270,7 +268,7 @@ async def find_link(
     session: AsyncSession, provider_id: UUID, value: str, kind: str = OIDC
 ) -> IdentityLink | None:
     """Find the row of a link: first the provider's own, then those of entries with the same issuer and claim."""
-    provider, same = aliased(IdentityProvider), aliased(IdentityProvider)
+    provider, same = aliased(IdentityProvider, name="asked"), aliased(IdentityProvider, name="same")
     query = (
         select(IdentityLink)
         .join(same, col(same.id) == col(IdentityLink.provider_id))
@@ -278,27 +276,12 @@ async def find_link(
         .where(
             col(IdentityLink.kind) == kind,
             col(IdentityLink.value).in_([value, erased_link(kind, value)]),
-            _same_claim(same, provider),
+            text(same_claim("same", "asked")),
         )
         .order_by((col(same.id) == col(provider.id)).desc(), col(IdentityLink.id))
         .limit(1)
     )
     return (await session.scalars(query)).first()
-
-
-async def _is_earlier_entry(session: AsyncSession, earlier_id: UUID | None, provider_id: UUID) -> bool:
-    """Whether an ended provider has the same issuer as this one."""
-    provider = aliased(IdentityProvider)
-    query = (
-        select(col(IdentityProvider.id))
-        .join(provider, col(provider.issuer) == col(IdentityProvider.issuer))
-        .where(
-            col(provider.id) == provider_id,
-            col(IdentityProvider.id) == earlier_id,
-            col(IdentityProvider.ended_at).is_not(None),
-        )
-    )
-    return (await session.execute(query)).first() is not None
 
 
 async def lock_pending(

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Forbidden
 from app.features.identities.queries import persons_behind
+from app.features.identity_providers.queries import same_claim
 from app.http.authorization import Caller, Role, authorize_acting_on
 from app.models.identities import Identity
 
@@ -29,14 +30,13 @@ UNION
 SELECT service_accounts.role FROM service_accounts JOIN identities ON identities.id = service_accounts.owner_id
 WHERE service_accounts.ended_at IS NULL AND (identities.id = :id OR identities.owner_id = :id)
 """)
-_OWNERS = text("""
+_OWNERS = text(f"""
 SELECT 'administrator', administrators.id, person.id, person.id FROM administrators
 JOIN role_assignments ON role_assignments.administrator_id = administrators.id AND role_assignments.role = 'owner'
 JOIN identities person ON person.id = administrators.identity_id
 WHERE administrators.status = 'active' AND person.status = 'active' AND EXISTS (
     SELECT 1 FROM identity_links link JOIN identity_providers known ON known.id = link.provider_id
-    JOIN identity_providers entry ON entry.id = known.id OR entry.issuer = known.issuer
-        AND entry.settings -> 'link_claim' IS NOT DISTINCT FROM known.settings -> 'link_claim'
+    JOIN identity_providers entry ON {same_claim("entry", "known")}
     WHERE link.identity_id = person.id AND link.kind = 'oidc' AND entry.status = 'active' AND entry.ended_at IS NULL
         AND jsonb_path_exists(entry.settings, '$.role_map.* ? (@ == "owner")')
 )
@@ -49,7 +49,7 @@ WHERE account.role = 'owner' AND account.status = 'active' AND account.ended_at 
     AND EXISTS (
         SELECT 1 FROM service_account_credentials WHERE service_account_id = account.id AND revoked_at IS NULL
     )
-""")
+""")  # noqa: S608 - the only value is a constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,17 @@ ACTIVE = and_(col(IdentityProvider.status) == "active", _LIVE)
 """The condition for providers with which people can sign in."""
 
 
+def same_claim(one: str, other: str) -> str:
+    """SQL: whether two rows are the same provider, or of the same issuer and link claim, and so know the same people.
+
+    A provider that was ended and registered again is another row.
+    """
+    return (
+        f"({one}.id = {other}.id OR {one}.issuer = {other}.issuer AND "
+        f"{one}.settings -> 'link_claim' IS NOT DISTINCT FROM {other}.settings -> 'link_claim')"
+    )
+
+
 async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
     """Find the active provider with exactly this issuer."""
     query = select(IdentityProvider).where(col(IdentityProvider.issuer) == issuer, ACTIVE)

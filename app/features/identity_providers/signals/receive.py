@@ -36,8 +36,9 @@ from app.domain.security_events import (
 from app.features.administrators.queries import end_sessions_where
 from app.features.audit.record import record
 from app.features.identities.offboard import offboard_identity
-from app.features.identities.queries import agents_of, erased_link, revoke_sign_ins, take_turns
+from app.features.identities.queries import OIDC, agents_of, erased_link, revoke_sign_ins, take_turns
 from app.features.identities.schemas import Offboard
+from app.features.identity_providers.queries import same_claim
 from app.features.identity_providers.signals.streams import (
     STREAM,
     ErrorCode,
@@ -59,19 +60,16 @@ from app.models.tokens import Token
 
 MAX_PEOPLE = 100
 """A subject that matches more people means no one in particular."""
-_OIDC = "oidc"
 _NAMED = ("signal", "scim")
 
 # A person is identified by issuer and value, as at a sign-in: a provider that was registered again knows the same
 # people.
-_PROVIDERS = """
+_PROVIDERS = f"""
 WITH provider AS (
-    SELECT same.id FROM identity_providers asked JOIN identity_providers same ON same.id = asked.id
-        OR (same.issuer = asked.issuer
-            AND same.settings -> 'link_claim' IS NOT DISTINCT FROM asked.settings -> 'link_claim')
+    SELECT same.id FROM identity_providers asked JOIN identity_providers same ON {same_claim("same", "asked")}
     WHERE asked.id = :provider
 )
-"""
+"""  # noqa: S608 - the only value is a constant
 
 # The condition on links has the form of their unique index, which would not serve another form.
 _BY_LINK = text(f"""{_PROVIDERS}
@@ -141,7 +139,7 @@ async def _by_sign_in(session: AsyncSession, provider: IdentityProvider, identif
     parameters = {"provider": provider.id, "subject": identifier.subject}
     people = set(await session.scalars(_BY_SESSION, parameters))
     if provider.settings.get("link_claim", "sub") == "sub":
-        people |= await _by_link(session, provider, (_OIDC,), identifier.subject)
+        people |= await _by_link(session, provider, (OIDC,), identifier.subject)
     return people
 
 
