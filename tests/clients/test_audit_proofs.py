@@ -9,9 +9,10 @@ from scopegate_client import Client
 from scopegate_client.errors import NotFound
 
 from app.crypto.signed_notes import VerifierKey, open_checkpoint
-from app.domain.merkle import leaf_hash, verify_consistency, verify_inclusion
+from app.domain.merkle import leaf_hash, verify_inclusion
 from tests.clients.drives import drives
 from tests.clients.names import name
+from tests.merkle_proofs import verify_consistency
 
 PATIENCE_S = 50.0
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, LeafFault, Place, Step
-from app.domain.merkle import leaf_hash, root_of
+from app.domain.merkle import leaf_hash
+from tests.merkle_proofs import root_of
 
 TILE = 8
 

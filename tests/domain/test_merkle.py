@@ -12,18 +12,15 @@ from app.domain.merkle import (
     EMPTY_ROOT,
     Frontier,
     ProofFault,
-    consistency_proof,
+    consistency_nodes,
     cover,
-    inclusion_proof,
+    inclusion_nodes,
     leaf_hash,
     node_hash,
-    range_proof,
-    root_at,
-    root_of,
-    root_of_range,
-    verify_consistency,
+    range_nodes,
     verify_inclusion,
 )
+from tests.merkle_proofs import hashes_at, root_of, root_of_range, verify_consistency
 
 # The vectors of the reference implementations of Certificate Transparency.
 ENTRIES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -134,14 +131,14 @@ def test_roots_and_proofs_are_those_of_certificate_transparency() -> None:
     leaves = [leaf_hash(bytes.fromhex(entry)) for entry in ENTRIES]
     tree = Naive(leaves)
     for size, root in enumerate(ROOTS):
-        assert root_of(leaves[:size]).hex() == root == root_at(size, tree.subtree).hex()
+        assert root_of(leaves[:size]).hex() == root == hashes_at([(0, size)], tree.subtree)[0].hex()
     for position, size, names in INCLUSION:
         proof = [bytes.fromhex(NODES[name]) for name in names]
-        assert inclusion_proof(position, size, tree.subtree) == proof
+        assert hashes_at(inclusion_nodes(position, size), tree.subtree) == proof
         assert verify_inclusion(leaves[position], position, size, proof, bytes.fromhex(ROOTS[size]))
     for old, new, names in CONSISTENCY:
         proof = [bytes.fromhex(NODES[name]) for name in names]
-        assert consistency_proof(old, new, tree.subtree) == proof
+        assert hashes_at(consistency_nodes(old, new), tree.subtree) == proof
         assert verify_consistency(old, bytes.fromhex(ROOTS[old]), new, bytes.fromhex(ROOTS[new]), proof)
 
 
@@ -155,7 +152,7 @@ def test_a_tree_that_grows_has_the_root_of_the_definition_at_each_size(
     before = Frontier(stop, [tree.subtree(*node) for node in cover(0, stop)])
     for leaf in leaves[stop:]:
         before.push(leaf)
-    assert before.root() == tree.mth(leaves) == root_of(leaves) == root_at(size, tree.subtree)
+    assert before.root() == tree.mth(leaves) == root_of(leaves) == hashes_at([(0, size)], tree.subtree)[0]
     again = Frontier(before.size, before.hashes())
     assert (again.root(), again.size) == (before.root(), size)
 
@@ -168,7 +165,7 @@ def test_a_leaf_is_proven_where_it_is_and_nowhere_else(
     leaves = leaves_of(size)
     tree = Naive(leaves)
     root, leaf = tree.mth(leaves), leaves[position]
-    proof = inclusion_proof(position, size, tree.subtree)
+    proof = hashes_at(inclusion_nodes(position, size), tree.subtree)
     assert proof == tree.path(position, leaves)
     assert verify_inclusion(leaf, position, size, proof, root)
 
@@ -192,7 +189,7 @@ def test_a_tree_is_proven_to_begin_with_what_it_was_and_with_nothing_else(
     leaves = leaves_of(new)
     tree = Naive(leaves)
     old_root, new_root = tree.mth(leaves[:old]), tree.mth(leaves)
-    proof = consistency_proof(old, new, tree.subtree)
+    proof = hashes_at(consistency_nodes(old, new), tree.subtree)
     assert proof == tree.subproof(old, leaves, True)
     assert verify_consistency(old, old_root, new, new_root, proof)
 
@@ -214,7 +211,7 @@ def test_a_tree_is_proven_to_begin_with_what_it_was_and_with_nothing_else(
 @given(sizes)
 def test_every_tree_begins_with_the_empty_one(size: int) -> None:
     root = root_of(leaves_of(size))
-    assert consistency_proof(0, size, Naive([]).subtree) == []
+    assert consistency_nodes(0, size) == []
     assert verify_consistency(0, EMPTY_ROOT, size, root, [])
     assert verify_consistency(0, EMPTY_ROOT, 0, EMPTY_ROOT, [])
     assert not verify_consistency(0, root, size, root, [])
@@ -228,10 +225,10 @@ def test_a_range_gives_the_root_of_its_tree_and_a_changed_one_another(
     first, end, size = of
     leaves = leaves_of(size)
     tree = Naive(leaves)
-    root, proof = tree.mth(leaves), range_proof(first, end, size, tree.subtree)
+    root, proof = tree.mth(leaves), hashes_at(range_nodes(first, end, size), tree.subtree)
     assert root_of_range(first, end, iter(leaves[first:end]), size, proof) == root
     # A tree that ends with the range gives the same with the nodes to its right.
-    left = [node for node in merkle.range_nodes(first, end, size) if node[1] <= first]
+    left = [node for node in range_nodes(first, end, size) if node[1] <= first]
     frontier = Frontier(first, proof[: len(left)])
     for leaf in leaves[first:end]:
         frontier.push(leaf)
@@ -243,7 +240,7 @@ def test_a_range_gives_the_root_of_its_tree_and_a_changed_one_another(
         frontier.root_with(end - 1, [])
     # For one leaf, the nodes outside the range are its inclusion proof, from left to right.
     if end == first + 1:
-        assert sorted(proof) == sorted(inclusion_proof(first, size, tree.subtree))
+        assert sorted(proof) == sorted(hashes_at(inclusion_nodes(first, size), tree.subtree))
 
     at = data.draw(st.integers(first, end - 1))
     worse = [flipped(leaf, bit) if number == at else leaf for number, leaf in enumerate(leaves)]
@@ -284,18 +281,15 @@ def test_hashes_of_another_length_prove_nothing() -> None:
 
 
 def test_what_no_tree_has_is_refused() -> None:
-    tree = Naive(leaves_of(4))
     for position, size in ((-1, 4), (4, 4), (0, 0), (0, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
-            inclusion_proof(position, size, tree.subtree)
+            inclusion_nodes(position, size)
     for old, new in ((-1, 4), (5, 4), (1, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
-            consistency_proof(old, new, tree.subtree)
+            consistency_nodes(old, new)
     for first, end, size in ((-1, 1, 4), (2, 2, 4), (0, 5, 4)):
         with pytest.raises(ProofFault):
-            range_proof(first, end, size, tree.subtree)
-        with pytest.raises(ProofFault):
-            root_of_range(first, end, [], size, [])
+            range_nodes(first, end, size)
     for edge in ([], leaves_of(2)):
         with pytest.raises(ProofFault):
             Frontier(4, edge)

@@ -11,7 +11,6 @@ import pytest
 from app.db.engine import make_engine, make_sessions
 from app.db.migrations import upgrade
 from app.db.rewinds import DatabaseRewound, RewindGuard
-from app.domain.merkle import root_of
 from app.features.audit.epochs import accept_restore
 from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.sealer import Sealing
@@ -19,6 +18,7 @@ from app.lib.ids import new_id
 from app.worker.database import Connector
 from tests.faults.replicas import Replicas, replicas
 from tests.features.audit.sealing.sealed import SIGNER, check, leaves, size, write
+from tests.merkle_proofs import root_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

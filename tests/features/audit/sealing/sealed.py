@@ -9,7 +9,7 @@ import asyncpg
 
 from app.crypto.client_ids import Parts
 from app.crypto.signed_notes import NoteSigner, log_name
-from app.domain.merkle import leaf_hash, root_of
+from app.domain.merkle import leaf_hash
 from app.features.audit.queries import Position
 from app.features.audit.sealing.leaves import (
     BEGINNING,
@@ -20,6 +20,7 @@ from app.features.audit.sealing.leaves import (
     read_events,
 )
 from app.features.audit.sealing.sealer import SealedLog
+from tests.merkle_proofs import root_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

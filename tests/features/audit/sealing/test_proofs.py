@@ -10,11 +10,12 @@ import asyncpg
 import httpx2
 
 from app.crypto.signed_notes import Checkpoint, NoteSigner, VerifierKey, log_name, open_checkpoint
-from app.domain.merkle import leaf_hash, root_of, root_of_range, verify_consistency, verify_inclusion
+from app.domain.merkle import leaf_hash, verify_inclusion
 from app.features.audit.sealing.sealer import ConcurrentCheckpoint, SealedLog
 from app.lib.ids import EVENT, format_id, new_id
 from tests.api import BASE_URL, KEY, Account, ApiAs
 from tests.features.audit.sealing.sealed import size, write
+from tests.merkle_proofs import root_of, root_of_range, verify_consistency
 from tests.streams import listening
 
 if TYPE_CHECKING:
