@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader, AccessState
-from app.domain.access import Decision, PolicyContext
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, Tally, decide_call, reach, stop_reason, tally
+from app.domain.reach import Reach, Tally, reach, stop_reason, tally, widest_token
 from app.lib.event_loop import in_slices
 
 # The maximum of identities checked for one page, even if few of them can call the tool.
@@ -87,7 +87,7 @@ def _can_call(
         identity = state.identities.get(holder.id)
         if identity is None or server is None:
             continue
-        decision = decide_call(identity, server, tool, state.context, at)
+        decision = decide(AccessRequest(widest_token(identity), server, tool), state.context, at)
         if decision.effect is not Effect.DENY:
             group_id = None if decision.grant_id is None else state.group_of.get(decision.grant_id)
             callers.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))

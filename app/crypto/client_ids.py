@@ -36,11 +36,8 @@ def is_client(id: UUID, salt: bytes | None, parts: Parts, keys: Iterable[bytes])
     """
     if salt is not None:
         return id == client_id(salt, parts)
-    return any(id == _keyed_id(key, parts) for key in keys)
-
-
-def _keyed_id(key: bytes, parts: Parts) -> UUID:
-    return _uuid(hmac.digest(key, repr(parts).encode("utf-8", "backslashreplace"), "sha256"))
+    written = repr(parts).encode("utf-8", "backslashreplace")
+    return any(id == _uuid(hmac.digest(key, written, "sha256")) for key in keys)
 
 
 def _text(parts: Sequence[str | None]) -> bytes:

@@ -174,7 +174,9 @@ class Follower:
         for sealed in () if self.is_lost else _candidates(entries, kept, count):
             grown = _grown(self._frontier, sealed)
             if head.is_reached(grown):
-                step = Step(_differences(first, sealed, entries) + _stale(first, sealed, kept), sealed)
+                step = Step(_differences(first, sealed, entries), sealed)
+                stale = (first + at for at, each in enumerate(kept) if sealed[at] != each)
+                step.findings += [Finding(Kind.HASHES, *stretch) for stretch in _stretches(stale)]
                 step.foreign += [
                     other
                     for other in elsewhere
@@ -229,11 +231,6 @@ def _grown(frontier: Frontier, hashes: Iterable[bytes]) -> Frontier:
     for each in hashes:
         grown.push(each)
     return grown
-
-
-def _stale(first: int, sealed: Sequence[bytes], kept: Sequence[bytes]) -> list[Finding]:
-    wrong = (first + at for at, each in enumerate(kept) if sealed[at] != each)
-    return [Finding(Kind.HASHES, *stretch) for stretch in _stretches(wrong)]
 
 
 def _differences(first: int, sealed: Sequence[bytes], entries: Sequence[Entry]) -> list[Finding]:

@@ -36,7 +36,7 @@ from app.domain.policy import (
     PolicyVerdict,
     QuotaDemand,
 )
-from app.domain.scopes import Scope, scope_reaches_part, scope_reaches_server, scope_reaches_tool
+from app.domain.scopes import GrantsScope, Scope
 
 # Fixed ids of two objects that decisions depend on.
 POLICY_SET_ID = UUID("00000000-0000-7000-8000-000000000001")
@@ -122,17 +122,11 @@ def liveness(token: Token, at: float, address: Address | None) -> str | None:
             return "token_expired"
         if link.ip_allow and (address is None or not any(address in net for net in link.ip_allow)):
             return "address_not_allowed"
-        reason = _inactive_reason(link.identity)
-        if reason is not None:
-            return reason
-    return None
-
-
-def _inactive_reason(identity: Identity) -> str | None:
-    if identity.status is not IdentityStatus.ACTIVE:
-        return f"identity_{identity.status}"
-    if identity.owner is not None and identity.owner.status is not IdentityStatus.ACTIVE:
-        return f"owner_{identity.owner.status}"
+        identity, owner = link.identity, link.identity.owner
+        if identity.status is not IdentityStatus.ACTIVE:
+            return f"identity_{identity.status}"
+        if owner is not None and owner.status is not IdentityStatus.ACTIVE:
+            return f"owner_{owner.status}"
     return None
 
 
@@ -154,7 +148,7 @@ def decide(request: AccessRequest, context: PolicyContext, at: float) -> Decisio
     used: list[Grant] = []
     for link in token.chain():
         # mutation: scope_checked
-        if not _scope_reaches(link.scope, server, tool, request.part):
+        if not scope_reaches(link.scope, server, tool, request.part):
             return _deny(request, context, at, "outside_scope")
         grant = _live_grant(link.identity, server, tool, request.part, at)
         if grant is None:
@@ -275,12 +269,16 @@ def _merge(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
     return tuple(dict.fromkeys(item for part in parts for item in part))
 
 
-def _scope_reaches(scope: Scope, server: Server, tool: Tool | None, part: Part | None) -> bool:
-    if part is not None:
-        return scope_reaches_part(scope, server.id, server.labels, part.value)
-    if tool is None:
-        return scope_reaches_server(scope, server.id, server.labels)
-    return scope_reaches_tool(scope, server.id, server.labels, tool.name, tool.risk)
+def scope_reaches(scope: Scope, server: Server, tool: Tool | None, part: Part | None) -> bool:
+    """Whether a scope reaches a server, a tool of it, or another part of it."""
+    if isinstance(scope, GrantsScope):
+        return True
+    return any(
+        entry.servers.matches(server.id, server.labels)
+        and (tool is None or entry.tools.matches(tool.name, tool.risk))
+        and (part is None or (entry.resources if part is Part.RESOURCES else entry.prompts))
+        for entry in scope.entries
+    )
 
 
 def _live_grant(

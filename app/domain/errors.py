@@ -95,24 +95,24 @@ class PreconditionRequired(DomainError):
     code = "precondition_required"
 
 
-class TooManyRequests(DomainError):
-    """A limit was reached; ``retry_after_s`` says when to retry."""
+class RetryableError(DomainError):
+    """An error that passes; ``retry_after_s`` says when to retry."""
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyRequests(RetryableError):
+    """A limit was reached."""
 
     code = "rate_limited"
 
-    def __init__(self, detail: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
-        super().__init__(detail, code=code)
-        self.retry_after_s = retry_after_s
 
-
-class Unavailable(DomainError):
+class Unavailable(RetryableError):
     """A dependency (the database) is unavailable. It is safe to repeat the request later."""
 
     code = "unavailable"
-
-    def __init__(self, detail: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
-        super().__init__(detail, code=code)
-        self.retry_after_s = retry_after_s
 
 
 class StoreUnavailable(Exception):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.domain.access import AccessRequest, liveness
-from app.domain.objects import Grant, Identity, Part, Server, Token, Tool, ToolState
-from app.domain.scopes import GrantsScope, ServerSelector, ToolSelector
+from app.domain.objects import Grant, Part, Server, Token, Tool, ToolState
+from app.domain.scopes import GrantsScope, ScopeEntry
 
 Faults = tuple[str, ...]
 
@@ -37,13 +37,20 @@ class LinkCheck:
 
 def check_links(request: AccessRequest, at: float) -> tuple[LinkCheck, ...]:
     """Check the token and its ancestors. Nothing reaches a server or tool that does not exist."""
-    server, tool, is_missing = _found(request)
+    server, tool = _found(request)
     return tuple(
         LinkCheck(
             link,
             liveness(replace(link, parent=None), at, request.address),
-            None if server is None or is_missing else _entries(link, server, tool, request.part),
-            () if server is None or is_missing else _grants(link.identity, server, tool, request.part, at),
+            None
+            if server is None or isinstance(link.scope, GrantsScope)
+            else tuple(_uncovered(entry, server, tool, request.part) for entry in link.scope.entries),
+            ()
+            if server is None
+            else tuple(
+                (grant, _window(grant, at) + _uncovered(grant, server, tool, request.part))
+                for grant in link.identity.grants
+            ),
         )
         for link in request.token.chain()
     )
@@ -51,42 +58,17 @@ def check_links(request: AccessRequest, at: float) -> tuple[LinkCheck, ...]:
 
 def identities_without_grant(request: AccessRequest, links: tuple[LinkCheck, ...]) -> tuple[UUID, ...]:
     """The identities of the chain that lack a grant; none if the requested server or tool does not exist."""
-    server, _, is_missing = _found(request)
-    if server is None or is_missing:
+    if _found(request)[0] is None:
         return ()
     return tuple(dict.fromkeys(link.token.identity.id for link in links if not link.granted))
 
 
-def _found(request: AccessRequest) -> tuple[Server | None, Tool | None, bool]:
-    """The server and the tool, and whether the requested tool is missing."""
+def _found(request: AccessRequest) -> tuple[Server | None, Tool | None]:
+    """The server and the tool; nothing if the requested tool is missing."""
     if request.server is None or request.tool is None:
-        return request.server, None, False
+        return request.server, None
     tool = request.server.tools.get(request.tool)
-    return request.server, tool, tool is None or tool.state is ToolState.REMOVED
-
-
-def _entries(token: Token, server: Server, tool: Tool | None, part: Part | None) -> tuple[Faults, ...] | None:
-    if isinstance(token.scope, GrantsScope):
-        return None
-    return tuple(
-        _uncovered(entry.servers, entry.tools, {Part.RESOURCES: entry.resources, Part.PROMPTS: entry.prompts},
-                server, tool, part)
-        for entry in token.scope.entries
-    )  # fmt: skip
-
-
-def _grants(
-    identity: Identity, server: Server, tool: Tool | None, part: Part | None, at: float
-) -> tuple[tuple[Grant, Faults], ...]:
-    return tuple(
-        (
-            grant,
-            _window(grant, at)
-            + _uncovered(grant.servers, grant.tools, {Part.RESOURCES: grant.resources, Part.PROMPTS: grant.prompts},
-                      server, tool, part),
-        )
-        for grant in identity.grants
-    )  # fmt: skip
+    return (None, None) if tool is None or tool.state is ToolState.REMOVED else (request.server, tool)
 
 
 def _window(grant: Grant, at: float) -> Faults:
@@ -95,20 +77,13 @@ def _window(grant: Grant, at: float) -> Faults:
     return ("expired",) if at >= grant.expires_at else ()
 
 
-def _uncovered(
-    servers: ServerSelector,
-    tools: ToolSelector,
-    parts: dict[Part, bool],
-    server: Server,
-    tool: Tool | None,
-    part: Part | None,
-) -> Faults:
-    """The parts of the request that the selectors do not cover."""
+def _uncovered(right: Grant | ScopeEntry, server: Server, tool: Tool | None, part: Part | None) -> Faults:
+    """The parts of the request that a right does not cover."""
     faults = []
-    if not servers.matches(server.id, server.labels):
+    if not right.servers.matches(server.id, server.labels):
         faults.append("server_not_covered")
-    if tool is not None and not tools.matches(tool.name, tool.risk):
+    if tool is not None and not right.tools.matches(tool.name, tool.risk):
         faults.append("tool_not_covered")
-    if part is not None and not parts[part]:
+    if part is not None and not (right.resources if part is Part.RESOURCES else right.prompts):
         faults.append(f"{part}_not_covered")
     return tuple(faults)

@@ -125,13 +125,14 @@ class Server:
     """The calls whose arguments are kept: ``off``, ``approvals`` (calls that need one), or ``all``."""
 
 
-_EVERYTHING = Grant(UUID(int=0), 0, AllServers(), AllTools(), True, True)
+EVERYTHING = Grant(UUID(int=0), 0, AllServers(), AllTools(), True, True)
+"""A grant of everything, which no one really has."""
 
 
 def with_full_access(identity: Identity) -> Identity:
     """The identity as policies see it, but active and with a grant of everything."""
     owner = None if identity.owner is None else replace(identity.owner, status=IdentityStatus.ACTIVE)
-    return replace(identity, status=IdentityStatus.ACTIVE, owner=owner, grants=(_EVERYTHING,))
+    return replace(identity, status=IdentityStatus.ACTIVE, owner=owner, grants=(EVERYTHING,))
 
 
 def unlimited_token(id: UUID, identity: Identity, parent: Token | None) -> Token:

@@ -10,12 +10,10 @@ from math import inf
 from uuid import UUID
 
 from app.domain.access import AccessRequest, Decision, PolicyContext, decide, liveness
-from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
+from app.domain.objects import EVERYTHING, Identity, IdentityStatus, Part, Server, Token, Tool
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools, GrantsScope
-
-_NIL = UUID(int=0)
+from app.domain.scopes import GrantsScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +91,9 @@ def tally(
     return Tally(True, tools, approval_required, destructive, len(server.tools) <= most)
 
 
-def decide_call(identity: Identity, server: Server, tool: str, context: PolicyContext, at: float) -> Decision:
-    """Decide a call of a tool by the identity, with unknown arguments."""
-    return decide(AccessRequest(widest_token(identity), server, tool), context, at)
-
-
 def blocking_reason(server: Server | None, tool: str, at: float) -> str | None:
     """Why no identity can call a tool, independent of grants and policies; ``None`` if it can be called."""
-    everything = Grant(_NIL, 0, AllServers(), AllTools(), True, True)
-    any_identity = Identity(_NIL, 0, IdentityStatus.ACTIVE, grants=(everything,))
+    any_identity = Identity(UUID(int=0), 0, IdentityStatus.ACTIVE, grants=(EVERYTHING,))
     request = AccessRequest(widest_token(any_identity), server, tool)
     decision = decide(request, PolicyContext(0, 0, GrantedIsAllowed()), at)
     return None if decision.allowed else decision.reason_code
@@ -114,8 +106,7 @@ def _has_grant_for(identity: Identity, server: Server) -> bool:
 
 def with_all_grants(identity: Identity) -> Identity:
     """The identity with an additional grant of everything, placed last so that its own grants are named first."""
-    everything = Grant(_NIL, 0, AllServers(), AllTools(), True, True)
-    return replace(identity, grants=(*identity.grants, everything))
+    return replace(identity, grants=(*identity.grants, EVERYTHING))
 
 
 def widest_token(identity: Identity) -> Token:

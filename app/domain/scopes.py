@@ -98,36 +98,6 @@ class ListedScope:
 Scope = GrantsScope | ListedScope
 
 
-def scope_reaches_server(scope: Scope, server_id: UUID, labels: Mapping[str, str]) -> bool:
-    """Whether any part of the scope reaches the server."""
-    if isinstance(scope, GrantsScope):
-        return True
-    return any(entry.servers.matches(server_id, labels) for entry in scope.entries)
-
-
-def scope_reaches_tool(
-    scope: Scope, server_id: UUID, labels: Mapping[str, str], name: str, risk: Risk
-) -> bool:
-    """Whether the scope reaches this tool of this server."""
-    if isinstance(scope, GrantsScope):
-        return True
-    return any(
-        entry.servers.matches(server_id, labels) and entry.tools.matches(name, risk)
-        for entry in scope.entries
-    )
-
-
-def scope_reaches_part(scope: Scope, server_id: UUID, labels: Mapping[str, str], part: str) -> bool:
-    """Whether this scope reaches the server's ``resources`` or ``prompts``."""
-    if isinstance(scope, GrantsScope):
-        return True
-    return any(
-        entry.servers.matches(server_id, labels)
-        and (entry.resources if part == "resources" else entry.prompts)
-        for entry in scope.entries
-    )
-
-
 def _servers_within(child: ServerSelector, parent: ServerSelector) -> bool:
     if isinstance(parent, AllServers):
         return True

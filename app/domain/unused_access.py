@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from app.domain.objects import Grant, Identity, Part, Server, ToolState
+from app.domain.objects import Identity, Part, Server, ToolState
 from app.domain.scopes import (
     AllServers,
     AllTools,
@@ -46,11 +46,6 @@ class RetainedAccess:
     resources: bool = False
     prompts: bool = False
     whole: bool = False
-
-
-def grant_right(grant: Grant) -> ScopeEntry:
-    """The access that a grant gives, without its holder and time."""
-    return ScopeEntry(grant.servers, grant.tools, grant.resources, grant.prompts)
 
 
 def grants_giving(
@@ -166,7 +161,13 @@ def _narrow_tools(
     retained_within: Mapping[UUID, RetainedAccess],
     most: int,
 ) -> ToolSelector:
-    if len(names) <= most and not any(_widens(tools, names, server) for server in left):
+    # Whether these names select tools of a server that were not selected before.
+    widens = isinstance(tools, ToolsByRisk) and any(
+        name in names and not tools.matches(name, tool.risk)
+        for server in left
+        for name, tool in server.tools.items()
+    )
+    if len(names) <= most and not widens:
         return ToolsByNames(names)
     if not isinstance(tools, ToolsByRisk):
         return tools
@@ -179,10 +180,3 @@ def _narrow_tools(
             if name in server.tools
         )
     )
-
-
-def _widens(tools: ToolSelector, names: frozenset[str], server: Server) -> bool:
-    """Whether these names select tools of a server that were not selected before."""
-    if not isinstance(tools, ToolsByRisk):
-        return False
-    return any(not tools.matches(name, tool.risk) for name, tool in server.tools.items() if name in names)

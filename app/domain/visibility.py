@@ -5,7 +5,7 @@ decision, because a server can have thousands of tools. In a large fleet, the in
 within reach.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -144,13 +144,8 @@ def within(token: Token, directory: Directory) -> Collection[Server]:
 
     ``decide`` denies all other servers, because no grant or scope covers them.
     """
-    return directory.named_by(_candidate_selectors(token))
-
-
-def _candidate_selectors(token: Token) -> Iterator[ServerSelector]:
-    scope = token.scope
-    if isinstance(scope, ListedScope):
-        scoped = [entry.servers for entry in scope.entries]
+    if isinstance(token.scope, ListedScope):
+        scoped = [entry.servers for entry in token.scope.entries]
         if not any(isinstance(selector, AllServers) for selector in scoped):
-            return iter(scoped)
-    return (grant.servers for grant in token.identity.grants)
+            return directory.named_by(scoped)
+    return directory.named_by(grant.servers for grant in token.identity.grants)

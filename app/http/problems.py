@@ -126,7 +126,7 @@ def _domain(request: Request, error: Exception) -> Response:
     headers = {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="scopegate"'
-    if isinstance(error, errors.KeyInFlight | errors.TooManyRequests | errors.Unavailable):
+    if isinstance(error, errors.KeyInFlight | errors.RetryableError):
         headers["Retry-After"] = str(error.retry_after_s)
     return problem(request, status, title, error.code, error.detail, error.errors, headers)
 

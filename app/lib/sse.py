@@ -114,13 +114,6 @@ class SseParser:
         if end > self._max_event:
             raise SseLimitError("an event of the stream is too long")
 
-    def _count_silent(self, size: int) -> None:
-        self._silent += size
-        if self._silent > MAX_SILENT_BYTES:
-            over = self._silent - MAX_SILENT_BYTES
-            if over > SILENT_BYTES_A_SECOND * (monotonic() - self._begun):
-                raise SseLimitError("the stream has too many blocks without data")
-
     def _field(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
         if colon and value.startswith(b" "):
@@ -143,7 +136,10 @@ class SseParser:
             retry=self._retry,
         )
         if not event.data:
-            self._count_silent(end)
+            self._silent += end
+            over = self._silent - MAX_SILENT_BYTES
+            if over > 0 and over > SILENT_BYTES_A_SECOND * (monotonic() - self._begun):
+                raise SseLimitError("the stream has too many blocks without data")
         del self._raw[:end]
         self._line_start = self._scanned = 0
         self._data, self._event, self._id, self._retry = [], "", None, None

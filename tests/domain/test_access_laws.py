@@ -10,8 +10,16 @@ from uuid import UUID
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import FLEET_ID, POLICY_SET_ID, AccessRequest, Decision, PolicyContext, decide
-from app.domain.objects import Address, Identity, IdentityStatus, Server, Token, ToolState
+from app.domain.access import (
+    FLEET_ID,
+    POLICY_SET_ID,
+    AccessRequest,
+    Decision,
+    PolicyContext,
+    decide,
+    scope_reaches,
+)
+from app.domain.objects import Address, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
 from app.domain.scopes import (
@@ -27,8 +35,6 @@ from app.domain.scopes import (
     ToolsByNames,
     ToolsByRisk,
     ToolSelector,
-    scope_reaches_server,
-    scope_reaches_tool,
     scope_within,
 )
 from app.domain.visibility import visible_tools
@@ -312,11 +318,12 @@ def test_a_scope_within_another_reaches_no_more(
 ) -> None:
     event(f"within: {scope_within(child, parent)}")
     assume(scope_within(child, parent))
-    id, labels = server.id, server.labels
-    assert scope_reaches_server(child, id, labels) <= scope_reaches_server(parent, id, labels)
+    assert scope_reaches(child, server, None, None) <= scope_reaches(parent, server, None, None)
+    for part in Part:
+        assert scope_reaches(child, server, None, part) <= scope_reaches(parent, server, None, part)
     for name in TOOL_NAMES:
-        reached = scope_reaches_tool(child, id, labels, name, risk)
-        assert reached <= scope_reaches_tool(parent, id, labels, name, risk)
+        tool = Tool(server.id, name, risk, ToolState.ACTIVE, None)
+        assert scope_reaches(child, server, tool, None) <= scope_reaches(parent, server, tool, None)
 
 
 def subsets(of: Iterable[Any]) -> list[frozenset[Any]]:

@@ -24,7 +24,6 @@ from app.domain.scopes import (
 from app.domain.unused_access import (
     Note,
     RetainedAccess,
-    grant_right,
     grants_giving,
     narrow,
     notes_on,
@@ -205,4 +204,3 @@ def test_a_grant_that_gives_the_same_as_another_is_of_use_too() -> None:
     assert grants_giving(ada, here, "get", None, 5.0) == [first.id, second.id]
     assert grants_giving(ada, here, None, Part.PROMPTS, 5.0) == []
     assert grants_giving(ada, here, None, Part.PROMPTS, 9.0) == [later.id]
-    assert grant_right(first) == ScopeEntry(AllServers(), AllTools(), True, False)
