@@ -7,20 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ColumnElement,
-    DateTime,
-    Dialect,
-    Index,
-    LargeBinary,
-    SmallInteger,
-    Text,
-    cast,
-    text,
-    type_coerce,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlalchemy.types import TypeDecorator
@@ -43,11 +30,11 @@ class Changes(TypeDecorator[dict[str, Any]]):
     impl = JSONB(none_as_null=True)
     cache_ok = True
 
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # Read as text, since the driver's own JSON parser would fail for the whole page.
-        return type_coerce(cast(column, Text), self)
+        return sa.type_coerce(sa.cast(column, sa.Text), self)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, Any] | None:
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, Any] | None:
         if value is None:
             return None
         try:
@@ -62,14 +49,14 @@ class AuditEvent(SQLModel, table=True):
 
     __tablename__ = "audit_events"
     __table_args__ = (
-        Index("ix_audit_events_order", "epoch", "xact", "seq"),
-        Index("ix_audit_events_call_id", "call_id", postgresql_where=text("call_id IS NOT NULL")),
-        Index("ix_audit_events_token_id", "token_id", "xact", postgresql_where=text("token_id IS NOT NULL")),
-        Index("ix_audit_events_actor_id", "actor_id", "xact"),
-        Index("ix_audit_events_server_tool", "server_id", "tool", "xact",
-              postgresql_where=text("server_id IS NOT NULL")),
-        Index("ix_audit_events_request_id", "request_id", postgresql_where=text("request_id IS NOT NULL")),
-        Index("ix_audit_events_refused", "epoch", "xact", "seq", postgresql_where=text("decision <> 'allow'")),
+        sa.Index("ix_audit_events_order", "epoch", "xact", "seq"),
+        sa.Index("ix_audit_events_call_id", "call_id", postgresql_where=sa.text("call_id IS NOT NULL")),
+        sa.Index("ix_audit_events_token_id", "token_id", "xact", postgresql_where=sa.text("token_id IS NOT NULL")),
+        sa.Index("ix_audit_events_actor_id", "actor_id", "xact"),
+        sa.Index("ix_audit_events_server_tool", "server_id", "tool", "xact",
+              postgresql_where=sa.text("server_id IS NOT NULL")),
+        sa.Index("ix_audit_events_request_id", "request_id", postgresql_where=sa.text("request_id IS NOT NULL")),
+        sa.Index("ix_audit_events_refused", "epoch", "xact", "seq", postgresql_where=sa.text("decision <> 'allow'")),
         {"postgresql_partition_by": "RANGE (time)"},
     )  # fmt: skip
 
@@ -77,19 +64,19 @@ class AuditEvent(SQLModel, table=True):
     time: datetime = Field(
         default=None,
         primary_key=True,
-        sa_type=DateTime(timezone=True),
-        sa_column_kwargs={"server_default": text("clock_timestamp()")},
+        sa_type=sa.DateTime(timezone=True),
+        sa_column_kwargs={"server_default": sa.text("clock_timestamp()")},
     )
-    epoch: int = Field(default=None, sa_column_kwargs={"server_default": text("scopegate_epoch()")})
+    epoch: int = Field(default=None, sa_column_kwargs={"server_default": sa.text("scopegate_epoch()")})
     xact: int = Field(
         default=None,
-        sa_type=BigInteger,
-        sa_column_kwargs={"server_default": text("(pg_current_xact_id()::text)::bigint")},
+        sa_type=sa.BigInteger,
+        sa_column_kwargs={"server_default": sa.text("(pg_current_xact_id()::text)::bigint")},
     )
     seq: int = Field(
         default=None,
-        sa_type=BigInteger,
-        sa_column_kwargs={"server_default": text("nextval('audit_events_seq')")},
+        sa_type=sa.BigInteger,
+        sa_column_kwargs={"server_default": sa.text("nextval('audit_events_seq')")},
     )
     action: str
     decision: str | None = None
@@ -105,14 +92,14 @@ class AuditEvent(SQLModel, table=True):
     object_id: UUID | None = None
     grant_id: UUID | None = None
     policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
-    policy_version: int | None = Field(default=None, sa_type=BigInteger)
+    policy_version: int | None = Field(default=None, sa_type=sa.BigInteger)
     approval_id: UUID | None = None
     client_id: UUID | None = None
     worker_id: UUID | None = None
     call_id: UUID | None = None
     method: str | None = None
-    arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
-    definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    arguments_digest: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
+    definition_digest: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     digest_key_id: str | None = None
     changes: dict[str, Any] | None = Field(default=None, sa_type=Changes)
     duration_ms: int | None = None
@@ -130,9 +117,9 @@ class AuditArguments(SQLModel, table=True):
     __table_args__ = ({"postgresql_partition_by": "RANGE (time)"},)
 
     call_id: UUID = Field(primary_key=True)
-    time: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    time: datetime = Field(primary_key=True, sa_type=sa.DateTime(timezone=True))
     key_id: str
-    sealed: bytes = Field(sa_type=LargeBinary)
+    sealed: bytes = Field(sa_type=sa.LargeBinary)
 
 
 class AuditClient(SQLModel, table=True):
@@ -148,7 +135,7 @@ class AuditClient(SQLModel, table=True):
     user_agent: str | None = None
     name: str | None = None
     version: str | None = None
-    salt: bytes | None = Field(default=None, sa_type=LargeBinary)
+    salt: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     first_seen_at: datetime = now_by_default()
 
 
@@ -160,29 +147,29 @@ class AuditHour(SQLModel, table=True):
 
     __tablename__ = "audit_hours"
 
-    hour: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    hour: datetime = Field(primary_key=True, sa_type=sa.DateTime(timezone=True))
     action: str = Field(primary_key=True)
     decision: str = Field(primary_key=True)
-    events: int = Field(sa_type=BigInteger)
-    things: int = Field(sa_type=BigInteger)
+    events: int = Field(sa_type=sa.BigInteger)
+    things: int = Field(sa_type=sa.BigInteger)
     first_epoch: int
-    first_xact: int = Field(sa_type=BigInteger)
-    first_seq: int = Field(sa_type=BigInteger)
+    first_xact: int = Field(sa_type=sa.BigInteger)
+    first_seq: int = Field(sa_type=sa.BigInteger)
     last_epoch: int
-    last_xact: int = Field(sa_type=BigInteger)
-    last_seq: int = Field(sa_type=BigInteger)
+    last_xact: int = Field(sa_type=sa.BigInteger)
+    last_seq: int = Field(sa_type=sa.BigInteger)
 
 
 class AuditRollup(SQLModel, table=True):
     """A single row with the event up to which the hours are counted."""
 
     __tablename__ = "audit_rollup"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
 
-    id: int = Field(primary_key=True, sa_type=SmallInteger)
+    id: int = Field(primary_key=True, sa_type=sa.SmallInteger)
     epoch: int
-    xact: int = Field(sa_type=BigInteger)
-    seq: int = Field(sa_type=BigInteger)
+    xact: int = Field(sa_type=sa.BigInteger)
+    seq: int = Field(sa_type=sa.BigInteger)
 
 
 class LogEpoch(SQLModel, table=True):
@@ -191,7 +178,7 @@ class LogEpoch(SQLModel, table=True):
     __tablename__ = "log_epochs"
 
     epoch: int = Field(primary_key=True)
-    system_identifier: int = Field(sa_type=BigInteger)
+    system_identifier: int = Field(sa_type=sa.BigInteger)
     timeline: int
     opened_at: datetime = now_by_default()
     last_checkpoint: str | None = None
@@ -223,21 +210,21 @@ class ObjectVersion(SQLModel, table=True):
 
     __tablename__ = "object_versions"
     __table_args__ = (
-        Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),
+        sa.Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),
         # Objects by identity, for queries about the past.
-        Index("ix_object_versions_identity", text("(content ->> 'identity_id')"),
-              postgresql_where=text("kind IN ('grant', 'membership')")),
-        Index("ix_object_versions_group", text("(content ->> 'group_id')"),
-              postgresql_where=text("kind = 'grant'")),
-        Index("ix_object_versions_server", text("(content ->> 'server_id')"),
-              postgresql_where=text("kind = 'tool_definition'")),
+        sa.Index("ix_object_versions_identity", sa.text("(content ->> 'identity_id')"),
+              postgresql_where=sa.text("kind IN ('grant', 'membership')")),
+        sa.Index("ix_object_versions_group", sa.text("(content ->> 'group_id')"),
+              postgresql_where=sa.text("kind = 'grant'")),
+        sa.Index("ix_object_versions_server", sa.text("(content ->> 'server_id')"),
+              postgresql_where=sa.text("kind = 'tool_definition'")),
     )  # fmt: skip
 
     object_id: UUID = Field(primary_key=True)
     version: int = Field(primary_key=True)
     kind: str
     valid_from: datetime = now_by_default()
-    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    valid_to: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     content: dict[str, Any] = Field(sa_type=JSONB)
 
 
@@ -249,7 +236,7 @@ class AuditSink(ObjectRow, table=True):
     """A destination of the audit log. Delivery updates the fields after ``ended_at`` without a new revision."""
 
     __tablename__ = "audit_sinks"
-    __table_args__ = (Index("ix_audit_sinks_lower_name_id", text("lower(name)"), "id"),)
+    __table_args__ = (sa.Index("ix_audit_sinks_lower_name_id", sa.text("lower(name)"), "id"),)
 
     name: str
     description: str | None = None
@@ -259,33 +246,33 @@ class AuditSink(ObjectRow, table=True):
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     credential_kind: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
     key_id: str | None = None
-    sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
+    sealed: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     """The header to send, encrypted and bound by associated data to this sink and the origin of its URL."""
-    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    ended_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     epoch: int
     """With the next two fields: the position up to which all events were accepted."""
-    xact: int = Field(sa_type=BigInteger)
-    seq: int = Field(sa_type=BigInteger)
+    xact: int = Field(sa_type=sa.BigInteger)
+    seq: int = Field(sa_type=sa.BigInteger)
     batch_epoch: int | None = None
     """With the next three fields: the end of the current batch, so that a retry sends exactly the same batch."""
-    batch_xact: int | None = Field(default=None, sa_type=BigInteger)
-    batch_seq: int | None = Field(default=None, sa_type=BigInteger)
-    batch_checkpoint: int | None = Field(default=None, sa_type=BigInteger)
-    batch_events: int = Field(default=MAX_BATCH_EVENTS, sa_column_kwargs={"server_default": text("500")})
+    batch_xact: int | None = Field(default=None, sa_type=sa.BigInteger)
+    batch_seq: int | None = Field(default=None, sa_type=sa.BigInteger)
+    batch_checkpoint: int | None = Field(default=None, sa_type=sa.BigInteger)
+    batch_events: int = Field(default=MAX_BATCH_EVENTS, sa_column_kwargs={"server_default": sa.text("500")})
     """The maximum of events per batch, lowered when the endpoint rejects a batch as too large."""
-    checkpoint: int | None = Field(default=None, sa_type=BigInteger)
+    checkpoint: int | None = Field(default=None, sa_type=sa.BigInteger)
     """The tree size of the last accepted checkpoint."""
-    checkpoint_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    checkpoint_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     lease: UUID | None = None
     """The worker that holds the lease. No other worker sends until ``leased_until``."""
-    leased_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    leased_until: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     due_at: datetime = now_by_default()
-    failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
-    failing_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    failures: int = Field(default=0, sa_column_kwargs={"server_default": sa.text("0")})
+    failing_since: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     status_code: int | None = None
     error: str | None = None
-    delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    missed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    delivered_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
+    missed_at: datetime | None = Field(default=None, sa_type=sa.DateTime(timezone=True))
     """When retention dropped events that were not delivered to this sink."""
 
 
@@ -293,13 +280,13 @@ class AuditCheckpoint(SQLModel, table=True):
     """A signed checkpoint of the audit log (C2SP checkpoint text, RFC 9162 hashing)."""
 
     __tablename__ = "audit_checkpoints"
-    __table_args__ = (Index("uq_audit_checkpoints_place", "epoch", "last_xact", "last_seq", unique=True),)
+    __table_args__ = (sa.Index("uq_audit_checkpoints_place", "epoch", "last_xact", "last_seq", unique=True),)
 
-    tree_size: int = Field(primary_key=True, sa_type=BigInteger)
+    tree_size: int = Field(primary_key=True, sa_type=sa.BigInteger)
     epoch: int
-    last_xact: int = Field(sa_type=BigInteger)
-    last_seq: int = Field(sa_type=BigInteger)
-    root_hash: bytes = Field(sa_type=LargeBinary)
+    last_xact: int = Field(sa_type=sa.BigInteger)
+    last_seq: int = Field(sa_type=sa.BigInteger)
+    root_hash: bytes = Field(sa_type=sa.LargeBinary)
     note: str
     created_at: datetime = now_by_default()
 
@@ -321,8 +308,8 @@ class AuditTile(SQLModel, table=True):
     """
 
     __tablename__ = "audit_tiles"
-    __table_args__ = (CheckConstraint("octet_length(hashes) = 8192", name="whole"),)
+    __table_args__ = (sa.CheckConstraint("octet_length(hashes) = 8192", name="whole"),)
 
-    level: int = Field(primary_key=True, sa_type=SmallInteger)
-    number: int = Field(primary_key=True, sa_type=BigInteger)
-    hashes: bytes = Field(sa_type=LargeBinary)
+    level: int = Field(primary_key=True, sa_type=sa.SmallInteger)
+    number: int = Field(primary_key=True, sa_type=sa.BigInteger)
+    hashes: bytes = Field(sa_type=sa.LargeBinary)

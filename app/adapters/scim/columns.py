@@ -12,27 +12,10 @@ from inspect import isclass
 from typing import Any, Literal
 from uuid import UUID
 
+import sqlalchemy as sa
 from pydantic import EmailStr
 from scim2_models import ComplexAttribute, Extension, InvalidFilterException, Resource
 from scim2_models.path import AttributeBinding
-from sqlalchemy import (
-    ARRAY,
-    Boolean,
-    ColumnElement,
-    FromClause,
-    Integer,
-    Text,
-    and_,
-    case,
-    cast,
-    column,
-    func,
-    literal,
-    literal_column,
-    null,
-    select,
-    true,
-)
 from sqlalchemy.dialects.postgresql import BIT, JSONB, aggregate_order_by
 
 from app.lib.ids import GROUP, IDENTITY
@@ -57,9 +40,9 @@ MEMBERS = metadata.tables[GroupMember.__tablename__]
 class Value:
     """An attribute with one plain value. For an id, ``uuid`` is the column behind its text."""
 
-    expression: ColumnElement[Any]
+    expression: sa.ColumnElement[Any]
     kind: Kind
-    uuid: ColumnElement[Any] | None = None
+    uuid: sa.ColumnElement[Any] | None = None
     prefix: str = ""
 
 
@@ -67,7 +50,7 @@ class Value:
 class Complex:
     """An attribute with sub-attributes; ``exists`` tells whether a resource has it."""
 
-    exists: ColumnElement[bool]
+    exists: sa.ColumnElement[bool]
     parts: Mapping[str, Value]
 
 
@@ -79,11 +62,11 @@ class Many:
     finds resources with a value by an index.
     """
 
-    rows: FromClause
+    rows: sa.FromClause
     parts: Mapping[str, Value]
-    order: tuple[ColumnElement[Any], ...]
-    where: ColumnElement[bool] = field(default_factory=true)
-    equal: Callable[[str], ColumnElement[bool]] | None = None
+    order: tuple[sa.ColumnElement[Any], ...]
+    where: sa.ColumnElement[bool] = field(default_factory=sa.true)
+    equal: Callable[[str], sa.ColumnElement[bool]] | None = None
 
 
 Attribute = Value | Complex | Many
@@ -96,17 +79,17 @@ class Source:
     model: type[Resource[Any]]
     rank: int
     """The position of the type when resources are sorted by id."""
-    id: ColumnElement[Any]
-    where: ColumnElement[bool]
+    id: sa.ColumnElement[Any]
+    where: sa.ColumnElement[bool]
     read: Callable[[AttributeBinding], Attribute]
-    joined: tuple[FromClause, ColumnElement[bool]] | None = None
+    joined: tuple[sa.FromClause, sa.ColumnElement[bool]] | None = None
     """A table with its join condition, only joined if an attribute needs it, so that other queries use an index."""
 
 
 def users(provider_id: UUID, model: type[Resource[Any]]) -> Source:
     """The provider's provisioned users that are not deleted."""
     joined = (IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
-    where = and_(USERS.c.provider_id == provider_id, USERS.c.deleted_at.is_(None))
+    where = sa.and_(USERS.c.provider_id == provider_id, USERS.c.deleted_at.is_(None))
     read = partial(_read_user, provider_id=provider_id)
     return Source(model, USER_RANK, USERS.c.identity_id, where, read, joined)
 
@@ -118,33 +101,33 @@ def groups(provider_id: UUID, model: type[Resource[Any]]) -> Source:
     return Source(model, GROUP_RANK, GROUPS.c.id, where, read)
 
 
-def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:
+def live_groups(table: sa.FromClause, provider_id: UUID) -> sa.ColumnElement[bool]:
     """The condition on ``groups`` (or an alias of it) for live groups of a provider."""
-    return and_(
+    return sa.and_(
         table.c.provider_id == provider_id,
         # Repeats the condition in the form of the name index.
-        func.coalesce(cast(table.c.provider_id, Text), literal_column("''")) == str(provider_id),
-        table.c.source == literal_column("'scim'"),
+        sa.func.coalesce(sa.cast(table.c.provider_id, sa.Text), sa.literal_column("''")) == str(provider_id),
+        table.c.source == sa.literal_column("'scim'"),
         table.c.ended_at.is_(None),
     )
 
 
-def name_column(table: FromClause) -> ColumnElement[str]:
+def name_column(table: sa.FromClause) -> sa.ColumnElement[str]:
     """The display name of a user in references, from a row of ``scim_users`` (or an alias of it)."""
     profile = table.c.profile
     names = (_text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"))
-    return func.coalesce(*(func.nullif(name, "") for name in names), table.c.user_name)
+    return sa.func.coalesce(*(sa.func.nullif(name, "") for name in names), table.c.user_name)
 
 
-def id_value(prefix: str, id: ColumnElement[Any]) -> Value:
+def id_value(prefix: str, id: sa.ColumnElement[Any]) -> Value:
     """An id. Its text (Crockford's base32 of 128 bits) is only computed if a comparison is not one of UUIDs."""
-    digits = func.replace(cast(id, Text), "-", "")
-    bits = literal_column("B'00'").op("||")(cast(func.concat("x", digits), BIT(128)))
-    letter = func.generate_series(0, _ID_LETTERS - 1).column_valued()
-    five = func.substring(bits, letter * 5 + 1, 5)
-    character = func.substr(_ALPHABET, cast(five, Integer) + 1, 1)
-    letters = select(func.string_agg(character, aggregate_order_by(literal_column("''"), letter)))
-    return Value(literal(f"{prefix}_").op("||")(letters.scalar_subquery()), "id", id, prefix)
+    digits = sa.func.replace(sa.cast(id, sa.Text), "-", "")
+    bits = sa.literal_column("B'00'").op("||")(sa.cast(sa.func.concat("x", digits), BIT(128)))
+    letter = sa.func.generate_series(0, _ID_LETTERS - 1).column_valued()
+    five = sa.func.substring(bits, letter * 5 + 1, 5)
+    character = sa.func.substr(_ALPHABET, sa.cast(five, sa.Integer) + 1, 1)
+    letters = sa.select(sa.func.string_agg(character, aggregate_order_by(sa.literal_column("''"), letter)))
+    return Value(sa.literal(f"{prefix}_").op("||")(letters.scalar_subquery()), "id", id, prefix)
 
 
 def _read_user(binding: AttributeBinding, provider_id: UUID) -> Attribute:
@@ -182,7 +165,7 @@ def _members_of_group(provider_id: UUID) -> Many:
     """The provider's users that are members of a group."""
     members, people = MEMBERS.alias(), USERS.alias()
     rows = members.join(people, people.c.identity_id == members.c.identity_id)
-    where = and_(
+    where = sa.and_(
         members.c.group_id == GROUPS.c.id,
         people.c.provider_id == provider_id,
         people.c.deleted_at.is_(None),
@@ -200,7 +183,7 @@ def _members_of_group(provider_id: UUID) -> Many:
 def _groups_of_user(provider_id: UUID) -> Many:
     members, theirs = MEMBERS.alias(), GROUPS.alias()
     rows = members.join(theirs, theirs.c.id == members.c.group_id)
-    where = and_(members.c.identity_id == USERS.c.identity_id, live_groups(theirs, provider_id))
+    where = sa.and_(members.c.identity_id == USERS.c.identity_id, live_groups(theirs, provider_id))
     id = id_value(GROUP, theirs.c.id)
     parts = {
         "value": id,
@@ -211,41 +194,41 @@ def _groups_of_user(provider_id: UUID) -> Many:
     return Many(rows, parts, (theirs.c.name, theirs.c.id), where)
 
 
-def _meta(table: FromClause, name: str) -> Complex:
+def _meta(table: sa.FromClause, name: str) -> Complex:
     # A version depends on more than one row and is only for If-Match.
     parts = {
         "resourceType": _constant(name),
         "created": Value(table.c.created_at, "time"),
         "lastModified": Value(table.c.updated_at, "time"),
         # Only the service knows the location.
-        "location": Value(cast(null(), Text), "text"),
+        "location": Value(sa.cast(sa.null(), sa.Text), "text"),
     }
-    return Complex(true(), parts)
+    return Complex(sa.true(), parts)
 
 
-def _schemas(model: type[Any], profile: ColumnElement[Any] | None) -> Many:
-    own = literal([str(model.__schema__)], ARRAY(Text))
-    urns: ColumnElement[Any] = own
+def _schemas(model: type[Any], profile: sa.ColumnElement[Any] | None) -> Many:
+    own = sa.literal([str(model.__schema__)], sa.ARRAY(sa.Text))
+    urns: sa.ColumnElement[Any] = own
     if profile is not None:
         for urn in model.get_extension_models():
-            more = func.array_append(urns, urn)
-            urns = case((_in(profile, urn).is_not(None), more), else_=urns)
-    rows = func.unnest(urns).table_valued("value", with_ordinality="place").render_derived()
+            more = sa.func.array_append(urns, urn)
+            urns = sa.case((_in(profile, urn).is_not(None), more), else_=urns)
+    rows = sa.func.unnest(urns).table_valued("value", with_ordinality="place").render_derived()
     return Many(rows, {"value": Value(rows.c.value, "text")}, (rows.c.place,))
 
 
-def _in_document(binding: AttributeBinding, document: ColumnElement[Any]) -> Attribute:
+def _in_document(binding: AttributeBinding, document: sa.ColumnElement[Any]) -> Attribute:
     name = binding.urn.rpartition(":")[2].partition(".")[0]
     kinds = _kinds_of_parts(binding)
     if binding.is_multivalued and kinds:
-        rows = func.jsonb_array_elements(_in(document, name)).table_valued(
-            column("value", JSONB), with_ordinality="place"
+        rows = sa.func.jsonb_array_elements(_in(document, name)).table_valued(
+            sa.column("value", JSONB), with_ordinality="place"
         )
         rows = rows.render_derived()
         parts = {part: _value(rows.c.value, part, kind) for part, kind in kinds.items()}
-        order: tuple[ColumnElement[Any], ...] = (rows.c.place,)
+        order: tuple[sa.ColumnElement[Any], ...] = (rows.c.place,)
         if "primary" in parts:
-            order = (func.coalesce(parts["primary"].expression, literal_column("false")).desc(), *order)
+            order = (sa.func.coalesce(parts["primary"].expression, sa.literal_column("false")).desc(), *order)
         return Many(rows, parts, order, equal=_has_email if name == "emails" else None)
     if kinds:
         inside = _in(document, name)
@@ -258,10 +241,12 @@ def _in_document(binding: AttributeBinding, document: ColumnElement[Any]) -> Att
     return _value(document, name, kind)
 
 
-def _has_email(address: str) -> ColumnElement[bool]:
-    addresses = func.jsonb_path_query_array(USERS.c.profile, literal_column("'$.emails[*].value'"))
-    lowered = cast(func.lower(cast(addresses, Text)), JSONB)
-    return lowered.op("@>", is_comparison=True)(func.jsonb_build_array(func.lower(literal(address, Text))))
+def _has_email(address: str) -> sa.ColumnElement[bool]:
+    addresses = sa.func.jsonb_path_query_array(USERS.c.profile, sa.literal_column("'$.emails[*].value'"))
+    lowered = sa.cast(sa.func.lower(sa.cast(addresses, sa.Text)), JSONB)
+    return lowered.op("@>", is_comparison=True)(
+        sa.func.jsonb_build_array(sa.func.lower(sa.literal(address, sa.Text)))
+    )
 
 
 def _kinds_of_parts(binding: AttributeBinding) -> dict[str, Kind]:
@@ -276,26 +261,26 @@ def _kinds_of_parts(binding: AttributeBinding) -> dict[str, Kind]:
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def _value(document: ColumnElement[Any], name: str, kind: Kind) -> Value:
+def _value(document: sa.ColumnElement[Any], name: str, kind: Kind) -> Value:
     text = _text_in(document, name)
-    return Value(cast(text, Boolean) if kind == "bool" else text, kind)
+    return Value(sa.cast(text, sa.Boolean) if kind == "bool" else text, kind)
 
 
-def _in(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+def _in(document: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any]:
     # A literal, not a parameter, so that an index on the expression can be used.
-    return document.op("->", return_type=JSONB())(literal_column(f"'{name}'"))
+    return document.op("->", return_type=JSONB())(sa.literal_column(f"'{name}'"))
 
 
-def _text_in(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    return document.op("->>", return_type=Text())(literal_column(f"'{name}'"))
+def _text_in(document: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any]:
+    return document.op("->>", return_type=sa.Text())(sa.literal_column(f"'{name}'"))
 
 
 def _constant(value: str) -> Value:
-    return Value(literal(value, Text), "text")
+    return Value(sa.literal(value, sa.Text), "text")
 
 
 def _reference(endpoint: str, id: Value) -> Value:
-    return Value(literal(f"{endpoint}/").op("||")(id.expression), "text")
+    return Value(sa.literal(f"{endpoint}/").op("||")(id.expression), "text")
 
 
 def _kind(type: Any) -> Kind | None:

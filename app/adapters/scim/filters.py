@@ -4,11 +4,13 @@ A condition agrees with the in-memory evaluation of ``scim2_models``, except tha
 and that times without a zone are UTC. Everything that a client sends is a parameter.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+import sqlalchemy as sa
 from scim2_models import InvalidFilterException, InvalidValueException, ScimFilter
 from scim2_models.path import (
     STRING_OPERATORS,
@@ -25,21 +27,6 @@ from scim2_models.path import (
     ValuePath,
     coerce_value,
 )
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Integer,
-    Text,
-    and_,
-    exists,
-    false,
-    func,
-    literal,
-    not_,
-    or_,
-    true,
-)
-from sqlalchemy import select as sql_select
 
 from app.adapters.scim.columns import Complex, Many, Source, Value
 from app.lib.ids import parse_id
@@ -52,9 +39,16 @@ _ATTRIBUTES = frozenset({"attributes", "excludedattributes"})
 MAX_FILTER_LENGTH = 8_000
 """The maximum length of a filter in characters, checked before parsing."""
 
-Condition = ColumnElement[bool]
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
-_ORDERS: dict[CompareOperator, Callable[[ColumnElement[Any], Any], Condition]] = {
+Condition = sa.ColumnElement[bool]
+
+_OPERATIONS: dict[CompareOperator, Callable[[sa.ColumnElement[Any], Any], Condition]] = {
+    CompareOperator.co: lambda left, right: sa.func.strpos(left, right, type_=sa.Integer()) > 0,
+    CompareOperator.sw: lambda left, right: sa.func.starts_with(left, right, type_=sa.Boolean()),
+    CompareOperator.ew: lambda left, right: (
+        sa.func.right(left, sa.func.length(right), type_=sa.Text()) == right
+    ),
     CompareOperator.gt: lambda left, right: left > right,
     CompareOperator.ge: lambda left, right: left >= right,
     CompareOperator.lt: lambda left, right: left < right,
@@ -112,11 +106,11 @@ class _Visitor(FilterVisitor[Condition]):
     """Logical operators. NULL counts as false, so it is made false before a negation."""
 
     def visit_not(self, node: Not) -> Condition:
-        return not_(func.coalesce(self.visit(node.expr), false()))
+        return sa.not_(sa.func.coalesce(self.visit(node.expr), sa.false()))
 
     def visit_logical_expr(self, node: LogicalExpr) -> Condition:
         terms = [self.visit(term) for term in node.terms]
-        return and_(*terms) if node.op == LogicalOperator.and_ else or_(*terms)
+        return sa.and_(*terms) if node.op == LogicalOperator.and_ else sa.or_(*terms)
 
 
 class _ResourceVisitor(_Visitor):
@@ -136,7 +130,7 @@ class _ResourceVisitor(_Visitor):
     def visit_comparison(self, node: Comparison) -> Condition:
         bound = self.bind(node.attr_path, compared=True)
         if bound is None:
-            return false()
+            return sa.false()
         operand = _operand(bound, node)
         attribute = self.source.read(bound)
         part = _part(bound)
@@ -147,32 +141,35 @@ class _ResourceVisitor(_Visitor):
             if part is None and isinstance(operand, str) and "value" in attribute.parts:
                 part = "value"
             if part is None:
-                return _compare_complex(attribute, node.op, operand)
+                # A complex value can only be compared with ``null``.
+                if node.op == CompareOperator.eq:
+                    return sa.not_(attribute.exists) if operand is None else sa.false()
+                return _only_ne(node.op, attribute.exists if operand is None else sa.true())
             attribute = _find_attribute(attribute.parts, part, bound)
         return _compare(attribute, node.op, operand, exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
         bound = self.bind(node.attr_path)
         if bound is None:
-            return false()
+            return sa.false()
         attribute = self.source.read(bound)
         part = _part(bound)
         if isinstance(attribute, Value):
             return _present(attribute)
         parts = attribute.parts if part is None else {part: _find_attribute(attribute.parts, part, bound)}
-        present = or_(*(_present(value) for value in parts.values()))
+        present = sa.or_(*(_present(value) for value in parts.values()))
         return _any(attribute, present) if isinstance(attribute, Many) else present
 
     def visit_value_path(self, node: ValuePath) -> Condition:
         bound = self.bind(node.attr_path)
         if bound is None:
-            return false()
+            return sa.false()
         many = self.source.read(bound)
         if not isinstance(many, Many):
             raise InvalidFilterException(detail=f"'{bound.urn}' has no values to select from")
         inner = _ValueVisitor(self, node.attr_path, many)
         selected = _any(many, inner.visit(node.val_filter))
-        return and_(*inner.indexed_conditions(node.val_filter), selected)
+        return sa.and_(*inner.indexed_conditions(node.val_filter), selected)
 
 
 class _ValueVisitor(_Visitor):
@@ -198,13 +195,13 @@ class _ValueVisitor(_Visitor):
     def visit_comparison(self, node: Comparison) -> Condition:
         part = self._part(node.attr_path)
         if part is None:
-            return false()
+            return sa.false()
         bound, value = part
         return _compare(value, node.op, _operand(bound, node), exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
         part = self._part(node.attr_path)
-        return false() if part is None else _present(part[1])
+        return sa.false() if part is None else _present(part[1])
 
     def visit_value_path(self, node: ValuePath) -> Condition:
         raise InvalidFilterException(detail="A selection of values cannot hold another one")
@@ -241,22 +238,14 @@ def _find_attribute(parts: Any, part: str, bound: AttributeBinding) -> Value:
 def _operand(bound: AttributeBinding, node: Comparison) -> Any:
     """The value to compare with, converted to the attribute's type and storable."""
     value = coerce_value(bound, node.value, node.op)
-    if isinstance(value, datetime):
-        return _in_utc(value)
-    return _clean(value.value if isinstance(value, Enum) else value)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str) and (
-        "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
-    ):
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str) and _UNSTORABLE.search(value):
         raise InvalidFilterException(detail="A value contains characters that no attribute can have")
-    return value
-
-
-def _in_utc(time: datetime) -> datetime:
+    if not isinstance(value, datetime):
+        return value
     try:
-        known = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        known = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (OverflowError, ValueError):
         raise InvalidFilterException(detail="A time is out of range") from None
     # The driver writes the minimum and maximum times as infinities.
@@ -269,7 +258,7 @@ def _present(value: Value) -> Condition:
     if value.uuid is not None:
         return value.uuid.is_not(None)
     there = value.expression.is_not(None)
-    return and_(there, value.expression != "") if value.kind == "text" else there
+    return sa.and_(there, value.expression != "") if value.kind == "text" else there
 
 
 def _compare_many(
@@ -279,26 +268,21 @@ def _compare_many(
     if operand is None:
         # An attribute without values equals null.
         without = _any(many, value.expression.is_(None))
-        some = _any(many, true())
+        some = _any(many, sa.true())
         return (
-            or_(not_(some), without) if op == CompareOperator.eq else _only_ne(op, and_(some, not_(without)))
+            sa.or_(sa.not_(some), without)
+            if op == CompareOperator.eq
+            else _only_ne(op, sa.and_(some, sa.not_(without)))
         )
     if op == CompareOperator.ne:
-        return not_(_any(many, _compare(value, CompareOperator.eq, operand, exact=bound.case_exact)))
+        return sa.not_(_any(many, _compare(value, CompareOperator.eq, operand, exact=bound.case_exact)))
     if op == CompareOperator.eq and part == "value" and many.equal is not None and isinstance(operand, str):
         return many.equal(operand)
     return _any(many, _compare(value, op, operand, exact=bound.case_exact))
 
 
-def _compare_complex(attribute: Complex, op: CompareOperator, operand: Any) -> Condition:
-    """A complex value can only be compared with ``null``."""
-    if op == CompareOperator.eq:
-        return not_(attribute.exists) if operand is None else false()
-    return _only_ne(op, attribute.exists if operand is None else true())
-
-
 def _only_ne(op: CompareOperator, matching: Condition) -> Condition:
-    return matching if op == CompareOperator.ne else false()
+    return matching if op == CompareOperator.ne else sa.false()
 
 
 def _compare(value: Value, op: CompareOperator, operand: Any, *, exact: bool) -> Condition:
@@ -310,29 +294,19 @@ def _compare(value: Value, op: CompareOperator, operand: Any, *, exact: bool) ->
         return _compare_id(value, op, operand)
     textual = value.kind in {"text", "id"}
     if textual != isinstance(operand, str) or (op in STRING_OPERATORS and not textual):
-        return _only_ne(op, true())
-    right: Any = literal(operand, Text) if textual else literal(operand)
+        return _only_ne(op, sa.true())
+    right: Any = sa.literal(operand, sa.Text) if textual else sa.literal(operand)
     if textual and not exact:
-        left, right = func.lower(left), func.lower(right)
+        left, right = sa.func.lower(left), sa.func.lower(right)
     if op == CompareOperator.eq:
         equal: Condition = left == right
         return equal
     if op == CompareOperator.ne:
         return left.is_distinct_from(right)
-    if op in STRING_OPERATORS:
-        return _within(op, left, right)
-    if textual:
+    if textual and op not in STRING_OPERATORS:
         # By code points, independent of the database's collation.
         left = left.collate("C")
-    return _ORDERS[op](left, right)
-
-
-def _within(op: CompareOperator, left: ColumnElement[str], right: ColumnElement[str]) -> Condition:
-    if op == CompareOperator.co:
-        return func.strpos(left, right, type_=Integer()) > 0
-    if op == CompareOperator.sw:
-        return func.starts_with(left, right, type_=Boolean())
-    return func.right(left, func.length(right), type_=Text()) == right
+    return _OPERATIONS[op](left, right)
 
 
 def _compare_id(value: Value, op: CompareOperator, operand: Any) -> Condition:
@@ -345,9 +319,9 @@ def _compare_id(value: Value, op: CompareOperator, operand: Any) -> Condition:
     except ValueError:
         id = None
     if id is None or value.uuid is None:
-        return _only_ne(op, true())
+        return _only_ne(op, sa.true())
     return value.uuid == id if op == CompareOperator.eq else value.uuid.is_distinct_from(id)
 
 
 def _any(many: Many, matching: Condition) -> Condition:
-    return exists(sql_select(1).select_from(many.rows).where(many.where, matching))
+    return sa.exists(sa.select(1).select_from(many.rows).where(many.where, matching))

@@ -8,29 +8,14 @@ Processing fifty thousand members one by one would block the worker for ten seco
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import scim2_models as scim
 from pydantic import TypeAdapter, ValidationError
-from scim2_models import (
-    Context,
-    InvalidValueException,
-    Meta,
-    MutabilityException,
-    NotFoundException,
-    PatchOp,
-    PatchOperation,
-    Path,
-    PreconditionFailedException,
-    Reference,
-    Resource,
-    ResourceType,
-    ResponseParameters,
-    SearchRequest,
-)
 from scim2_models.path import (
     AttrPath,
     CompareOperator,
@@ -43,13 +28,14 @@ from scim2_models.path import (
 from scim2_server.responses import ScimResponse
 from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
-from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
+from sqlalchemy import Row, func, select
 
 from app.adapters.scim import columns
 from app.adapters.scim.columns import MEMBERS, USERS, name_column
 from app.adapters.scim.filters import value_condition
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
+from app.db.rows import is_one_of
 from app.features.groups import provision, service
 from app.features.groups.queries import find_provided
 from app.features.groups.schemas import ExternalId
@@ -102,7 +88,7 @@ async def find(work: Work, group_id: str, *, lock: bool) -> models.Group:
     if id is not None:
         row = await find_provided(work.session, work.provider_id, id, lock=lock)
     if row is None:
-        raise NotFoundException(detail="There is no such group.")
+        raise scim.NotFoundException(detail="There is no such group.")
     return row
 
 
@@ -115,23 +101,18 @@ async def rename(work: Work, row: models.Group, wanted: Group) -> None:
 
 
 async def present(
-    work: Work, rows: Sequence[models.Group], shown: ResponseParameters[Any] | None = None
+    work: Work, rows: Sequence[models.Group], shown: scim.ResponseParameters[Any] | None = None
 ) -> list[Group]:
     """Present groups as SCIM resources; their members only if ``shown`` includes them."""
     members: dict[UUID, list[GroupMember]] = {}
     if shown is None or shows_members(shown):
         members = await _members(work, [row.id for row in rows])
-    return [_present(row, members.get(row.id)) for row in rows]
+    return [present_row(row, members.get(row.id)) for row in rows]
 
 
-def present_bare(row: models.Group) -> Group:
-    """Present a group without its members."""
-    return _present(row, None)
-
-
-def shows_members(shown: ResponseParameters[Any]) -> bool:
+def shows_members(shown: scim.ResponseParameters[Any]) -> bool:
     """Whether a response with these parameters includes the members of groups."""
-    paths: Any = Path[Group].iter_paths(
+    paths: Any = scim.Path[Group].iter_paths(
         include_subattributes=False,
         attributes=shown.attributes or [],
         excluded_attributes=shown.excluded_attributes or [],
@@ -139,9 +120,9 @@ def shows_members(shown: ResponseParameters[Any]) -> bool:
     return any(str(path) == "members" for path in paths)
 
 
-async def count_members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, int]:
+async def count_members(work: Work, group_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Estimate the number of members of each group; members that the directory does not see are counted too."""
-    query = select(MEMBERS.c.group_id, func.count()).where(MEMBERS.c.group_id == any_(_array(group_ids)))
+    query = select(MEMBERS.c.group_id, func.count()).where(is_one_of(MEMBERS.c.group_id, group_ids))
     rows = await work.session.execute(query.group_by(MEMBERS.c.group_id))
     return {row[0]: row[1] for row in rows}
 
@@ -154,7 +135,7 @@ def read_names(resource: Group) -> tuple[str, str | None]:
             None if resource.external_id is None else _EXTERNAL_ID.validate_python(resource.external_id)
         )
     except ValidationError:
-        raise InvalidValueException(
+        raise scim.InvalidValueException(
             detail="displayName must have 1 to 200 characters and externalId 1 to 255, without NUL."
         ) from None
     return name, external_id
@@ -174,7 +155,7 @@ def parse_ids(text: object) -> set[UUID]:
 def check_version(row: models.Group, expected: str | None) -> None:
     """Raise ``PreconditionFailedException`` if the group has changed since this version."""
     if expected is not None and expected != _version(row):
-        raise PreconditionFailedException
+        raise scim.PreconditionFailedException
 
 
 def _member_id(value: object) -> UUID:
@@ -186,7 +167,7 @@ def _member_id(value: object) -> UUID:
         text = None
     for id in parse_ids(text):
         return id
-    raise InvalidValueException(
+    raise scim.InvalidValueException(
         detail="A member must be an object whose value is the id of a user, as this service returned it. Nested groups "
         "are not supported."
     )
@@ -199,12 +180,12 @@ def _id(prefix: str, text: str) -> UUID | None:
         return None
 
 
-async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[GroupMember]]:
+async def _members(work: Work, group_ids: Sequence[UUID]) -> dict[UUID, list[GroupMember]]:
     query = (
         select(MEMBERS.c.group_id, MEMBERS.c.identity_id, name_column(USERS))
         .join(USERS, USERS.c.identity_id == MEMBERS.c.identity_id)
         .where(
-            MEMBERS.c.group_id == any_(_array(group_ids)),
+            is_one_of(MEMBERS.c.group_id, group_ids),
             USERS.c.provider_id == work.provider_id,
             USERS.c.deleted_at.is_(None),
         )
@@ -222,19 +203,16 @@ def _present_members(
         id = format_id(IDENTITY, identity_id)
         # Not validated again, since it was validated when it was written.
         member = GroupMember.model_construct(
-            value=id, ref=Reference(f"Users/{id}"), type="User", display=name
+            value=id, ref=scim.Reference(f"Users/{id}"), type="User", display=name
         )
         members[group_id].append(member)
         yield
     return members
 
 
-def _array(ids: Iterable[UUID]) -> Any:
-    return literal(list(ids), ARRAY(Uuid))
-
-
-def _present(row: models.Group, members: list[GroupMember] | None) -> Group:
-    meta = Meta(
+def present_row(row: models.Group, members: list[GroupMember] | None = None) -> Group:
+    """Present a group with these members, by default without any."""
+    meta = scim.Meta(
         resource_type="Group", created=row.created_at, last_modified=row.updated_at, version=_version(row)
     )
     shown = Group(id=format_id(GROUP, row.id), external_id=row.external_id, display_name=row.name, meta=meta)
@@ -251,7 +229,7 @@ def _note_effects(work: Work, row: models.Group, *events: UUID) -> None:
 
 
 _MEMBERS = AttrPath("members")
-_OP = PatchOperation.Op
+_OP = scim.PatchOperation.Op
 
 
 @dataclass(slots=True)
@@ -275,20 +253,20 @@ class Edit:
         self.remove = (self.remove | later.remove) - later.add
 
 
-def split(patch: "PatchOp[Any]") -> tuple["PatchOp[Any]", list[Edit]]:
+def split(patch: "scim.PatchOp[Any]") -> tuple["scim.PatchOp[Any]", list[Edit]]:
     """Split a PATCH into the edits of members and all other operations.
 
     Raises ``InvalidValueException`` and ``MutabilityException``.
     """
-    rest: list[PatchOperation[Any]] = []
+    rest: list[scim.PatchOperation[Any]] = []
     edits: list[Edit] = []
     for operation in patch.operations or []:
-        path: Path[Any] = Path[Group](operation.path or "")
+        path: scim.Path[Any] = scim.Path[Group](operation.path or "")
         if path.model is not None:
             whole, of_members = _split_value(operation)
             if whole is not None:
                 rest.append(whole)
-        elif _names_members(path):
+        elif (bound := path.resolve()) is not None and bound.field_name == "members":
             of_members = [_edit(operation, path)]
         else:
             rest.append(operation)
@@ -325,33 +303,24 @@ async def _choose(work: Work, row: models.Group, chosen: FilterNode) -> set[UUID
     return set(chosen_ids)
 
 
-def _names_members(path: Path[Any]) -> bool:
-    bound = path.resolve()
-    return bound is not None and bound.field_name == "members"
-
-
-def _split_value(operation: PatchOperation[Any]) -> tuple[PatchOperation[Any] | None, list[Edit]]:
+def _split_value(operation: scim.PatchOperation[Any]) -> tuple[scim.PatchOperation[Any] | None, list[Edit]]:
     """Split an operation on the whole group into the members and the rest, if any."""
     if not isinstance(operation.value, dict):
         return operation, []
     rest, edits = {}, []
     for key, value in operation.value.items():
-        if _is_members(key):
+        prefix, _, name = key.lower().rpartition(":")
+        if name == "members" and prefix in {"", str(Group.__schema__).lower()}:
             edits.append(_edit_value(operation.op, value))
         else:
             rest[key] = value
     return (operation.model_copy(update={"value": rest}) if rest else None), edits
 
 
-def _is_members(key: str) -> bool:
-    prefix, _, name = key.lower().rpartition(":")
-    return name == "members" and prefix in {"", str(Group.__schema__).lower()}
-
-
-def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
+def _edit(operation: scim.PatchOperation[Any], path: scim.Path[Any]) -> Edit:
     """The edit of an operation on ``members``."""
     if len(path.parts) > 1 or (path.value_filter is not None and operation.op is not _OP.remove):
-        raise MutabilityException(
+        raise scim.MutabilityException(
             attribute="members",
             detail="Members can only be added and removed as a whole. Their attributes belong to the users",
         )
@@ -361,23 +330,16 @@ def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
     return _edit_value(operation.op, operation.value)
 
 
-def _edit_value(op: PatchOperation.Op, value: Any) -> Edit:
+def _edit_value(op: scim.PatchOperation.Op, value: Any) -> Edit:
     if op is _OP.remove and value is None:
         return Edit(replace_all=True)
-    ids = read_members(_entries(value))
+    entries = [] if value is None else [value] if isinstance(value, dict) else value
+    if not isinstance(entries, list):
+        raise scim.InvalidValueException(detail="The value of members must be a list of objects")
+    ids = read_members(entries)
     if op is _OP.remove:
         return Edit(remove=ids)
     return Edit(replace_all=op is _OP.replace_, add=ids)
-
-
-def _entries(value: Any) -> Iterator[Any]:
-    if value is None:
-        return iter(())
-    if isinstance(value, dict):
-        return iter((value,))
-    if not isinstance(value, list):
-        raise InvalidValueException(detail="The value of members must be a list of objects")
-    return iter(value)
 
 
 def _ids_of(chosen: FilterNode) -> set[UUID] | None:
@@ -398,7 +360,7 @@ def _ids_of(chosen: FilterNode) -> set[UUID] | None:
 class LargeGroups(ScimService):
     """Presents a group by processing only its first member."""
 
-    def publish(self, base_url: str, resource: Resource[Any]) -> Resource[Any]:
+    def publish(self, base_url: str, resource: scim.Resource[Any]) -> scim.Resource[Any]:
         """Publish a resource; of a group only its first member."""
         published = super().publish(base_url, _sample(resource))
         if isinstance(resource, Group) and isinstance(published, Group) and published.members:
@@ -409,9 +371,9 @@ class LargeGroups(ScimService):
 
     @staticmethod
     def resource_response(
-        resource: Resource[Any],
-        scim_ctx: Context,
-        response_parameters: ResponseParameters[Any] | None = None,
+        resource: scim.Resource[Any],
+        scim_ctx: scim.Context,
+        response_parameters: scim.ResponseParameters[Any] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> ScimResponse:
         """Build the response with a published resource."""
@@ -423,9 +385,9 @@ class LargeGroups(ScimService):
     def search_response(
         self,
         base_url: str,
-        resource_types: list[ResourceType],
+        resource_types: list[scim.ResourceType],
         page: SearchPage,
-        search_request: SearchRequest[Any],
+        search_request: scim.SearchRequest[Any],
     ) -> ScimResponse:
         """Build the response with a page of results."""
         samples = replace(page, resources=[_sample(resource) for resource in page.resources])
@@ -436,14 +398,14 @@ class LargeGroups(ScimService):
         return response
 
 
-def _sample(resource: Resource[Any]) -> Resource[Any]:
+def _sample(resource: scim.Resource[Any]) -> scim.Resource[Any]:
     """A group reduced to its first member; other resources unchanged."""
     if not isinstance(resource, Group) or len(resource.members or []) < 2:
         return resource
     return resource.model_copy(update={"members": (resource.members or [])[:1]})
 
 
-def _complete(body: dict[str, Any] | None, resource: Resource[Any]) -> None:
+def _complete(body: dict[str, Any] | None, resource: scim.Resource[Any]) -> None:
     """Add a group's other members in the form of the first one, if it is included."""
     members: Sequence[GroupMember] = (resource.members or []) if isinstance(resource, Group) else []
     shown = (body or {}).get("members")

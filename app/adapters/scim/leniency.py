@@ -8,12 +8,7 @@ read-only attributes. Both send a password if configured. Dropped values are nei
 from dataclasses import dataclass
 from typing import Any
 
-from scim2_models import (
-    InvalidPathException,
-    InvalidSyntaxException,
-    InvalidValueException,
-    PayloadTooLargeException,
-)
+import scim2_models as scim
 
 from app.adapters.scim.models import MAX_OPERATIONS
 from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
@@ -64,7 +59,7 @@ class _Cost:
             (self.paths, _MAX_PATHS_LENGTH, "characters in paths"),
         ):
             if count > limit:
-                raise PayloadTooLargeException(detail=f"A request has at most {limit} {what}.")
+                raise scim.PayloadTooLargeException(detail=f"A request has at most {limit} {what}.")
 
 
 def tolerate(method: str, path: str, body: bytes) -> bytes:
@@ -74,7 +69,11 @@ def tolerate(method: str, path: str, body: bytes) -> bytes:
     """
     if not body or method not in {"POST", "PUT", "PATCH"}:
         return body
-    value = _read(body)
+    try:
+        value = loads(body)
+    except StrictJsonError as error:
+        raise scim.InvalidSyntaxException(detail=error.message) from None
+    _check_keys(value)
     endpoint, _, rest = path.strip("/").partition("/")
     cost = _Cost()
     if endpoint == "Bulk":
@@ -85,20 +84,13 @@ def tolerate(method: str, path: str, body: bytes) -> bytes:
     return dumps(value)
 
 
-def _read(body: bytes) -> JsonValue:
-    try:
-        value = loads(body)
-    except StrictJsonError as error:
-        raise InvalidSyntaxException(detail=error.message) from None
-    _check_keys(value)
-    return value
-
-
 def _check_keys(value: JsonValue) -> None:
     """Reject names that differ only in case, since they are the same attribute and one would be dropped."""
     if isinstance(value, dict):
         if len({key.casefold() for key in value}) != len(value):
-            raise InvalidSyntaxException(detail="An object has the same attribute twice, in different case.")
+            raise scim.InvalidSyntaxException(
+                detail="An object has the same attribute twice, in different case."
+            )
         for inner in value.values():
             _check_keys(inner)
     elif isinstance(value, list):
@@ -110,7 +102,7 @@ def _tolerate_bulk(value: JsonValue, cost: _Cost) -> None:
     operations = _members(value, "operations")
     if len(operations) > MAX_OPERATIONS:
         # Checked before each of them is read.
-        raise PayloadTooLargeException(detail=f"A bulk request has at most {MAX_OPERATIONS} operations.")
+        raise scim.PayloadTooLargeException(detail=f"A bulk request has at most {MAX_OPERATIONS} operations.")
     for operation in operations:
         method, path = _get(operation, "method"), _get(operation, "path")
         if isinstance(method, str) and isinstance(path, str):
@@ -132,7 +124,9 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
             names = _names(operation)
             cost.operations += 1
             cost.names += _count_names(operation)
-            cost.paths += sum(map(_length, names))
+            cost.paths += sum(map(len, names))
+            if any(len(path) > _MAX_PATH_LENGTH for path in names):
+                raise scim.InvalidPathException(detail=f"A path has at most {_MAX_PATH_LENGTH} characters.")
             _tolerate_operation(operation)
             if endpoint == "users":
                 cost.on_users += len(names)
@@ -231,17 +225,11 @@ def _convert(name: str, value: JsonValue) -> JsonValue:
     return value
 
 
-def _length(path: str) -> int:
-    if len(path) > _MAX_PATH_LENGTH:
-        raise InvalidPathException(detail=f"A path has at most {_MAX_PATH_LENGTH} characters.")
-    return len(path)
-
-
 def _count_values(value: JsonValue) -> int:
     """Count the values in the lists of a user. Raises ``InvalidValueException``."""
     if isinstance(value, list):
         if len(value) > _MAX_VALUES:
-            raise InvalidValueException(detail=f"An attribute has at most {_MAX_VALUES} values.")
+            raise scim.InvalidValueException(detail=f"An attribute has at most {_MAX_VALUES} values.")
         return len(value) + sum(map(_count_values, value))
     return sum(map(_count_values, value.values())) if isinstance(value, dict) else 0
 

@@ -9,34 +9,8 @@ they are dropped.
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
+import scim2_models as scim
 from pydantic import Field
-from scim2_models import (
-    URN,
-    Attribute,
-    AuthenticationScheme,
-    Bulk,
-    CaseExact,
-    ChangePassword,
-    ComplexAttribute,
-    ETag,
-    External,
-    Filter,
-    Mutability,
-    Pagination,
-    Patch,
-    Reference,
-    Required,
-    Resource,
-    ResourceType,
-    Returned,
-    Schema,
-    ScimPolicy,
-    ScimProvider,
-    ServiceProviderConfig,
-    Sort,
-    Uniqueness,
-)
-from scim2_models import User as StandardUser
 
 from app.features.identity_providers.scim_user import DirectoryUser, EnterpriseUser, User
 from app.http.requests import BODY_LIMIT
@@ -44,29 +18,29 @@ from app.http.requests import BODY_LIMIT
 __all__ = ["MAX_RESULTS", "DirectoryUser", "EnterpriseUser", "Group", "GroupMember", "User", "make_provider"]
 
 
-class Announced(ScimProvider):
+class Announced(scim.ScimProvider):
     """The service's description, including the standard's attributes that are not stored."""
 
     @cached_property
-    def schemas(self) -> tuple[Schema, ...]:
+    def schemas(self) -> tuple[scim.Schema, ...]:
         """The response of ``/Schemas``."""
         return tuple(_whole(schema) if schema.id == User.__schema__ else schema for schema in super().schemas)
 
 
-def _whole(schema: Schema) -> Schema:
+def _whole(schema: scim.Schema) -> scim.Schema:
     kept = list(schema.attributes or [])
     names = {attribute.name for attribute in kept}
-    rest = [one for one in StandardUser.to_schema().attributes or [] if one.name not in names]
+    rest = [one for one in scim.User.to_schema().attributes or [] if one.name not in names]
     return schema.model_copy(update={"attributes": [*kept, *map(_not_kept, rest)]})
 
 
-def _not_kept(attribute: Attribute) -> Attribute:
+def _not_kept(attribute: scim.Attribute) -> scim.Attribute:
     parts = [_not_kept(part) for part in attribute.sub_attributes or []]
     return attribute.model_copy(
         update={
-            "mutability": Mutability.read_only,
-            "returned": Returned.never,
-            "required": Required.false,
+            "mutability": scim.Mutability.read_only,
+            "returned": scim.Returned.never,
+            "required": scim.Required.false,
             "sub_attributes": parts or None,
         }
     )
@@ -79,68 +53,71 @@ PAGE_SIZE = 100
 CURSOR_LIFETIME_S = 3600
 
 
-class GroupMember(ComplexAttribute):
+class GroupMember(scim.ComplexAttribute):
     """A member of a group."""
 
-    value: Annotated[str | None, Mutability.immutable, CaseExact.true] = None
+    value: Annotated[str | None, scim.Mutability.immutable, scim.CaseExact.true] = None
     """The id of the user."""
-    ref: Annotated[Reference["User"] | None, Mutability.immutable] = Field(  # type: ignore[type-arg]
+    ref: Annotated[scim.Reference["User"] | None, scim.Mutability.immutable] = Field(  # type: ignore[type-arg]
         None, serialization_alias="$ref", validation_alias="$ref"
     )
     """The address of the user."""
-    type: Annotated[str | None, Mutability.immutable] = Field(None, examples=["User"])
+    type: Annotated[str | None, scim.Mutability.immutable] = Field(None, examples=["User"])
     """Always ``User``, since groups cannot be nested."""
-    display: Annotated[str | None, Mutability.read_only, Returned.request] = None
+    display: Annotated[str | None, scim.Mutability.read_only, scim.Returned.request] = None
     """The display name of the user."""
 
 
-class Group(Resource[Any]):
+class Group(scim.Resource[Any]):
     """A group of people that receive access together."""
 
-    __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:Group")
+    __schema__ = scim.URN("urn:ietf:params:scim:schemas:core:2.0:Group")
 
-    display_name: Annotated[str | None, Uniqueness.server, Required.true] = None
+    display_name: Annotated[str | None, scim.Uniqueness.server, scim.Required.true] = None
     """The name; unique among the directory's groups, ignoring case."""
     members: list[GroupMember] | None = None
     """The members of the group."""
-    Members: ClassVar[type[ComplexAttribute]] = GroupMember
+    Members: ClassVar[type[scim.ComplexAttribute]] = GroupMember
 
 
 # Entra ID removes members by value, and sets the value of an email address that does not exist yet. Unknown attributes
 # are dropped rather than refused, since directories send all that they have.
-POLICY = ScimPolicy(
-    unknown=ScimPolicy.Unknown.ignore,
-    remove_value_as_filter=ScimPolicy.RemoveValue.apply,
-    unmatched_path_filter=ScimPolicy.UnmatchedPathFilter.create,
+POLICY = scim.ScimPolicy(
+    unknown=scim.ScimPolicy.Unknown.ignore,
+    remove_value_as_filter=scim.ScimPolicy.RemoveValue.apply,
+    unmatched_path_filter=scim.ScimPolicy.UnmatchedPathFilter.create,
 )
 
 
-def make_provider() -> ScimProvider:
+def make_provider() -> scim.ScimProvider:
     """Build the responses of ``/ServiceProviderConfig``, ``/ResourceTypes`` and ``/Schemas``."""
     return Announced(
         models=[User, EnterpriseUser, Group],
-        resource_types=[ResourceType.from_resource(DirectoryUser), ResourceType.from_resource(Group)],
-        config=ServiceProviderConfig(
-            patch=Patch(supported=True),
-            bulk=Bulk(supported=True, max_operations=MAX_OPERATIONS, max_payload_size=BODY_LIMIT),
-            filter=Filter(supported=True, max_results=MAX_RESULTS),
-            change_password=ChangePassword(supported=False),
-            sort=Sort(supported=True),
+        resource_types=[
+            scim.ResourceType.from_resource(DirectoryUser),
+            scim.ResourceType.from_resource(Group),
+        ],
+        config=scim.ServiceProviderConfig(
+            patch=scim.Patch(supported=True),
+            bulk=scim.Bulk(supported=True, max_operations=MAX_OPERATIONS, max_payload_size=BODY_LIMIT),
+            filter=scim.Filter(supported=True, max_results=MAX_RESULTS),
+            change_password=scim.ChangePassword(supported=False),
+            sort=scim.Sort(supported=True),
             # Entity tags are supported; see ``Service.etag_supported`` for why that is not announced.
-            etag=ETag(supported=False),
+            etag=scim.ETag(supported=False),
             authentication_schemes=[
-                AuthenticationScheme(
-                    type=AuthenticationScheme.Type.oauthbearertoken,
+                scim.AuthenticationScheme(
+                    type=scim.AuthenticationScheme.Type.oauthbearertoken,
                     name="OAuth Bearer Token",
                     description="The client secret of the service account that the provider's settings name.",
-                    spec_uri=Reference[External]("https://www.rfc-editor.org/rfc/rfc6750"),
+                    spec_uri=scim.Reference[scim.External]("https://www.rfc-editor.org/rfc/rfc6750"),
                     primary=True,
                 )
             ],
-            pagination=Pagination(
+            pagination=scim.Pagination(
                 cursor=True,
                 index=True,
-                default_pagination_method=Pagination.DefaultPaginationMethod.index,
+                default_pagination_method=scim.Pagination.DefaultPaginationMethod.index,
                 default_page_size=PAGE_SIZE,
                 max_page_size=MAX_RESULTS,
                 cursor_timeout=CURSOR_LIFETIME_S,

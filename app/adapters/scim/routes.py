@@ -12,10 +12,10 @@ from fastapi import APIRouter, Request, Response
 from scim2_models import Error, SCIMException
 from scim2_server.errors import UnsupportedMediaTypeException
 from scim2_server.requests import ScimRequest
-from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
+from scim2_server.responses import SCIM_MEDIA_TYPE
 
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import Handler, Service, make_service, record_request
+from app.adapters.scim.service import Handler, make_service, record_request
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
 from app.db.change import Change
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
@@ -38,17 +38,14 @@ class ScimRoute(TransactionalRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def render_errors(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except (SCIMException, DomainError) as error:
-                scim_error, headers = error_of(error), headers_of(error)
-            await _record_refusal(request, scim_error.status or 500)
-            return answer(scim_error, headers)
-
         async def handled(request: Request) -> Response:
             try:
-                return await render_errors(request)
+                try:
+                    return await handle(request)
+                except (SCIMException, DomainError) as error:
+                    scim_error, headers = error_of(error), headers_of(error)
+                await _record_refusal(request, scim_error.status or 500)
+                return answer(scim_error, headers)
             except (DomainError, *CONNECTION_ERRORS) as error:
                 # The refusal could not be recorded, so it is not returned either.
                 unavailable = error if isinstance(error, DomainError) else database_unavailable()
@@ -67,11 +64,7 @@ router = APIRouter(include_in_schema=False, route_class=ScimRoute)
 
 @router.api_route(PREFIX, methods=_METHODS)
 @router.api_route(PREFIX + "/{path:path}", methods=_METHODS)
-async def serve(
-    request: Request,
-    change: CanProvision,
-    runtime: CurrentRuntime,
-) -> Response:
+async def serve(request: Request, change: CanProvision, runtime: CurrentRuntime) -> Response:
     """Handle a SCIM request for the provider that is configured with this service account."""
     scim_request = ScimRequest(
         method="GET" if request.method == "HEAD" else request.method,
@@ -91,33 +84,17 @@ async def serve(
         signer=runtime.signer,
     )
     service = make_service(runtime.peppers.derive(_SECRET))
-    _check_media_type(request, service)
-    scim_request.body = await read_in_thread(
-        scim_request.body, lambda: tolerate(scim_request.method, scim_request.path, scim_request.body)
-    )
-    response = await Handler(service, work).handle(scim_request)
-    await record_request(
-        change.session,
-        change.caller,
-        provider.id,
-        scim_request,
-        response.status,
-        change.request_id,
-        effects=work.effects,
-        made=(response.body or {}).get("id"),
-    )
-    return _sent(response)
-
-
-def _check_media_type(request: Request, service: Service) -> None:
-    """Raise ``UnsupportedMediaTypeException`` for bodies that are not JSON or are compressed."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaTypeException(detail="Compressed bodies are not supported.")
     if request.method in {"POST", "PUT", "PATCH"}:
         service.ensure_json(request.headers.get("content-type"))
-
-
-def _sent(response: ScimResponse) -> Response:
+    scim_request.body = await read_in_thread(
+        scim_request.body, lambda: tolerate(scim_request.method, scim_request.path, scim_request.body)
+    )
+    response = await Handler(service, work).handle(scim_request)
+    session, caller, made = change.session, change.caller, (response.body or {}).get("id")
+    result = (response.status, change.request_id)
+    await record_request(session, caller, provider.id, scim_request, *result, effects=work.effects, made=made)
     body = b"" if response.body is None else json.dumps(response.body, ensure_ascii=False).encode()
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-type"}
     return Response(body, int(response.status), headers, SCIM_MEDIA_TYPE if body else None)

@@ -10,19 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from scim2_models import (
-    Context,
-    Error,
-    ForbiddenException,
-    InvalidValueException,
-    PatchOp,
-    PatchOperation,
-    Resource,
-    ResourceType,
-    ResponseParameters,
-    SCIMException,
-    SearchRequest,
-)
+import scim2_models as scim
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
@@ -74,7 +62,7 @@ class Service(LargeGroups):
         (response.body or {}).pop("pagination", None)
         return response
 
-    def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
+    def authorize(self, request: ScimRequest, target: Target, resource_type: scim.ResourceType) -> None:
         """Raise ``ForbiddenException`` if the caller lacks a permission."""
         caller: Caller = request.subject
         read, write = _REQUIRED_PERMISSIONS[str(resource_type.name)]
@@ -83,16 +71,18 @@ class Service(LargeGroups):
             needed.add(Permission.IDENTITIES_OFFBOARD)
         for permission in sorted(needed):
             if not caller.may(permission):
-                raise ForbiddenException(
+                raise scim.ForbiddenException(
                     detail=f"This requires the permission {permission.value}, which {caller.lacking}."
                 )
 
-    def read_search(self, resource_types: list[ResourceType], payload: Any) -> tuple[SearchRequest[Any], Any]:
+    def read_search(
+        self, resource_types: list[scim.ResourceType], payload: Any
+    ) -> tuple[scim.SearchRequest[Any], Any]:
         """Check the size of a search and parse it. Raises ``InvalidFilterException``."""
         check_length(payload)
         return super().read_search(resource_types, payload)
 
-    def check_preconditions(self, resource: Resource[Any], method: str, conditions: Conditions) -> bool:
+    def check_preconditions(self, resource: scim.Resource[Any], method: str, conditions: Conditions) -> bool:
         """Whether a resource is returned. Raises ``PreconditionFailedException``.
 
         Raises ``InvalidValueException`` for long lists of entity tags, whose parsing costs quadratic time; a version
@@ -101,12 +91,14 @@ class Service(LargeGroups):
         if any(
             len(tags or "") > _MAX_TAGS_LENGTH for tags in (conditions.if_match, conditions.if_none_match)
         ):
-            raise InvalidValueException(detail=f"Entity tags have at most {_MAX_TAGS_LENGTH} characters.")
+            raise scim.InvalidValueException(
+                detail=f"Entity tags have at most {_MAX_TAGS_LENGTH} characters."
+            )
         return super().check_preconditions(resource, method, conditions)
 
     def apply_replacement(
-        self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions
-    ) -> Resource[Any] | None:
+        self, current: scim.Resource[Any], replacement: scim.Resource[Any], conditions: Conditions
+    ) -> scim.Resource[Any] | None:
         """Return the state of a PUT always; the storage detects whether it changes anything.
 
         The members of a group are compared by the database.
@@ -119,8 +111,8 @@ class Service(LargeGroups):
         return bare.model_copy(update={"members": replacement.members})
 
     def apply_patch(
-        self, current: Resource[Any], patch_op: "PatchOp[Any]", conditions: Conditions
-    ) -> Resource[Any] | None:
+        self, current: scim.Resource[Any], patch_op: "scim.PatchOp[Any]", conditions: Conditions
+    ) -> scim.Resource[Any] | None:
         """Return the state after a PATCH.
 
         ``active`` of a user is None unless the PATCH sets it, so that other changes keep the status. Removing it hides
@@ -131,35 +123,34 @@ class Service(LargeGroups):
             return current
         current.active = None
         super().apply_patch(current, patch_op, conditions)
-        removed = current._active_removed or any(map(_removes_active, patch_op.operations or []))  # noqa: SLF001
+        removed = current._active_removed or any(  # noqa: SLF001
+            operation.op == scim.PatchOperation.Op.remove
+            and str(operation.path or "").rpartition(":")[2].casefold() == "active"
+            for operation in patch_op.operations or []
+        )
         current._active_removed = removed and current.active is None  # noqa: SLF001
         return current
 
     def patch_response(
-        self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]
+        self, base_url: str, resource: scim.Resource[Any], response_parameters: scim.ResponseParameters[Any]
     ) -> ScimResponse:
         """Return the whole user after a PATCH, so that directories see it; 204 for a group, which can be large."""
         if isinstance(resource, DirectoryUser):
             shown = self.publish(base_url, resource)
-            context = Context.RESOURCE_REPLACEMENT_RESPONSE
+            context = scim.Context.RESOURCE_REPLACEMENT_RESPONSE
             return self.resource_response(shown, context, response_parameters)
         return super().patch_response(base_url, resource, response_parameters)
 
     @staticmethod
-    def error_of(exception: Exception) -> Error:
+    def error_of(exception: Exception) -> scim.Error:
         """Map domain errors too. Unexpected errors are raised again, to retry the transaction or fail the request."""
-        if isinstance(exception, SCIMException | DomainError) and not isinstance(exception, Unavailable):
+        if isinstance(exception, scim.SCIMException | DomainError) and not isinstance(exception, Unavailable):
             return error_of(exception)
         raise exception
 
-    def www_authenticate(self, exception: SCIMException) -> str | None:
+    def www_authenticate(self, exception: scim.SCIMException) -> str | None:
         """The same challenge as in the API."""
         return 'Bearer realm="scopegate"'
-
-
-def _removes_active(operation: "PatchOperation[Any]") -> bool:
-    path = str(operation.path or "").rpartition(":")[2]
-    return operation.op == PatchOperation.Op.remove and path.casefold() == "active"
 
 
 @lru_cache(maxsize=4)
@@ -185,7 +176,7 @@ async def record_request(
     """Record a request without any data that was sent. ``made`` is the id of the created resource."""
     method, resource = request.method.upper()[:10], "unknown"
     object_type, object_id = "identity_provider", provider_id
-    with suppress(SCIMException, ValueError):
+    with suppress(scim.SCIMException, ValueError):
         target = match(method, request.path)
         kind, prefix = _KINDS.get((target.endpoint or "").casefold(), ("", ""))
         # Not the path, which could contain personal data.
@@ -263,22 +254,22 @@ class Handler(AsyncScimHandler):
 
     async def patch_resource(
         self,
-        resource_type: ResourceType,
+        resource_type: scim.ResourceType,
         resource_id: str,
-        patch_op: "PatchOp[Any]",
+        patch_op: "scim.PatchOp[Any]",
         conditions: Conditions,
-    ) -> Resource[Any]:
+    ) -> scim.Resource[Any]:
         """Apply a PATCH. For a group, only the rows of the affected members are read."""
         if resource_type.name != _GROUP:
             return await super().patch_resource(resource_type, resource_id, patch_op, conditions)
         rest, edits = groups.split(patch_op)
         row = await groups.find(self._work, resource_id, lock=True)
-        wanted = groups.present_bare(row)
+        wanted = groups.present_row(row)
         patched = self.service.apply_patch(wanted, rest, conditions)
         await groups.rename(self._work, row, cast("Group", patched or wanted))
         await groups.apply_edits(self._work, row, edits)
         if not {"attributes", "excludedAttributes"} & self._query.keys():
-            return groups.present_bare(row)
+            return groups.present_row(row)
         shown = self.service.read_response_parameters(resource_type, self._query)
         return (await groups.present(self._work, [row], shown))[0]
 

@@ -6,17 +6,8 @@ from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
+import scim2_models as scim
 from pydantic import TypeAdapter, ValidationError
-from scim2_models import (
-    Context,
-    InvalidValueException,
-    Meta,
-    NotFoundException,
-    Path,
-    PreconditionFailedException,
-    Reference,
-    Resource,
-)
 from sqlalchemy import select
 from sqlmodel import col
 
@@ -67,15 +58,17 @@ def read_profile(user: Any, settings: ScimSettings) -> DirectoryRecord:
     """Translate a validated user. Raises ``InvalidValueException``, which names the attribute but not its value."""
     profile = {
         name: value
-        for name, value in user.model_dump(scim_ctx=Context.DEFAULT).items()
+        for name, value in user.model_dump(scim_ctx=scim.Context.DEFAULT).items()
         if name not in _NOT_PROFILE
     }
     _check_sizes(profile, "")
     if user._active_removed:  # noqa: SLF001
         profile["active"] = None
+    # Stored as it was sent, since directories search for what they wrote; validated for comparisons.
+    _validate(_comparable, "userName", user.user_name)
     shown = user.display_name or (user.name.formatted if user.name else None)
     return DirectoryRecord(
-        user_name=_user_name(user.user_name),
+        user_name=user.user_name or "",
         external_id=_validate(_external_id, "externalId", user.external_id) if user.external_id else None,
         display_name=_validate(_name, "displayName", shown) if shown else None,
         email=_address(user.emails or []),
@@ -86,7 +79,7 @@ def read_profile(user: Any, settings: ScimSettings) -> DirectoryRecord:
     )
 
 
-def present_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) -> Resource[Any]:
+def present_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) -> scim.Resource[Any]:
     """Present a user as a SCIM resource, without locations, which the service adds."""
     shown: Any = DirectoryUser.model_validate(
         {"schemas": [str(DirectoryUser.__schema__)], **user.profile, "userName": user.user_name}
@@ -95,14 +88,19 @@ def present_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) 
     shown.external_id = user.external_id
     shown._active_removed = "active" in user.profile  # noqa: SLF001
     shown.active = None if shown._active_removed else identity.status == "active"  # noqa: SLF001
-    shown.groups = [_membership(group) for group in groups] or None
-    shown.meta = Meta(
+    membership: Any = DirectoryUser.Groups  # type: ignore[attr-defined]
+    shown.groups = [
+        membership(value=id, ref=scim.Reference(f"Groups/{id}"), display=group.name, type="direct")
+        for group in groups
+        for id in [format_id(GROUP, group.id)]
+    ] or None
+    shown.meta = scim.Meta(
         resource_type="User",
         created=identity.created_at,
         last_modified=identity.updated_at,
         version=version_of(identity, groups),
     )
-    return cast("Resource[Any]", shown)
+    return cast("scim.Resource[Any]", shown)
 
 
 def version_of(identity: Identity, groups: Sequence[InGroup]) -> str:
@@ -113,23 +111,11 @@ def version_of(identity: Identity, groups: Sequence[InGroup]) -> str:
     return f'W/"{identity.revision}.{sha256(named.encode()).hexdigest()[:12]}"'
 
 
-def _membership(group: InGroup) -> Any:
-    kind: Any = DirectoryUser.Groups  # type: ignore[attr-defined]
-    id = format_id(GROUP, group.id)
-    return kind(value=id, ref=Reference(f"Groups/{id}"), display=group.name, type="direct")
-
-
-def _user_name(value: str | None) -> str:
-    """The user name as it was sent, since directories search for what they wrote; validated for comparisons."""
-    _validate(_comparable, "userName", value)
-    return value or ""
-
-
 def _validate(kind: TypeAdapter[str], name: str, value: str | None) -> str:
     try:
         return kind.validate_python(value)
     except ValidationError as error:
-        raise InvalidValueException(detail=f"{name}: {error.errors()[0]['msg']}") from None
+        raise scim.InvalidValueException(detail=f"{name}: {error.errors()[0]['msg']}") from None
 
 
 def _address(emails: Sequence[Any]) -> str | None:
@@ -150,7 +136,7 @@ def _attributes(user: Any, settings: ScimSettings) -> dict[str, str]:
     user instead could keep a leaver active whose title is too long."""
     attributes: dict[str, str] = {}
     for name, path in settings.attributes.items():
-        value = Path.__class_getitem__(DirectoryUser)(path).get(user, strict=False)
+        value = scim.Path.__class_getitem__(DirectoryUser)(path).get(user, strict=False)
         if isinstance(value, list):
             value = next(iter(value), None)
         try:
@@ -169,22 +155,22 @@ def _check_sizes(value: Any, name: str) -> None:
             _check_sizes(inner, f"{name}.{key}".lstrip("."))
     elif isinstance(value, list):
         if len(value) > MAX_VALUES:
-            raise InvalidValueException(detail=f"{name}: at most {MAX_VALUES} values")
+            raise scim.InvalidValueException(detail=f"{name}: at most {MAX_VALUES} values")
         for inner in value:
             _check_sizes(inner, name)
     elif isinstance(value, str) and (len(value) > MAX_TEXT_LENGTH or "\0" in value):
-        raise InvalidValueException(detail=f"{name}: at most {MAX_TEXT_LENGTH} characters, without NUL")
+        raise scim.InvalidValueException(detail=f"{name}: at most {MAX_TEXT_LENGTH} characters, without NUL")
 
 
 REASON = "deprovisioned by SCIM"
 
 
-async def get(work: Work, user_id: str, *, lock: bool) -> Resource[Any]:
+async def get(work: Work, user_id: str, *, lock: bool) -> scim.Resource[Any]:
     """Read a user; ``lock`` it for a change. Raises ``NotFoundException`` and ``NotFound``."""
     return await _show(work, await _find(work, user_id, lock=lock))
 
 
-async def create(work: Work, resource: Any) -> Resource[Any]:
+async def create(work: Work, resource: Any) -> scim.Resource[Any]:
     """Create a user, and the identity if there is none yet. Raises ``Conflict`` and ``InvalidValueException``."""
     person = await add_person(work.change, work.provider_id, read_profile(resource, work.settings))
     _note(work, person)
@@ -192,7 +178,7 @@ async def create(work: Work, resource: Any) -> Resource[Any]:
     return await _show(work, person)
 
 
-async def update(work: Work, resource: Any, expected_version: str | None) -> Resource[Any]:
+async def update(work: Work, resource: Any, expected_version: str | None) -> scim.Resource[Any]:
     """Replace a user's state. The status stays if ``active`` is None.
 
     Raises ``NotFound``, ``PreconditionFailedException``, ``Conflict`` and ``InvalidValueException``.
@@ -218,7 +204,7 @@ async def delete(work: Work, user_id: str, expected_version: str | None) -> None
     _note(work, person)
 
 
-async def present(work: Work, rows: Iterable[tuple[Identity, ScimUser]]) -> list[Resource[Any]]:
+async def present(work: Work, rows: Iterable[tuple[Identity, ScimUser]]) -> list[scim.Resource[Any]]:
     """Present users as SCIM resources with their groups, in the order of ``rows``."""
     listed = list(rows)
     groups = await _groups_of(work, [identity.id for identity, _ in listed])
@@ -229,11 +215,11 @@ async def _find(work: Work, user_id: str, *, lock: bool) -> Person:
     try:
         id = parse_id(IDENTITY, user_id)
     except ValueError:
-        raise NotFoundException from None
+        raise scim.NotFoundException from None
     return await find_person(work.session, work.provider_id, id, lock=lock)
 
 
-async def _show(work: Work, person: Person) -> Resource[Any]:
+async def _show(work: Work, person: Person) -> scim.Resource[Any]:
     return (await present(work, [(person.identity, person.user)]))[0]
 
 
@@ -242,7 +228,7 @@ async def _check_version(work: Work, person: Person, expected: str | None) -> No
         return
     groups = await _groups_of(work, [person.identity.id])
     if version_of(person.identity, groups[person.identity.id]) != expected:
-        raise PreconditionFailedException
+        raise scim.PreconditionFailedException
 
 
 async def _set_active(work: Work, person: Person, active: bool | None) -> None:

@@ -18,7 +18,7 @@ from scim2_server.storage import SearchPage
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim.models import DirectoryUser, Group, make_provider
-from app.adapters.scim.storage import search
+from app.adapters.scim.storage import Storage
 from app.adapters.scim.work import Work
 from app.db.engine import make_engine, make_sessions
 from tests.adapters.scim.populations import (
@@ -267,7 +267,7 @@ def test_a_search_in_sql_finds_sorts_and_pages_as_the_one_in_memory(database_url
         def law(some: list[Someone], teams: list[dict[str, Any]], data: st.DataObject) -> None:
             try:
                 work: Work = here.run(_populate(here.session, some, teams))
-                every = here.run(search(work, TYPES, _request(TYPES), None)).resources
+                every = here.run(Storage(work).search(TYPES, _request(TYPES))).resources
                 # None of another provider, or deleted, or made by hand.
                 assert len(every) == len(some) + len(teams)
                 # As it is told, which lists the schemas of what is there.
@@ -291,14 +291,14 @@ def _check_one_search(here: Directory, work: Work, memory: InMemoryStorage, data
         "count": data.draw(st.none() | st.integers(0, 4)),
     }
     request = _request(types, **wanted, start_index=data.draw(st.integers(-1, 8)))
-    found = here.run(search(work, types, request, None))
+    found = here.run(Storage(work).search(types, request))
     known = memory.search(types, request)
     assert _ids(found) == _ids(known), wanted
     assert found.total == known.total
     assert [one.model_dump() for one in found.resources] == [one.model_dump() for one in known.resources]
     request = _request(types, **wanted, cursor="")
     _walk(
-        lambda position: here.run(search(work, types, request, position)),
+        lambda position: here.run(Storage(work).search(types, request, position=position)),
         lambda position: memory.search(types, request, position=position),
     )
 
