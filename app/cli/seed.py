@@ -209,10 +209,7 @@ READING = {
     ],
     "time": ["get_current_time", "convert_time"],
 }
-COMMITTING = {
-    "git": [*READING["git"], "git_add", "git_commit"],
-    "time": ["get_current_time"],
-}
+COMMITTING = {"git": [*READING["git"], "git_add", "git_commit"], "time": ["get_current_time"]}
 _GROUP = "readers"
 _TOKEN_LIFE = timedelta(days=30)
 

@@ -111,9 +111,7 @@ def head() -> str:
 def _engine(url: str, within: float, settings: Mapping[str, str]) -> AsyncEngine:
     primary = Primary(plain_url(url))
     return create_async_engine(
-        "postgresql+asyncpg://",
-        poolclass=NullPool,
-        async_creator=lambda: primary.connect(within, settings),
+        "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: primary.connect(within, settings)
     )
 
 

@@ -58,10 +58,7 @@ class WebhookDelivery(ObjectRow, table=True):
         Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
         Index("ix_webhook_deliveries_type", "webhook_id", "type", "id"),
         Index(
-            "ix_webhook_deliveries_due",
-            "webhook_id",
-            "due_at",
-            postgresql_where=text("state = 'pending'"),
+            "ix_webhook_deliveries_due", "webhook_id", "due_at", postgresql_where=text("state = 'pending'")
         ),
         Index("ix_webhook_deliveries_failed", "webhook_id", "id", postgresql_where=text("state = 'failed'")),
     )

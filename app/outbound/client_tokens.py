@@ -20,14 +20,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
-from app.outbound.http import (
-    ForbiddenUrl,
-    OutboundClient,
-    OutboundResponse,
-    Target,
-    Timeouts,
-    UpstreamError,
-)
+from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
 from app.outbound.stdio import Launch
 
 _log = logging.getLogger(__name__)

@@ -11,13 +11,7 @@ from joserfc.util import urlsafe_b64decode
 
 from app.crypto.jwt import Key, ProviderFault
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
-from app.outbound.http import (
-    ForbiddenUrl,
-    OutboundClient,
-    Timeouts,
-    UpstreamError,
-    origin_of,
-)
+from app.outbound.http import ForbiddenUrl, OutboundClient, Timeouts, UpstreamError, origin_of
 
 TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
 _WITHIN_S = 10.0

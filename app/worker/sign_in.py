@@ -55,10 +55,7 @@ async def provider_keys(
 
 
 def local_administrator(
-    settings: Settings,
-    sessions: async_sessionmaker[AsyncSession],
-    peppers: Peppers,
-    stack: AsyncExitStack,
+    settings: Settings, sessions: async_sessionmaker[AsyncSession], peppers: Peppers, stack: AsyncExitStack
 ) -> BreakGlass:
     """Break-glass sign-in, which refuses all requests unless a password is configured."""
     clients, hashed = Clients(peppers.derive(KEY_PURPOSE)), settings.break_glass_password_hash

@@ -166,9 +166,7 @@ def _members_of_group(provider_id: UUID) -> Many:
     members, people = MEMBERS.alias(), USERS.alias()
     rows = members.join(people, people.c.identity_id == members.c.identity_id)
     where = sa.and_(
-        members.c.group_id == GROUPS.c.id,
-        people.c.provider_id == provider_id,
-        people.c.deleted_at.is_(None),
+        members.c.group_id == GROUPS.c.id, people.c.provider_id == provider_id, people.c.deleted_at.is_(None)
     )
     id = id_value(IDENTITY, members.c.identity_id)
     parts = {
