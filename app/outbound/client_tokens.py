@@ -19,37 +19,26 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from app.lib.strict_json import JsonObject, StrictJsonError, loads
+from app.lib.strict_json import StrictJsonError, loads
 from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
 from app.outbound.stdio import Launch
 
 _log = logging.getLogger(__name__)
 
-
 Header = tuple[bytes, bytes]
 
-
 WITHIN_S = 10.0
-
 MAX_BYTES = 64 * 1024
-
 MAX_CACHED = 4096
-
 DEFAULT_LIFETIME_S = 300.0
 """The assumed lifetime of a token without ``expires_in``."""
-
 MAX_LIFETIME_S = 24 * 3600.0
-
 MARGIN_S = 10.0
 """A token is not used this long before its expiry, because requests take time and clocks differ."""
-
 RETRY_S = 5.0
 """The gap between two fetches after a failure, and the minimum age of a rejected token for another fetch."""
-
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=8.0, idle=5.0, total=9.0)
-
 _ACCESS_TOKEN = re.compile(r"[!-~]{1,16384}")
-
 _UNAVAILABLE = frozenset({408, 425, 429})
 
 
@@ -232,14 +221,10 @@ def _read(response: OutboundResponse, raw: bytes) -> tuple[Header, float]:
         raise TokenFault("the token endpoint returns no token that can be sent", passing=False)
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise TokenFault("the token endpoint returns a token that is not a bearer token", passing=False)
-    return (b"authorization", b"Bearer " + token.encode("ascii")), _life(answer)
-
-
-def _life(answer: JsonObject) -> float:
     life = answer.get("expires_in", DEFAULT_LIFETIME_S)
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
         raise TokenFault("the token endpoint returns an invalid expires_in", passing=False)
-    return float(min(life, MAX_LIFETIME_S))
+    return (b"authorization", b"Bearer " + token.encode("ascii")), float(min(life, MAX_LIFETIME_S))
 
 
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"

@@ -15,7 +15,7 @@ import uvicorn
 
 from app.lib import strict_json
 from app.lib.sse import encode_event
-from app.outbound.stdio.wire import (
+from app.outbound.stdio import (
     HOLDER,
     LAUNCH,
     REFUSAL,

@@ -86,7 +86,6 @@ _PARKED_SECONDS = 20.0
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _CANCELLED = "notifications/cancelled"
 
-
 Message = dict[str, Any]
 
 

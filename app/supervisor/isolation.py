@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from app.lib.ids import SERVER, format_id, parse_id
-from app.outbound.stdio.wire import Launch
+from app.outbound.stdio import Launch
 from app.supervisor.processes import die_with, gain_nothing
 
 

@@ -13,7 +13,7 @@ from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from app.lib.ids import SERVER, format_id
-from app.outbound.stdio.wire import Launch
+from app.outbound.stdio import Launch
 from app.supervisor.isolation import Isolation, Limits, NoPlace, Place, Refused, Removal, first_in_child
 from app.supervisor.processes import kill_orphans, kill_session, kill_user
 

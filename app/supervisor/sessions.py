@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from app.outbound.stdio.wire import NO_WORKER, AllowedCommands, Holder, Launch
+from app.outbound.stdio import NO_WORKER, AllowedCommands, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.isolation import (
     Isolation,

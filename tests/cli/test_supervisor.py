@@ -8,8 +8,7 @@ import pytest
 from app.cli import serve as supervisor
 from app.cli.errors import CannotStart
 from app.cli.serve import run_commands
-from app.outbound.stdio import AllowedCommands
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE, AllowedCommands
 from app.settings import Settings
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.outbound.stdio import AllowedCommands
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE, AllowedCommands
 from tests.api import Account
 from tests.conformance.suite import REVISIONS, install_suite, run_suite
 from tests.conformance.test_conformance import DIRECT, ROOT, bearing

@@ -12,8 +12,7 @@ from mcp import Client
 from mcp_types import CreateMessageResult, TextContent
 
 from app.cli.children import LOCKS
-from app.outbound.stdio import AllowedCommands
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE, AllowedCommands
 from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import EVERYTHING, installed, node

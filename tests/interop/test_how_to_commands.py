@@ -14,8 +14,7 @@ import pytest
 from mcp import Client
 
 from app.cli.children import LOCKS
-from app.outbound.stdio import AllowedCommands, read_commands
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE, AllowedCommands, read_commands
 from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import HERE, installed_for_all, node

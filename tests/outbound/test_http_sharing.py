@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -349,7 +350,7 @@ async def test_the_system_notices_when_an_upstream_is_gone_without_a_word() -> N
 
 
 async def test_an_answer_that_never_pauses_leaves_others_their_turn() -> None:
-    leg = SimpleNamespace(pause=lambda: None, resume=lambda: None, abort=lambda: None)
+    leg: Any = SimpleNamespace(pause=lambda: None, resume=lambda: None, abort=lambda: None)
     response = OutboundResponse(200, [], leg, Limits())
     sent = [b"a" * 1_000_000, *[b"b"] * 100]
     for piece in sent:

@@ -207,7 +207,7 @@ async def test_modern_requests_carry_envelope_and_routing_headers(client: Outbou
     seen: list[tuple[str, dict[bytes, bytes], Any]] = []
     async with scripted(lambda message: as_json(result(message, {})), seen) as url:
         connection = ModernConnection(client, url, BEARER)
-        await connection.request(
+        await connection.answer(
             "tools/call",
             {
                 "name": "gr\u00fc\u00df",

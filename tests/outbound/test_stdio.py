@@ -2,8 +2,15 @@
 
 import pytest
 
-from app.outbound.stdio import AllowedCommands, Holder, Launch, is_variable_name, read_commands, secret_values
-from app.outbound.stdio.wire import NO_WORKER
+from app.outbound.stdio import (
+    NO_WORKER,
+    AllowedCommands,
+    Holder,
+    Launch,
+    is_variable_name,
+    read_commands,
+    secret_values,
+)
 
 
 def test_an_entry_is_taken_word_for_word_and_only_a_star_lets_more_follow() -> None:

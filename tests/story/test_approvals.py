@@ -14,7 +14,7 @@ from mcp import Client, MCPError, UrlElicitationRequiredError
 from mcp_types import ElicitRequestURLParams, ElicitResult
 
 from app.gateway.wire import exchange
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import LEGACY, call, initialize, modern, post_modern

@@ -12,7 +12,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import ElicitResult
 
-from app.outbound.stdio.wire import VARIABLE
+from app.outbound.stdio import VARIABLE
 from tests.api import Account
 from tests.story.service import Service, whole_service
 from tests.story.test_main_job import events, issue

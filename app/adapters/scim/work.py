@@ -60,7 +60,6 @@ class Work:
 MIN_THREADED_BYTES = 1 << 15
 """The size above which parsing a body takes longer than using a thread costs."""
 
-
 Result = TypeVar("Result")
 MAX_WAITING = 4
 """The maximum number of large bodies being parsed or waiting. Each holds a database connection."""

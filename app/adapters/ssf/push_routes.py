@@ -206,7 +206,6 @@ async def get_receiver(request: Request) -> Receiver:
 
 CurrentReceiver = Annotated[Receiver, Depends(get_receiver)]
 
-
 _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
 

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
 from typing import Self
 
@@ -38,8 +39,6 @@ NO_ANSWER = frozenset({502, 503, 504})
 """Statuses that a proxy returns for an upstream that does not answer."""
 REMEMBERED_S = 300.0
 _MAX_REMEMBERED = 4096
-
-
 log = logging.getLogger(__name__)
 
 
@@ -63,14 +62,10 @@ class Breaker:
         self._now = now
         self.failures: dict[Target, _Failures] = {}
 
-    def count_paused(self) -> int:
-        """The number of paused upstreams."""
-        recent = self._now() - REMEMBERED_S
-        return sum(1 for failures in self.failures.values() if failures.pause and failures.last >= recent)
-
     def warnings(self) -> list[str]:
         """Warnings for operators. They are public, so only the log names the upstreams."""
-        count = self.count_paused()
+        recent = self._now() - REMEMBERED_S
+        count = sum(1 for failures in self.failures.values() if failures.pause and failures.last >= recent)
         words = "1 server does" if count == 1 else f"{count} servers do"
         return [f"{words} not answer at present; the log names them"] if count else []
 
@@ -155,8 +150,6 @@ def _name(target: Target) -> str:
 VIA = b"scopegate-via"
 MAX_MARKERS = 8
 """A request that passed this many gateways counts as a loop."""
-
-
 _LIST = re.compile(rb"[0-9a-f]{16}(?:, [0-9a-f]{16})*")
 
 
@@ -184,22 +177,12 @@ class LoopGuard:
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _RESERVED = frozenset(
-    {
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"accept-encoding",
-        b"expect",
-        b"upgrade",
-    }
+    b"host content-length transfer-encoding connection accept-encoding expect upgrade".split()
 )
 
 # RFC 9110, 5.6.2 and 5.5: a token, then visible characters, spaces and tabs. No CR, LF or NUL.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
 _SWEEP_EVERY = 0.1
-
-# Cached because checking and splitting a URL costs as much as the rest of sending.
 _MAX_TARGETS = 4096
 
 
@@ -223,7 +206,8 @@ class OutboundClient:
         self.breaker = Breaker()
         self._tls = ssl_context
         self._pools: dict[Origin, Pool] = {}
-        self._targets: dict[str, Target] = {}
+        # Cached because checking and splitting a URL costs as much as the rest of sending; the policy never changes.
+        self._target = lru_cache(_MAX_TARGETS)(policy.check_target)
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -302,33 +286,18 @@ class OutboundClient:
         self._pools.clear()
         await asyncio.sleep(0)  # Let the transports close their sockets.
 
-    def _target(self, url: str) -> Target:
-        """The checked target of a URL, cached because the policy never changes."""
-        target = self._targets.get(url)
-        if target is None:
-            target = self.policy.check_target(url)
-            if len(self._targets) >= _MAX_TARGETS:
-                self._targets.clear()
-            self._targets[url] = target
-        return target
-
     def _pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
             if self._closed:
                 raise UpstreamError("closed", "the client was closed", may_have_been_sent=False)
-            pool = Pool(origin, self.policy, self.limits, self._tls_for(origin))
+            if origin.scheme != "http" and self._tls is None:
+                self._tls = ssl.create_default_context()
+            pool = Pool(origin, self.policy, self.limits, self._tls if origin.scheme != "http" else None)
             self._pools[origin] = pool
             if self._sweeper is None:
                 self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY, self._sweep)
         return pool
-
-    def _tls_for(self, origin: Origin) -> ssl.SSLContext | None:
-        if origin.scheme == "http":
-            return None
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
 
     def _sweep(self) -> None:
         """Check the timeouts of all requests with one timer; a timer per request would cost more than the write."""

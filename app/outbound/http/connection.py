@@ -7,7 +7,7 @@ import asyncio
 import select
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, cast
 
 import httptools
@@ -48,57 +48,27 @@ class Timeouts:
 
 DEFAULT_LIMITS = Limits()
 DEFAULT_TIMEOUTS = Timeouts()
-
-
 PIECE_BYTES = 16 * 1024
 """The maximum chunk for a reader, so that it processes each one quickly."""
 
 
-class FlowControl(Protocol):
-    """The connection, as its response sees it."""
-
-    def pause(self) -> None:
-        """Stop reading from the socket."""
-
-    def resume(self) -> None:
-        """Read from the socket again."""
-
-    def abort(self) -> None:
-        """Cut the connection at once."""
-
-
+@dataclass(slots=True, eq=False, repr=False)
 class OutboundResponse:
     """A response: status, headers and a body that can be read once.
 
     ``headers`` are (lower-case name, value) in wire order. The connection calls the methods that begin with ``on_``.
     """
 
-    __slots__ = (
-        "_buffered",
-        "_chunks",
-        "_complete",
-        "_connection",
-        "_error",
-        "_limits",
-        "_paused",
-        "_waiter",
-        "headers",
-        "status",
-    )
-
-    def __init__(
-        self, status: int, headers: list[tuple[bytes, bytes]], connection: FlowControl, limits: Limits
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._connection = connection
-        self._limits = limits
-        self._chunks: deque[bytes] = deque()
-        self._buffered = 0
-        self._paused = False
-        self._complete = False
-        self._error: UpstreamError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    _connection: "Connection"
+    _limits: Limits
+    _chunks: deque[bytes] = field(default_factory=deque)
+    _buffered: int = 0
+    _paused: bool = False
+    _complete: bool = False
+    _error: UpstreamError | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of the header with this lower-case name."""
@@ -257,13 +227,12 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent: the connection is open and nothing arrived since the last response."""
         if self.closed or self._transport is None or self._transport.is_closing():
             return False
-        return now - self.idle_since < _CHECK_AFTER_IDLE or not self._readable(self._transport)
-
-    def _readable(self, transport: asyncio.Transport) -> bool:
+        if now - self.idle_since < _CHECK_AFTER_IDLE:
+            return True
         if self._poll is None:
             self._poll = select.poll()
-            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
 
     def check_time(self, now: float) -> None:
         """Fail the request if one of its timeouts has passed."""
@@ -294,9 +263,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection. Idempotent. A waiting request gets an ``UpstreamError``."""
-        if self._transport is not None:
-            self._transport.abort()
-        self._end(UpstreamError("closed", "the connection was cut", may_have_been_sent=True))
+        self._fail("closed", "the connection was cut")
 
     # asyncio.Protocol
 
@@ -315,11 +282,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._done:
-                error = self._rejection
-                if error is None:
-                    self._fail("protocol", "the upstream's answer is not valid HTTP/1.1")
-                else:
-                    self._fail(error.kind, error.message)
+                message = "the upstream's answer is not valid HTTP/1.1"
+                self._cut(self._rejection or UpstreamError("protocol", message, may_have_been_sent=True))
                 return
             self._dirty = True
         if self._done and self._response is not None:
@@ -372,21 +336,18 @@ class Connection(asyncio.Protocol):
             self._headers = []
             return
         for name, value in self._headers:
-            self._check_header(name, value)
+            if name == b"content-encoding" and value.lower() != b"identity":
+                self._reject("compressed", "the upstream compressed its answer unasked")
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                self._reject("compressed", "the upstream used a transfer encoding other than chunked")
+            elif name in (b"content-length", b"transfer-encoding"):
+                self._sized = True
         if self._head is None or self._head.done():
             self._reject("closed", "no request waits for the answer")
         self._keep_alive = self._parser.should_keep_alive()
         self._progress = True
         self._response = OutboundResponse(status, self._headers, self, self._limits)
         self._head.set_result(self._response)
-
-    def _check_header(self, name: bytes, value: bytes) -> None:
-        if name == b"content-encoding" and value.lower() != b"identity":
-            self._reject("compressed", "the upstream compressed its answer unasked")
-        elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            self._reject("compressed", "the upstream used a transfer encoding other than chunked")
-        elif name in (b"content-length", b"transfer-encoding"):
-            self._sized = True
 
     def on_body(self, body: bytes) -> None:
         """Pass a chunk of the body to the response."""
@@ -420,7 +381,9 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
 
     def _fail(self, kind: UpstreamErrorKind, message: str) -> None:
-        error = UpstreamError(kind, message, may_have_been_sent=True)
+        self._cut(UpstreamError(kind, message, may_have_been_sent=True))
+
+    def _cut(self, error: UpstreamError) -> None:
         if self._transport is not None:
             self._transport.abort()
         self._end(error)

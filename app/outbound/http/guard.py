@@ -67,7 +67,6 @@ class UpstreamError(OutboundError):
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-
 # RFC 6890 and later registrations, listed here because ``is_global`` depends on the Python version. 168.63.129.16 is
 # Azure's public-looking platform address.
 _FORBIDDEN_V4 = tuple(
@@ -118,7 +117,6 @@ _METADATA = frozenset(
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
-
 # Visible ASCII without the characters that URL parsers treat differently.
 _URL_ASCII = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
@@ -126,10 +124,8 @@ _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
 
-
 # Separate threads, so that a silent resolver does not block other work in threads.
 _RESOLVER_THREADS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
-
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network

@@ -181,20 +181,15 @@ class Pool:
                     self._release_slot()
                 elif not served.closed:
                     self.release(served)
-            else:
-                self._leave(waiter, caller)
+            elif (waiters := self._waiting.get(caller)) is not None and waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._waiting[caller]
             if isinstance(error, TimeoutError):
                 raise UpstreamError(
                     "busy", "all connections to the upstream are in use", may_have_been_sent=False
                 ) from None
             raise
-
-    def _leave(self, waiter: _Waiter, caller: int | None) -> None:
-        waiters = self._waiting.get(caller)
-        if waiters is not None and waiter in waiters:
-            waiters.remove(waiter)
-            if not waiters:
-                del self._waiting[caller]
 
     def _release_slot(self) -> None:
         if not self._waiting or not self._serve_next(None):

@@ -47,8 +47,6 @@ from app.outbound.mcp.exchange import (
 BeforeSend = Callable[[], bool]
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-
-
 VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
@@ -111,19 +109,10 @@ class Connection:
         raise NotImplementedError
 
     async def request(
-        self,
-        method: str,
-        params: JsonObject | None = None,
-        *,
-        before_send: BeforeSend | None = None,
-        extra_headers: Headers = (),
-        max_bytes: int | None = None,
+        self, method: str, params: JsonObject | None = None, *, before_send: BeforeSend | None = None
     ) -> JsonObject:
         """Send a request and return its result, without notifications. Raises as ``stream`` does."""
-        answer = await self.answer(
-            method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
-        )
-        return answer.result
+        return (await self.answer(method, params, before_send=before_send)).result
 
     async def answer(
         self,
@@ -243,11 +232,8 @@ class ModernConnection(Connection):
 
 RunInBackground = Callable[[Coroutine[None, None, None]], None]
 
-
 # For requests in the background, where a hanging upstream must not delay a cancelled or answered call.
 _SIDE_TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
-
-
 _SESSION_HEADER = b"Mcp-Session-Id"
 _LAST_EVENT_ID = b"Last-Event-ID"
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
@@ -333,7 +319,8 @@ class LegacySession(Connection):
             message["params"] = params
         headers = (*ACCEPT, *self._session_headers(), *extra_headers)
         answered = method == "initialize"  # It must not be cancelled.
-        resume = partial(self._resume, before_next, self._deadline())
+        total = self._endpoint.timeouts.total
+        resume = partial(self._resume, before_next, inf if total is None else monotonic() + total)
         try:
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
@@ -351,10 +338,6 @@ class LegacySession(Connection):
             if not answered and self.run_in_background is not None:
                 self.run_in_background(self._cancel(request_id))
             raise
-
-    def _deadline(self) -> float:
-        total = self._endpoint.timeouts.total
-        return inf if total is None else monotonic() + total
 
     async def _resume(
         self, before_next: BeforeSend | None, deadline: float, point: ResumePoint
@@ -390,7 +373,11 @@ class LegacySession(Connection):
 
     def _check_session(self, method: str, response: OutboundResponse) -> None:
         if method == "initialize":
-            self._take_session_id(response.header(_SESSION_HEADER.lower()))
+            value = response.header(_SESSION_HEADER.lower())
+            if value is not None:
+                if not _SESSION_ID.fullmatch(value):
+                    raise McpUpstreamError("invalid_response", "the session id is not valid")
+                self.session_id = value.decode("ascii")
         elif response.status == 404 and self.session_id is not None:
             raise McpUpstreamError(
                 "session_lost", "the session has ended", status=404, may_have_been_sent=False
@@ -442,12 +429,6 @@ class LegacySession(Connection):
         if is_version_at_least(self.protocol_version, "2025-06-18"):
             headers = (*headers, (VERSION_HEADER, self.protocol_version.encode("ascii")))
         return headers
-
-    def _take_session_id(self, value: bytes | None) -> None:
-        if value is not None:
-            if not _SESSION_ID.fullmatch(value):
-                raise McpUpstreamError("invalid_response", "the session id is not valid")
-            self.session_id = value.decode("ascii")
 
     def _accept_negotiation(self, result: JsonObject) -> None:
         chosen = result.get("protocolVersion")

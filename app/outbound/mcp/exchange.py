@@ -66,12 +66,10 @@ class McpUpstreamError(Exception):
 Headers = tuple[tuple[bytes, bytes], ...]
 ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
 
-
 ACCEPT: Headers = (
     (b"Accept", b"application/json, text/event-stream"),
     (b"Content-Type", b"application/json"),
 )
-
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Bytes of a JSON response."""

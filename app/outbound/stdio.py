@@ -1,4 +1,4 @@
-"""The protocol between the workers of a host and its supervisor, and the commands that it may start.
+"""MCP servers that run as commands: the allowed ones, and the protocol between a host's workers and its supervisor.
 
 Every request contains the command and its variables, so the supervisor needs neither the database nor a key. A secret
 authenticates the workers, because commands can run as the same user.
@@ -20,20 +20,13 @@ from app.outbound.http import Origin, Target
 
 VARIABLE = "_SCOPEGATE_SUPERVISOR"
 """The environment variable in which ``serve`` passes the supervisor's address to its child processes."""
-
-
 SECRET = b"scopegate-secret"
-
 LAUNCH = b"scopegate-launch"
-
 HOLDER = b"scopegate-holder"
-
 REFUSAL = b"scopegate-refusal"
 """Marks a response that comes from the supervisor itself."""
-
 NO_WORKER = UUID(int=0)
 """The worker id of a sync."""
-
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -49,13 +42,8 @@ class Launch:
 
     def encode(self) -> bytes:
         """As a header's value."""
-        parts: list[strict_json.JsonValue] = [
-            self.server_id.hex,
-            self.command,
-            list(self.args),
-            dict(self.variables),
-        ]
-        return b64encode(strict_json.dumps(parts))
+        words, variables = list(self.args), dict(self.variables)
+        return b64encode(strict_json.dumps([self.server_id.hex, self.command, words, variables]))
 
     @classmethod
     def decode(cls, value: bytes) -> "Launch":
@@ -138,7 +126,6 @@ class SupervisorAddress:
 FREE = "*"
 """As the last word of an entry, allows any further arguments."""
 
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 # Variables that select the code that runs, or that Scopegate uses: credentials cannot set them.
@@ -153,7 +140,6 @@ _RESERVED_PREFIXES = tuple(
     "CORECLR_ MALLOC_ SCOPEGATE_ _SCOPEGATE GIT_SSH GIT_EXEC GIT_CONFIG GIT_ASKPASS GIT_EDITOR GIT_PAGER "
     "GIT_EXTERNAL GIT_PROXY GIT_TEMPLATE BASH_FUNC SSH_ASKPASS SUDO_".split()
 )
-
 
 # Git settings in environment variables (git-config(1)). Many of them name programs to run, so only these are allowed.
 _GIT_SETTING = re.compile(r"GIT_CONFIG_(COUNT|(KEY|VALUE)_[0-9]{1,3})")
