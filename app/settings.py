@@ -24,20 +24,7 @@ from app.crypto.keys import MINIMUM_KEY_BYTES
 from app.crypto.passwords import is_password_hash
 from app.db.engine import plain_url
 from app.domain.objects import Network
-from app.features.identity_providers.schemas import (
-    DEFAULT_ALGORITHMS,
-    DEFAULT_SCOPES,
-    Algorithms,
-    Audience,
-    ClaimName,
-    IdentityProviderCreate,
-    Issuer,
-    LinkClaim,
-    People,
-    RoleMap,
-    Scopes,
-    TokenTypes,
-)
+from app.features.identity_providers import schemas as providers
 from app.http.schemas import ShortText
 from app.http.service_address import origin_of_url
 from app.outbound.http import ForbiddenUrl, origin_of
@@ -123,17 +110,17 @@ class Settings(BaseSettings):
     stdio_allowed_commands: Annotated[AllowedCommands, *_from_text(read_commands)] = AllowedCommands()
     limit_stdio_processes: int = Field(default=64, ge=1, le=10_000)
     stdio_data_dir: Path | None = None
-    oidc_issuer: Issuer | None = None
+    oidc_issuer: providers.Issuer | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
-    oidc_audience: Annotated[tuple[Audience, ...], *_comma_separated()] = ()
-    oidc_algorithms: Annotated[Algorithms, *_comma_separated()] = list(DEFAULT_ALGORITHMS)
-    oidc_token_types: Annotated[TokenTypes, *_comma_separated()] = ["at+jwt"]
-    oidc_scopes: Annotated[Scopes, *_comma_separated()] = list(DEFAULT_SCOPES)
-    oidc_role_claim: ClaimName = "groups"
-    oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
-    oidc_link_claim: LinkClaim = "sub"
-    oidc_people: Annotated[People, *_comma_separated()] = Field(default_factory=list)
+    oidc_audience: Annotated[tuple[providers.Audience, ...], *_comma_separated()] = ()
+    oidc_algorithms: Annotated[providers.Algorithms, *_comma_separated()] = list(providers.DEFAULT_ALGORITHMS)
+    oidc_token_types: Annotated[providers.TokenTypes, *_comma_separated()] = ["at+jwt"]
+    oidc_scopes: Annotated[providers.Scopes, *_comma_separated()] = list(providers.DEFAULT_SCOPES)
+    oidc_role_claim: providers.ClaimName = "groups"
+    oidc_role_map: Annotated[providers.RoleMap, NoDecode] = Field(default_factory=dict)
+    oidc_link_claim: providers.LinkClaim = "sub"
+    oidc_people: Annotated[providers.People, *_comma_separated()] = Field(default_factory=list)
     session_idle_timeout: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     session_lifetime: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
     break_glass_password_hash: SecretStr | None = None
@@ -241,11 +228,11 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
-    def oidc_provider(self) -> IdentityProviderCreate | None:
+    def oidc_provider(self) -> providers.IdentityProviderCreate | None:
         """The provider of ``SCOPEGATE_OIDC_*``, if configured; its name is its host."""
         if self.oidc_issuer is None:
             return None
-        return IdentityProviderCreate(
+        return providers.IdentityProviderCreate(
             name=urlsplit(self.oidc_issuer).hostname or self.oidc_issuer,
             issuer=self.oidc_issuer,
             audiences=list(self.oidc_audience),

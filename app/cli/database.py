@@ -23,19 +23,12 @@ from app.admission.shared_state import forget_ended_sessions
 from app.admission.usage import forget_uses
 from app.cli.errors import CannotStart
 from app.crypto.keys import Peppers
+from app.db import migrations
 from app.db.call_arguments import forget_arguments
 from app.db.change import Change
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
 from app.db.engine import commit, make_engine, make_sessions, plain_connection
-from app.db.migrations import (
-    DatabaseUnreachable,
-    UpgradeResult,
-    check_compatible,
-    database_fault,
-    role_of,
-    upgrade_sync,
-)
 from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.domain.errors import Conflict
 from app.features.administrators.break_glass import forget_sessions
@@ -71,8 +64,8 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
     """
     if settings.database_url is not None:
         try:
-            asyncio.run(check_compatible(settings.database_url.get_secret_value()))
-        except DatabaseUnreachable as fault:
+            asyncio.run(migrations.check_compatible(settings.database_url.get_secret_value()))
+        except migrations.DatabaseUnreachable as fault:
             if not may_be_away:
                 raise
             typer.echo(f"scopegate: {fault}; /readyz answers 503 until it is back", err=True)
@@ -82,7 +75,7 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
         cluster.ensure_database(_NAME)
         owner = cluster.url(_NAME, _OWNER)
         asyncio.run(_make_serving_role(owner))
-        _say_upgraded(upgrade_sync(owner, serving_role=_SERVING_ROLE))
+        _say_upgraded(migrations.upgrade_sync(owner, serving_role=_SERVING_ROLE))
         yield _point_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
 
 
@@ -107,11 +100,11 @@ def migrate(settings: Settings) -> list[str]:
         serving = settings.database_url.get_secret_value()
         owner = settings.migration_database_url
         url = owner.get_secret_value() if owner else serving
-        _say_upgraded(upgrade_sync(url, serving_role=role_of(serving)))
+        _say_upgraded(migrations.upgrade_sync(url, serving_role=migrations.role_of(serving)))
     return ["The database is up to date."]
 
 
-def _say_upgraded(done: UpgradeResult) -> None:
+def _say_upgraded(done: migrations.UpgradeResult) -> None:
     words = done.words()
     if words is not None:
         # On the error output, since a program may read the output.
@@ -168,7 +161,7 @@ def maintain(settings: Settings) -> list[str]:
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotStart(f"{error}: set SCOPEGATE_MIGRATION_DATABASE_URL to the owner's address") from None
     except DRIVER_FAULTS as error:
-        raise database_fault(error, "maintained") from None
+        raise migrations.database_fault(error, "maintained") from None
     return [
         *(f"made     {name}" for name in done.made),
         *(f"dropped  {name}" for name in done.dropped),

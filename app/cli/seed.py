@@ -17,16 +17,7 @@ from typing import Any, Self
 
 import httpx2
 
-from app.cli.children import (
-    LOOPBACK,
-    Child,
-    free_port,
-    make_environment,
-    plain_environment,
-    programs_of,
-    run,
-    takes_connections,
-)
+from app.cli import children
 from app.cli.errors import CannotStart
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.lib.ids import format_id
@@ -138,11 +129,11 @@ class Fleet:
         self._home = data_dir.absolute() / "demo"
         self.repository = self._home / "repository"
         self._port = 0
-        self._bridge: Child | None = None
+        self._bridge: children.Child | None = None
 
     def url(self, slug: str) -> str:
         """The address at which the bridge serves one server over streamable HTTP."""
-        return f"http://{LOOPBACK}:{self._port}/servers/{slug}/mcp"
+        return f"http://{children.LOOPBACK}:{self._port}/servers/{slug}/mcp"
 
     def prepare(self) -> None:
         """Create what is missing: both environments and the repository.
@@ -152,21 +143,21 @@ class Fleet:
         """
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("bridge", "servers"):
-            make_environment(self._home, name)
+            children.make_environment(self._home, name)
         self._make_repository()
 
-    def start(self) -> Child:
+    def start(self) -> children.Child:
         """Start the bridge on the last port if it is free, so that registered addresses stay valid."""
-        self._port = free_port(self._home / "port")
-        servers = programs_of(self._home, "servers")
+        self._port = children.free_port(self._home / "port")
+        servers = children.programs_of(self._home, "servers")
         time = shlex.join([str(servers / "mcp-server-time"), "--local-timezone", "UTC"])
         git = shlex.join([str(servers / "mcp-server-git"), "--repository", str(self.repository)])
-        listen = ["--host", LOOPBACK, "--port", str(self._port), "--pass-environment"]
+        listen = ["--host", children.LOOPBACK, "--port", str(self._port), "--pass-environment"]
         named = ["--named-server", "time", time, "--named-server", "git", git]
-        self._bridge = Child(
+        self._bridge = children.Child(
             "the demo fleet",
-            [programs_of(self._home, "bridge") / "mcp-proxy", *listen, *named],
-            environment=plain_environment() | _AUTHOR,
+            [children.programs_of(self._home, "bridge") / "mcp-proxy", *listen, *named],
+            environment=children.plain_environment() | _AUTHOR,
             log=self._home / "bridge.log",
             grace_seconds=_BRIDGE_GRACE_SECONDS,
             farewell=signal.SIGKILL,
@@ -175,7 +166,7 @@ class Fleet:
 
     def answers(self) -> bool:
         """Whether the bridge accepts connections, which it does after every server has started."""
-        return takes_connections(self._port)
+        return children.takes_connections(self._port)
 
     def _make_repository(self) -> None:
         if (self.repository / ".git").exists():
@@ -186,12 +177,12 @@ class Fleet:
         unfinished = self.repository.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        environment = plain_environment() | _AUTHOR
-        run(["git", "init", "--quiet", "--initial-branch=main", unfinished], environment)
+        environment = children.plain_environment() | _AUTHOR
+        children.run(["git", "init", "--quiet", "--initial-branch=main", unfinished], environment)
         for message, name, content in _HISTORY:
             (unfinished / name).write_text(content, encoding="utf-8")
-            run(["git", "-C", unfinished, "add", name], environment)
-            run(["git", "-C", unfinished, "commit", "--quiet", "-m", message], environment)
+            children.run(["git", "-C", unfinished, "add", name], environment)
+            children.run(["git", "-C", unfinished, "commit", "--quiet", "-m", message], environment)
         unfinished.rename(self.repository)
 
 

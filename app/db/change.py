@@ -125,14 +125,14 @@ class _Collected:
         )
 
 
+@dataclass(slots=True, eq=False)
 class Change:
     """Changes by one caller at one moment, in one transaction."""
 
-    def __init__(self, session: AsyncSession, caller: Caller, request_id: str | None, now: datetime) -> None:
-        self.session = session
-        self.caller = caller
-        self.request_id = request_id
-        self.now = now
+    session: AsyncSession
+    caller: Caller
+    request_id: str | None
+    now: datetime
 
     @property
     def _collected(self) -> _Collected:
@@ -176,7 +176,8 @@ class Change:
                 "object_type": subject.type,
                 "object_id": row.id,
                 "outcome": outcome,
-                "changes": _json(changes) if changes else None,
+                # As plain JSON values.
+                "changes": json.loads(json.dumps(changes, default=_plain)) if changes else None,
                 "request_id": self.request_id,
                 **columns,
             }
@@ -284,11 +285,6 @@ async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
 
 def _values(subject: Subject, row: Values | SQLModel | None) -> Values | None:
     return subject.values(row) if isinstance(row, SQLModel) else row
-
-
-def _json(content: dict[str, Any]) -> Any:
-    """Convert the content to plain JSON values."""
-    return json.loads(json.dumps(content, default=_plain))
 
 
 def _plain(value: Any) -> str:

@@ -107,17 +107,13 @@ class Primary:
         if self._check is not None:
             try:
                 await self._check(connection)
-            except PrimaryUnavailable:
+            except BaseException as fault:
                 connection.terminate()
-                raise
-            except DRIVER_FAULTS as fault:
-                connection.terminate()
+                if isinstance(fault, PrimaryUnavailable) or not isinstance(fault, DRIVER_FAULTS):
+                    raise
                 raise PrimaryUnavailable(
                     f"the connection cannot be checked ({type(fault).__name__})"
                 ) from fault
-            except BaseException:
-                connection.terminate()
-                raise
         return connection
 
 
@@ -134,13 +130,8 @@ def split_hosts(url: str) -> list[str]:
     ports = query.pop("port", "").split(",")
     if len(ports) not in {1, len(named)}:
         raise ValueError("give one port for all hosts, or one for each")
-    return [
-        urlunsplit(
-            parts._replace(query=urlencode(_of_host(query, host, ports[index % len(ports)]), safe="/"))
-        )
-        for index, host in enumerate(named)
-    ]
-
-
-def _of_host(query: Mapping[str, str], host: str, port: str) -> dict[str, str]:
-    return {**query, "host": host, **({"port": port} if port else {})}
+    urls = []
+    for host, port in zip(named, ports * (len(named) // len(ports)), strict=True):
+        own = query | {"host": host} | ({"port": port} if port else {})
+        urls.append(urlunsplit(parts._replace(query=urlencode(own, safe="/"))))
+    return urls

@@ -78,7 +78,11 @@ def run_as() -> RunAs:
         return RunAs()
     entry = _system_user()
     if entry is None:
-        _create_system_user()
+        options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        # Ignore failures, since another process can have created the user first.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, check=False, capture_output=True, timeout=30)
         entry = _system_user()
     if entry is None:
         raise EmbeddedPostgresError(
@@ -88,29 +92,11 @@ def run_as() -> RunAs:
     return RunAs(entry.pw_uid, entry.pw_gid)
 
 
-def run_as_owner_of(home: Path) -> RunAs:
-    """The user to run an existing cluster as: its owner, also when root starts it."""
-    if os.geteuid() != 0:
-        return RunAs()
-    status = home.stat()
-    return RunAs(status.st_uid, status.st_gid)
-
-
 def _system_user() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         return None
-
-
-def _create_system_user() -> None:
-    options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-    command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-    try:
-        # Ignore failures, since another process can have created the user first.
-        subprocess.run(command, check=False, capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return
 
 
 def cluster_home(data_dir: Path, user: RunAs) -> Path:
@@ -239,6 +225,7 @@ SUPERUSER = "postgres"
 _PORT = 5432
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30
+_TRANSIENT = ("pre-existing shared memory", "lock file", "another server", "Is another postmaster")
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 
 _SETTINGS: Mapping[str, str] = {
@@ -301,7 +288,10 @@ class EmbeddedPostgres:
             self._data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             with self._exclusive():
                 self._home = cluster_home(self._data_dir, run_as())
-                self._user = run_as_owner_of(self._home)
+                if os.geteuid() == 0:
+                    # An existing cluster is run by its owner.
+                    owner = self._home.stat()
+                    self._user = RunAs(owner.st_uid, owner.st_gid)
                 self._create_cluster()
                 self._socket_dir = self._adopt_or_launch()
                 self._owner_lock = self._claim()
@@ -317,7 +307,13 @@ class EmbeddedPostgres:
             return
         try:
             with self._exclusive():
-                self._shut_down()
+                if self._running_socket_dir() is not None:
+                    target = (f"--pgdata={self._cluster}", "--wait", f"--timeout={_STOP_SECONDS}")
+                    result = self._run("pg_ctl", "stop", "--mode=fast", *target)
+                    if result.returncode != 0 and self._running_socket_dir() is not None:
+                        result = self._run("pg_ctl", "stop", "--mode=immediate", *target)
+                        if result.returncode != 0:
+                            raise EmbeddedPostgresError(f"PostgreSQL did not stop: {_last_line(result)}")
                 if taken.parent != self._cluster_home:
                     shutil.rmtree(taken, ignore_errors=True)
         finally:
@@ -424,7 +420,7 @@ class EmbeddedPostgres:
             failure = self._launch()
             if failure is None:
                 continue
-            if time.monotonic() > deadline or not _is_transient(failure):
+            if time.monotonic() > deadline or not any(sign in failure for sign in _TRANSIENT):
                 raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure}")
             time.sleep(0.1)
 
@@ -439,19 +435,16 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             return None
         listening = Path(lines[4]) if len(lines) > 4 and lines[4] else None
-        if listening is not None and self._takes_connections(listening):
-            return listening
+        if listening is not None:
+            # The socket of a server that was just killed can still accept connections: only an answer counts.
+            address = ("-h", str(listening), "-p", str(_PORT), "-U", SUPERUSER, "-d", "postgres")
+            if self._run("pg_isready", *address, "--timeout=3", "--quiet").returncode == 0:
+                return listening
         if not lines or not self._is_our_server(int(lines[0])):
             pid_file.unlink(missing_ok=True)
             if listening is not None and listening.parent != self._cluster_home:
                 shutil.rmtree(listening, ignore_errors=True)
         return None
-
-    def _takes_connections(self, listening: Path) -> bool:
-        # The socket of a server that was just killed can still accept connections: only an answer counts.
-        address = ("-h", str(listening), "-p", str(_PORT), "-U", SUPERUSER, "-d", "postgres")
-        result = self._run("pg_isready", *address, "--timeout=3", "--quiet")
-        return result.returncode == 0
 
     def _is_our_server(self, pid: int) -> bool:
         """Whether ``pid`` is this cluster's server, which works in the cluster's directory. Process ids are reused."""
@@ -486,23 +479,6 @@ class EmbeddedPostgres:
             written.seek(begins)
             fatal = [line for line in written if re.search(r"(FATAL|PANIC):", line)]
         return f"{fatal[0].strip() if fatal else _last_line(result)} (see {log})"
-
-    def _shut_down(self) -> None:
-        if self._running_socket_dir() is None:
-            return
-        target = (f"--pgdata={self._cluster}", "--wait", f"--timeout={_STOP_SECONDS}")
-        result = self._run("pg_ctl", "stop", "--mode=fast", *target)
-        if result.returncode != 0 and self._running_socket_dir() is not None:
-            result = self._run("pg_ctl", "stop", "--mode=immediate", *target)
-            if result.returncode != 0:
-                raise EmbeddedPostgresError(f"PostgreSQL did not stop: {_last_line(result)}")
-
-
-def _is_transient(failure: str) -> bool:
-    return any(
-        sign in failure
-        for sign in ("pre-existing shared memory", "lock file", "another server", "Is another postmaster")
-    )
 
 
 def _quoted(value: str) -> str:

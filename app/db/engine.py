@@ -47,17 +47,12 @@ DATABASE_FAULTS = (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS)
 """What a transaction raises when the database is unavailable. A ``TimeoutError`` is an ``OSError``."""
 
 
-def async_url(url: str) -> str:
-    """A libpq-style URL with the driver named; ``postgres://`` and ``postgresql://`` both work."""
+def plain_url(url: str) -> str:
+    """The URL for asyncpg itself, which selects the primary of several hosts. Raises ``ValueError`` if malformed."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         raise ValueError("a database URL starts with postgresql://")
-    return f"postgresql+asyncpg://{rest}"
-
-
-def plain_url(url: str) -> str:
-    """The URL for asyncpg itself, which selects the primary of several hosts. Raises ``ValueError`` if malformed."""
-    plain = "postgresql://" + async_url(url).partition("://")[2]
+    plain = f"postgresql://{rest}"
     if len(split_hosts(plain)) == 1 or "target_session_attrs=" in plain:
         return plain
     return f"{plain}{'&' if '?' in plain else '?'}target_session_attrs=primary"

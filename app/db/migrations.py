@@ -6,7 +6,6 @@ code that it supports, so that replicas of different versions run together and o
 
 import asyncio
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
@@ -87,15 +86,12 @@ class UpgradeResult:
         return f"Migrated the database from {self.before or 'empty'} to {self.after}."
 
 
-def _scripts_directory() -> Path:
+def _config() -> Config:
     package = Path(__file__).resolve().parents[1]
     in_checkout = package.parent / "alembic"
-    return in_checkout if (in_checkout / "env.py").exists() else package / "_alembic"
-
-
-def _config() -> Config:
+    scripts = in_checkout if (in_checkout / "env.py").exists() else package / "_alembic"
     config = Config()
-    config.set_main_option("script_location", str(_scripts_directory()).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     return config
 
 
@@ -108,22 +104,22 @@ def head() -> str:
     return revision
 
 
-def _engine(url: str, within: float, settings: Mapping[str, str]) -> AsyncEngine:
-    primary = Primary(plain_url(url))
-    return create_async_engine(
-        "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: primary.connect(within, settings)
-    )
-
-
 async def upgrade(url: str, *, serving_role: str | None = None) -> UpgradeResult:
     """Run all migrations as the owner, and grant the serving role the rights that it needs.
 
     Raises ``DatabaseFault`` when the database cannot be reached, is newer than this code, or its tables stay locked.
     """
-    engine = _engine(url, 10, {"lock_timeout": f"{_LOCK_TIMEOUT_S * 1000:.0f}"})
+    primary, limits = Primary(plain_url(url)), {"lock_timeout": f"{_LOCK_TIMEOUT_S * 1000:.0f}"}
+    engine = create_async_engine(
+        "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: primary.connect(10, limits)
+    )
     try:
         async with engine.connect() as connection:
-            await _lock_migrations(connection)
+            # A waiting statement would hold a snapshot, which CREATE INDEX CONCURRENTLY would wait for.
+            while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+                await connection.commit()
+                await asyncio.sleep(0.1)
+            await connection.commit()
             try:
                 return await _run_all(connection, serving_role)
             finally:
@@ -134,14 +130,6 @@ async def upgrade(url: str, *, serving_role: str | None = None) -> UpgradeResult
         raise database_fault(error, "migrated") from error
     finally:
         await engine.dispose()
-
-
-async def _lock_migrations(connection: AsyncConnection) -> None:
-    # A waiting statement would hold a snapshot, which CREATE INDEX CONCURRENTLY would wait for.
-    while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
-        await connection.commit()
-        await asyncio.sleep(0.1)
-    await connection.commit()
 
 
 async def _run_all(connection: AsyncConnection, serving_role: str | None) -> UpgradeResult:

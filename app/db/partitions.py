@@ -23,7 +23,7 @@ MONTHS_AHEAD = 3
 RecordDrop: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]", str], Awaitable[str | None]]
 """Records in the audit log that a partition of it is about to be dropped, or returns why it must be kept."""
 
-_PARTITION_NAME = re.compile(r"(?P<parent>[a-z_]+)_y(?P<year>\d{4})m(?P<month>\d{2})")
+_PARTITION_NAME = re.compile(r"(?P<parent>[a-z_]+)_y(?P<year>(?!0000)[0-9]{4})m(?P<month>0[1-9]|1[0-2])")
 _NO_TRUNCATE = (
     "CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON {} "
     "FOR EACH STATEMENT EXECUTE FUNCTION scopegate_refuse_change()"
@@ -82,24 +82,15 @@ async def maintain_partitions(
         for parent in PARENTS:
             created += await _create_ahead(connection, parent, now)
         for parent in PARENTS:
-            record = _skip_record if parent != AUDIT_LOG else record_drop or _keep
             for month in await _months(connection, parent):
                 if month.ended > now - keep:
                     continue
-                reason = await _drop(connection, parent, month, record)
+                reason = await _drop(connection, parent, month, record_drop)
                 if reason is None:
                     dropped.append(month.name)
                 else:
                     kept.append((month.name, reason))
     return MaintenanceResult(tuple(created), tuple(dropped), tuple(kept))
-
-
-async def _keep(_connection: asyncpg.Connection, _name: str) -> str:
-    return "nothing records its drop"
-
-
-async def _skip_record(_connection: asyncpg.Connection, _name: str) -> None:
-    """Record nothing: partitions of other tables are dropped without an event."""
 
 
 async def _create_ahead(connection: asyncpg.Connection, parent: str, now: datetime) -> list[str]:
@@ -129,12 +120,7 @@ async def _create_ahead(connection: asyncpg.Connection, parent: str, now: dateti
 def partition_month(name: str, parent: str = AUDIT_LOG) -> tuple[datetime, datetime] | None:
     """When the month of a partition begins and ends; ``None`` for a name of another form."""
     match = _PARTITION_NAME.fullmatch(name)
-    if (
-        match is None
-        or match["parent"] != parent
-        or not 1 <= int(match["month"]) <= 12
-        or match["year"] == "0000"
-    ):
+    if match is None or match["parent"] != parent:
         return None
     start = date(int(match["year"]), int(match["month"]), 1)
     if start.year == MAXYEAR:
@@ -159,16 +145,22 @@ async def _months(connection: asyncpg.Connection, parent: str) -> list[_Month]:
     return months
 
 
-async def _drop(connection: asyncpg.Connection, parent: str, month: _Month, record: RecordDrop) -> str | None:
+async def _drop(
+    connection: asyncpg.Connection, parent: str, month: _Month, record_drop: RecordDrop | None
+) -> str | None:
     """Drop a partition, or finish an interrupted drop. Returns why it is kept, if so."""
     if month.pending:
         # Until this is done, no other partition can be detached.
         await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {month.name} FINALIZE")
         if not month.marked:
             return _DETACHED_BY_OTHERS
-    reason = await record(connection, month.name)
-    if reason is not None:
-        return reason
+    if parent == AUDIT_LOG:
+        # Partitions of other tables are dropped without an event.
+        reason = (
+            "nothing records its drop" if record_drop is None else await record_drop(connection, month.name)
+        )
+        if reason is not None:
+            return reason
     if month.attached and not month.pending:
         await _mark(connection, month.name, f"'{_MARK}'")
         await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {month.name} CONCURRENTLY")

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from uuid import UUID
 
 from asyncpg import Connection, Record
 
@@ -68,11 +67,9 @@ class Progress(NamedTuple):
 
     @classmethod
     def of(cls, row: Record) -> Self:
-        root = row["root"]
-        epoch, size = row["epoch"] or 0, row["size"] or 0
-        return cls(
-            _text(row["accepted"]), epoch, size, "" if root is None else root.hex(), system=row["system"]
-        )
+        accepted = "" if row["accepted"] is None else row["accepted"].hex
+        root = "" if row["root"] is None else row["root"].hex()
+        return cls(accepted, row["epoch"] or 0, row["size"] or 0, root, system=row["system"])
 
 
 class _State(NamedTuple):
@@ -178,7 +175,7 @@ class RewindGuard:
 
         If the file cannot be written, as on a full disk, the next call tries again.
         """
-        state = _State(self._log, self._saved_reason(), self.known)
+        state = _State(self._log, self.reason or "" if self._is_final else "", self.known)
         if self._file is None or state == self._saved or not state.log:
             return
         try:
@@ -207,9 +204,6 @@ class RewindGuard:
         self._log, self._known = state.log, state.known
         self._is_final, self.reason = bool(state.reason), state.reason or None
 
-    def _saved_reason(self) -> str:
-        return (self.reason or "") if self._is_final else ""
-
     def _accept_restore(self) -> None:
         self._accepted_at = time.monotonic()
         for listener in self.listeners:
@@ -230,10 +224,6 @@ class RewindGuard:
         self._checked_at = time.monotonic()
         # mutation: rewind_refused
         raise DatabaseRewound(reason)
-
-
-def _text(id: UUID | None) -> str:
-    return "" if id is None else id.hex
 
 
 def _merge(state: _State, saved: _State) -> _State:

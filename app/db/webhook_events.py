@@ -15,19 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.lib.ids import (
-    APPROVAL,
-    EVENT,
-    GRANT,
-    GROUP,
-    IDENTITY,
-    INVITATION,
-    PICKUP,
-    SERVER,
-    TOKEN,
-    WEBHOOK,
-    format_id,
-)
+from app.lib import ids as kinds
 
 TEST = "webhook.test"
 """The type of the message that ``POST /webhooks/{id}/test`` sends. It cannot be subscribed to."""
@@ -64,19 +52,19 @@ class WebhookEvent(StrEnum):
 
 
 PREFIXES = {
-    "approval_id": APPROVAL,
-    "event_id": EVENT,
-    "grant_id": GRANT,
-    "group_id": GROUP,
-    "identity_id": IDENTITY,
-    "invitation_id": INVITATION,
-    "parent_id": TOKEN,
-    "pickup_id": PICKUP,
-    "receipt_id": EVENT,
-    "recipient_id": IDENTITY,
-    "server_id": SERVER,
-    "token_id": TOKEN,
-    "webhook_id": WEBHOOK,
+    "approval_id": kinds.APPROVAL,
+    "event_id": kinds.EVENT,
+    "grant_id": kinds.GRANT,
+    "group_id": kinds.GROUP,
+    "identity_id": kinds.IDENTITY,
+    "invitation_id": kinds.INVITATION,
+    "parent_id": kinds.TOKEN,
+    "pickup_id": kinds.PICKUP,
+    "receipt_id": kinds.EVENT,
+    "recipient_id": kinds.IDENTITY,
+    "server_id": kinds.SERVER,
+    "token_id": kinds.TOKEN,
+    "webhook_id": kinds.WEBHOOK,
 }
 """The id prefixes of the members of ``data``."""
 _PAGES = {"approval": ("console/approvals", "approval_id")}
@@ -94,7 +82,7 @@ class Message:
     @property
     def data(self) -> str:
         """The ids and times as JSON, in the API's format."""
-        shown = {name: format_id(PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
+        shown = {name: kinds.format_id(PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
         times = {name: _time(at) for name, at in self.times.items() if at is not None}
         return json.dumps(shown | times)
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
 
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, empty_by_default, now_by_default
 
 
 class Grant(ObjectRow, table=True):
@@ -85,9 +85,7 @@ class Policy(ObjectRow, table=True):
     description: str | None = None
     text: str
     mode: str = Field(default="enforce", sa_column_kwargs={"server_default": "enforce"})
-    tests: list[dict[str, Any]] = Field(
-        default_factory=list, sa_type=JSONB, sa_column_kwargs={"server_default": sql("'[]'")}
-    )
+    tests: list[dict[str, Any]] = empty_by_default(list, JSONB, "'[]'")
     status: str = Field(default="draft", sa_column_kwargs={"server_default": "draft"})
     version: int | None = None
     published_text: str | None = None

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from app.lib import strict_json
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, now_by_default, sql_default
 
 _MAX_DEPTH = 64
 """Levels that are read; events of the service have only a few."""
@@ -61,23 +61,10 @@ class AuditEvent(SQLModel, table=True):
     )  # fmt: skip
 
     id: UUID = Field(primary_key=True)
-    time: datetime = Field(
-        default=None,
-        primary_key=True,
-        sa_type=sa.DateTime(timezone=True),
-        sa_column_kwargs={"server_default": sa.text("clock_timestamp()")},
-    )
+    time: datetime = sql_default("clock_timestamp()", sa.DateTime(timezone=True), primary_key=True)
     epoch: int = Field(default=None, sa_column_kwargs={"server_default": sa.text("scopegate_epoch()")})
-    xact: int = Field(
-        default=None,
-        sa_type=sa.BigInteger,
-        sa_column_kwargs={"server_default": sa.text("(pg_current_xact_id()::text)::bigint")},
-    )
-    seq: int = Field(
-        default=None,
-        sa_type=sa.BigInteger,
-        sa_column_kwargs={"server_default": sa.text("nextval('audit_events_seq')")},
-    )
+    xact: int = sql_default("(pg_current_xact_id()::text)::bigint", sa.BigInteger)
+    seq: int = sql_default("nextval('audit_events_seq')", sa.BigInteger)
     action: str
     decision: str | None = None
     reason_code: str | None = None

@@ -20,10 +20,19 @@ metadata: MetaData = SQLModel.metadata
 metadata.naming_convention = NAMING
 
 
+def sql_default(default: str, type: Any, **options: Any) -> Any:
+    """A column that the database fills with an SQL expression."""
+    return Field(default=None, sa_type=type, sa_column_kwargs={"server_default": text(default)}, **options)
+
+
 def now_by_default() -> Any:
     """A column with the time at which the transaction that inserts its row began."""
-    default = {"server_default": text("now()")}
-    return Field(default=None, sa_type=DateTime(timezone=True), sa_column_kwargs=default)
+    return sql_default("now()", DateTime(timezone=True))
+
+
+def empty_by_default(kind: type[Any], type: Any, default: str = "'{}'") -> Any:
+    """A column of lists or objects that is empty by default."""
+    return Field(default_factory=kind, sa_type=type, sa_column_kwargs={"server_default": text(default)})
 
 
 class ObjectRow(SQLModel):

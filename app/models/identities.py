@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, empty_by_default, now_by_default
 from app.models.identity_providers import IdentityProvider
 
 _PROVIDERS = f"{IdentityProvider.__tablename__}.id"
@@ -50,9 +50,7 @@ class Identity(ObjectRow, table=True):
     offboarded_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     receipt_id: UUID | None = None
     erased_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    attributes: dict[str, str] = Field(
-        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
-    )
+    attributes: dict[str, str] = empty_by_default(dict, JSONB)
     """Attributes that policies can read."""
     sign_ins_after: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """The provider revoked its tokens for this identity that were issued up to this time."""
@@ -111,9 +109,7 @@ class ScimUser(SQLModel, table=True):
     provider_id: UUID = Field(foreign_key=_PROVIDERS)
     user_name: str
     external_id: str | None = None
-    profile: dict[str, Any] = Field(
-        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
-    )
+    profile: dict[str, Any] = empty_by_default(dict, JSONB)
     """The SCIM attributes that an identity does not have."""
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When SCIM deleted the user. The identity stays, offboarded."""

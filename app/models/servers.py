@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, empty_by_default, now_by_default
 
 SERVER_TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
 """The indexed expression for text search."""
@@ -32,9 +32,7 @@ class Server(ObjectRow, table=True):
     slug: str
     name: str
     description: str | None = None
-    labels: dict[str, str] = Field(
-        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
-    )
+    labels: dict[str, str] = empty_by_default(dict, JSONB)
     owner_group_id: UUID | None = Field(default=None, foreign_key="groups.id")
     transport: str = Field(default="streamable_http", sa_column_kwargs={"server_default": "streamable_http"})
     url: str | None = None
@@ -61,9 +59,7 @@ class Server(ObjectRow, table=True):
     """The server's instructions, as read last."""
     approved_instructions: str | None = None
     """The approved instructions. A live text that differs is left out."""
-    protocol_versions: list[str] = Field(
-        default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
-    )
+    protocol_versions: list[str] = empty_by_default(list, ARRAY(TEXT))
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 

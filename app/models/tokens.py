@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, empty_by_default, now_by_default
 
 
 class Token(ObjectRow, table=True):
@@ -29,9 +29,7 @@ class Token(ObjectRow, table=True):
     name: str
     scope: dict[str, Any] = Field(sa_type=JSONB)
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
-    ip_allow: list[str] = Field(
-        default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
-    )
+    ip_allow: list[str] = empty_by_default(list, ARRAY(TEXT))
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     revoke_reason: str | None = None
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow, now_by_default
+from app.models.base import ObjectRow, now_by_default, sql_default
 
 
 class Webhook(ObjectRow, table=True):
@@ -68,11 +68,7 @@ class WebhookDelivery(ObjectRow, table=True):
     data: dict[str, Any] = Field(sa_type=JSONB)
     state: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
     due_at: datetime = now_by_default()
-    give_up_at: datetime = Field(
-        default=None,
-        sa_type=DateTime(timezone=True),
-        sa_column_kwargs={"server_default": text("now() + interval '3 days'")},
-    )
+    give_up_at: datetime = sql_default("now() + interval '3 days'", DateTime(timezone=True))
     """No attempts are made after this time."""
     lease: UUID | None = None
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})

@@ -42,8 +42,8 @@ class Launch:
 
     def encode(self) -> bytes:
         """As a header's value."""
-        words, variables = list(self.args), dict(self.variables)
-        return b64encode(strict_json.dumps([self.server_id.hex, self.command, words, variables]))
+        parts: list[strict_json.JsonValue] = [self.server_id.hex, self.command]
+        return b64encode(strict_json.dumps([*parts, list(self.args), dict(self.variables)]))
 
     @classmethod
     def decode(cls, value: bytes) -> "Launch":

@@ -15,17 +15,8 @@ import uvicorn
 
 from app.lib import strict_json
 from app.lib.sse import encode_event
-from app.outbound.stdio import (
-    HOLDER,
-    LAUNCH,
-    REFUSAL,
-    SECRET,
-    AllowedCommands,
-    Holder,
-    Launch,
-    SupervisorAddress,
-    read_commands,
-)
+from app.outbound import stdio
+from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.bridge import Outlet
 from app.supervisor.isolation import (
     ENDED,
@@ -113,7 +104,7 @@ class Exchange:
             return
         error: Message = {"code": refused.code, "message": refused.message}
         body = strict_json.dumps({"jsonrpc": "2.0", "id": self.id, "error": error})
-        headers = [(REFUSAL, b"1")]
+        headers = [(stdio.REFUSAL, b"1")]
         if refused.retry_after is not None:
             headers.append((b"retry-after", b"%d" % refused.retry_after))
         await self.answer(refused.status, body, tuple(headers))
@@ -137,7 +128,7 @@ class SupervisorApp:
             await exchange.refuse(refused)
 
     async def _serve(self, exchange: Exchange) -> None:
-        if not self._address.is_secret(exchange.headers.get(SECRET, b"")):
+        if not self._address.is_secret(exchange.headers.get(stdio.SECRET, b"")):
             raise Refused(403, "Only the gateway is served here.", code=INVALID_REQUEST)
         if exchange.path == "/beat":
             held = self._sessions.beat(UUID(hex=await exchange.read()))
@@ -156,8 +147,8 @@ class SupervisorApp:
             await exchange.answer(200, b"{}")
         else:
             try:
-                launch = Launch.decode(exchange.headers.get(LAUNCH, b""))
-                holder = Holder.decode(exchange.headers.get(HOLDER, b""))
+                launch = Launch.decode(exchange.headers.get(stdio.LAUNCH, b""))
+                holder = Holder.decode(exchange.headers.get(stdio.HOLDER, b""))
             except ValueError:
                 raise Refused(400, "The request names no command.", code=INVALID_REQUEST) from None
             await self._serve_mcp(exchange, launch, holder)
@@ -369,7 +360,7 @@ def main() -> None:
     limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
     users = FREE_USERS if os.geteuid() == 0 else None
     data = DataDirectories(Path(os.environ[DATA]), users)
-    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits, data)
+    supervise(address, stdio.read_commands(os.environ.get(COMMANDS, "")), limits, data)
 
 
 if __name__ == "__main__":

@@ -161,10 +161,16 @@ class Bridge:
 
     def notify(self, message: Message) -> None:
         """Send a notification of the client, with the ids that the program knows."""
-        if message.get("method") == _CANCELLED:
-            self._forward_cancelled(message)
+        if message.get("method") != _CANCELLED:
+            self._write(strict_json.dumps(message))
             return
-        self._write(strict_json.dumps(message))
+        params = message.get("params")
+        named = params.get("requestId") if isinstance(params, dict) else None
+        for id, opened in self._open.items():
+            if type(opened.id) is type(named) and opened.id == named:
+                self._write(strict_json.dumps({**message, "params": {**message["params"], "requestId": id}}))
+                opened.outlet.cancelled_at = opened.outlet.cancelled_at or monotonic()
+                return
 
     def respond(self, message: Message) -> bool:
         """Send a response of the client; False if no request matches it."""
@@ -191,7 +197,8 @@ class Bridge:
         for id, opened in list(self._open.items()):
             if opened.outlet is outlet and cancel:
                 del self._open[id]
-                self._send_cancelled(id)
+                params: strict_json.JsonObject = {"requestId": id, "reason": "The client left."}
+                self._write(strict_json.dumps({"jsonrpc": "2.0", "method": _CANCELLED, "params": params}))
 
     def give_up(self, outlet: Outlet) -> None:
         """Stop waiting for the response to a cancelled request."""
@@ -199,19 +206,6 @@ class Bridge:
             if opened.outlet is outlet:
                 del self._open[id]
         outlet.close()
-
-    def _forward_cancelled(self, message: Message) -> None:
-        params = message.get("params")
-        named = params.get("requestId") if isinstance(params, dict) else None
-        for id, opened in self._open.items():
-            if type(opened.id) is type(named) and opened.id == named:
-                self._write(strict_json.dumps({**message, "params": {**message["params"], "requestId": id}}))
-                opened.outlet.cancelled_at = opened.outlet.cancelled_at or monotonic()
-                return
-
-    def _send_cancelled(self, id: int) -> None:
-        params: strict_json.JsonObject = {"requestId": id, "reason": "The client left."}
-        self._write(strict_json.dumps({"jsonrpc": "2.0", "method": _CANCELLED, "params": params}))
 
     # ---- messages of the program
 

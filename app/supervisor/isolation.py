@@ -108,16 +108,6 @@ def too_many(whose: str, what: str = "sessions with commands") -> Refused:
     return Refused(429, f"{whose} has too many {what} open. Close one, or try later.", retry_after=5)
 
 
-def too_many_failures(seconds: float) -> Refused:
-    """The program failed repeatedly."""
-    wait = max(1, round(seconds))
-    return Refused(
-        503,
-        f"The program of this server failed several times; it is started again in {wait} s.",
-        retry_after=wait,
-    )
-
-
 FREE_USERS = range(60706, 61184)
 """Systemd's list of user ids calls these unused; Debian's policy gives them out only on request."""
 _CLAIMS = Path("/run/scopegate-stdio")
@@ -320,10 +310,6 @@ class Isolation:
         last = self.is_alone(place)
         self._running[place.uid] -= 1
         return last
-
-    def home_removal(self, place: Place) -> Removal:
-        """The command that removes the home of an ended process."""
-        return ["/bin/rm", "-rf", "--", str(place.home)], {}
 
     def shared_removal(self, uid: int) -> Removal:
         """The command that removes the user's files in shared directories."""

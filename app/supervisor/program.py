@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -24,8 +23,6 @@ _LAST_OUTPUT_S = 0.5
 _REMOVE_SECONDS = 60.0
 _MAX_WORK_S, _PAUSE_FACTOR = 0.02, 4.0
 """Seconds of work that one piece of output may cause, and the factor for the pause of its program afterwards."""
-# If memory runs out, the kernel should kill a command instead of the gateway.
-_OOM_SCORE = b"500"
 
 
 class Listener(Protocol):
@@ -60,7 +57,8 @@ class _Output(asyncio.Protocol):
         took = perf_counter() - began
         if took > _MAX_WORK_S:
             # One loop serves all programs: a program that causes much work is paused for a while.
-            self._program.pause_a_while(took * _PAUSE_FACTOR)
+            self._program.pause("work")
+            asyncio.get_running_loop().call_later(took * _PAUSE_FACTOR, self._program.resume, "work")
 
     def _add(self, piece: bytes) -> None:
         self._parts.append(piece)
@@ -171,25 +169,14 @@ class Program:
         if self._input.get_write_buffer_size() > self._limits.unread_input:
             self.end_soon("it does not read its input", fault=True)
 
-    def pause(self) -> None:
-        """Pause reading its output."""
-        self._pause_for("full")
-
-    def resume(self) -> None:
-        """Continue reading its output."""
-        self._resume_for("full")
-
-    def pause_a_while(self, seconds: float) -> None:
-        """Pause reading its output for a while."""
-        self._pause_for("work")
-        self._loop.call_later(seconds, self._resume_for, "work")
-
-    def _pause_for(self, reason: str) -> None:
+    def pause(self, reason: str) -> None:
+        """Pause reading its output, until no reason is left."""
         if not self._held and not self.ending:
             self._output.pause_reading()
         self._held.add(reason)
 
-    def _resume_for(self, reason: str) -> None:
+    def resume(self, reason: str) -> None:
+        """Continue reading its output, unless there is another reason."""
         self._held.discard(reason)
         if not self._held and not self.ending:
             self._output.resume_reading()
@@ -225,12 +212,22 @@ class Program:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.grace):
                     await self._gone.wait()
-        self._kill(self._leaders - {self._popen.pid})
+        if self._place.uid is not None and self._isolation.is_alone(self._place):
+            kill_user(self._place.uid)
+        else:
+            kill_session(self._popen.pid)
+        if self._isolation.adopts:
+            kill_orphans(self._leaders - {self._popen.pid})
         await self._gone.wait()
         self._leaders.discard(self._popen.pid)
         for transport in self._outputs:
             transport.close()
-        await self._clear()
+        # In separate processes, since there may be many files.
+        await remove((["/bin/rm", "-rf", "--", str(self._place.home)], {}), self._leaders)
+        if self._isolation.release(self._place) and self._place.uid is not None:
+            # Concurrently ended sessions of the server left this to each other.
+            kill_user(self._place.uid)
+            await remove(self._isolation.shared_removal(self._place.uid), self._leaders)
         _log.log(
             self._level,
             "a command of %s ended after %.0f s: %s; exit code %s, %d bytes of errors that are not kept",
@@ -241,27 +238,11 @@ class Program:
             self._errors.bytes,
         )
 
-    async def _clear(self) -> None:
-        """Remove its files, in separate processes since there may be many."""
-        await remove(self._isolation.home_removal(self._place), self._leaders)
-        if self._isolation.release(self._place) and self._place.uid is not None:
-            # Concurrently ended sessions of the server left this to each other.
-            kill_user(self._place.uid)
-            await remove(self._isolation.shared_removal(self._place.uid), self._leaders)
-
-    def _kill(self, others: Collection[int]) -> None:
-        """Kill all of its processes."""
-        if self._place.uid is not None and self._isolation.is_alone(self._place):
-            kill_user(self._place.uid)
-        else:
-            kill_session(self._popen.pid)
-        if self._isolation.adopts:
-            kill_orphans(others)
-
 
 def _prefer_to_kill(pid: int) -> None:
+    # If memory runs out, the kernel should kill a command instead of the gateway.
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
+        Path(f"/proc/{pid}/oom_score_adj").write_bytes(b"500")
 
 
 def _start_removal(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":

@@ -12,15 +12,7 @@ from uuid import UUID
 
 from app.outbound.stdio import NO_WORKER, AllowedCommands, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
-from app.supervisor.isolation import (
-    Isolation,
-    Limits,
-    NoPlace,
-    Refused,
-    no_such_session,
-    too_many,
-    too_many_failures,
-)
+from app.supervisor.isolation import Isolation, Limits, NoPlace, Refused, no_such_session, too_many
 from app.supervisor.processes import kill_orphans, kill_user
 from app.supervisor.program import Program, remove
 
@@ -76,11 +68,11 @@ class Session:
 
     def _pause(self) -> None:
         if self.program is not None:
-            self.program.pause()
+            self.program.pause("full")
 
     def _resume(self) -> None:
         if self.program is not None:
-            self.program.resume()
+            self.program.resume("full")
 
 
 @dataclass(slots=True)
@@ -191,7 +183,9 @@ class Sessions:
         failing = self._failing.get(key)
         rest = 0.0 if failing is None else failing.rest(monotonic())
         if rest > 0:
-            raise too_many_failures(rest)
+            wait = max(1, round(rest))
+            message = f"The program of this server failed several times; it is started again in {wait} s."
+            raise Refused(503, message, retry_after=wait)
         now, starts = monotonic(), self._starts.setdefault(key, deque())
         while starts and now - starts[0] > 60:
             starts.popleft()

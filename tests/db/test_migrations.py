@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alembic import command
 from app import models
 from app.db import migrations
-from app.db.engine import async_url, plain_url
+from app.db.engine import plain_url
 from app.db.migrations import DatabaseFault, check_compatible, upgrade
 from app.features.audit.epochs import ensure_epoch
 from app.models.base import metadata
@@ -41,7 +41,7 @@ def differences(connection: Connection) -> list[object]:
 async def test_the_migrations_make_just_the_tables_of_the_code(database_url: str) -> None:
     for module in iter_modules(models.__path__):
         importlib.import_module(f"app.models.{module.name}")
-    engine = create_async_engine(async_url(database_url))
+    engine = create_async_engine(plain_url(database_url).replace("postgresql", "postgresql+asyncpg", 1))
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await engine.dispose()
@@ -58,7 +58,7 @@ async def test_the_indexes_of_the_code_are_those_of_the_database(
         "CREATE FUNCTION scopegate_trigrams(text) RETURNS text[] IMMUTABLE LANGUAGE sql AS 'SELECT ARRAY[$1]'"
     )
     await made.execute("CREATE SEQUENCE audit_events_seq")
-    engine = create_async_engine(async_url(empty_database_url))
+    engine = create_async_engine(plain_url(empty_database_url).replace("postgresql", "postgresql+asyncpg", 1))
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     await engine.dispose()

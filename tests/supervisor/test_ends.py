@@ -250,18 +250,18 @@ async def test_a_program_that_makes_hard_work_waits_for_a_while(
 ) -> None:
     monkeypatch.setattr("app.supervisor.program._MAX_WORK_S", 0.0)
     monkeypatch.setattr("app.supervisor.program._PAUSE_FACTOR", 1.0)
-    rested: list[float] = []
-    rest = Program.pause_a_while
+    rested: list[str] = []
+    rest = Program.pause
 
-    def resting(program: Program, seconds: float) -> None:
-        rested.append(seconds)
-        rest(program, seconds)
+    def resting(program: Program, reason: str) -> None:
+        rested.append(reason)
+        rest(program, reason)
 
-    monkeypatch.setattr(Program, "pause_a_while", resting)
+    monkeypatch.setattr(Program, "pause", resting)
     session = await world.worker().legacy()
     assert await call(session, "count") == "1"
     assert await call(session, "count") == "2"
-    assert len(rested) >= 3
+    assert rested.count("work") >= 3
 
 
 def test_what_hides_from_its_equals_cannot_be_traced_or_read_by_them() -> None:

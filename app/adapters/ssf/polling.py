@@ -24,14 +24,6 @@ from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.receive import receive
-from app.features.identity_providers.signals.streams import (
-    TransmitterSettings,
-    Unacceptable,
-    access_of,
-    all_transmitter_settings,
-    stream_at,
-    transmitter_settings,
-)
 from app.features.identity_providers.signals.transmitters import Access, TransmitterFault
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
@@ -108,7 +100,9 @@ class Polling:
     async def upkeep(self) -> None:
         """Refresh keys, and record refused events of past minutes."""
         async with self._sessions() as session:
-            transmitters = {settings.transmitter for settings in await all_transmitter_settings(session)}
+            transmitters = {
+                settings.transmitter for settings in await streams.all_transmitter_settings(session)
+            }
         await self._receiver.keys.keep_fresh(transmitters)
         self._receiver.transmitters.forget(transmitters)
         await self._receiver.refused.flush()
@@ -174,7 +168,7 @@ class Polling:
             raise Failed("unreachable", _MAX_PAUSE_WITH_LEFT)
 
     async def _take_all(
-        self, settings: TransmitterSettings, sets: Mapping[str, str], now: float
+        self, settings: streams.TransmitterSettings, sets: Mapping[str, str], now: float
     ) -> _PollResult:
         """Process each event separately: a failing one does not delay others, and comes again unacknowledged.
 
@@ -185,7 +179,7 @@ class Polling:
             try:
                 result.new = await self._take(settings, jti, text, now) or result.new
                 result.taken.append(jti)
-            except Unacceptable as error:
+            except streams.Unacceptable as error:
                 result.refused[jti] = {"err": error.code, "description": error.description}
                 await self._receiver.refused.note(SYSTEM, settings.provider_id, error.code, None)
             except Failed:
@@ -201,34 +195,36 @@ class Polling:
                 )
         return result
 
-    async def _state(self, provider_id: UUID) -> tuple[TransmitterSettings, Access, str, float]:
+    async def _state(self, provider_id: UUID) -> tuple[streams.TransmitterSettings, Access, str, float]:
         """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
             settings, stream = await self._find_settings(session, provider_id), None
             if settings is not None and settings.delivery == "poll":
-                stream = await stream_at(session, provider_id, settings.issuer)
+                stream = await streams.stream_at(session, provider_id, settings.issuer)
             now = (await database_time(session)).timestamp()
             await streams.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if settings is None or stream is None or stream.poll_url is None:
             raise Failed("refused")
-        access = access_of(self._sealer, settings, stream)
+        access = streams.access_of(self._sealer, settings, stream)
         if access is None:
             raise Failed("decryption_failed")
         return settings, access, stream.poll_url, now
 
-    async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> TransmitterSettings | None:
+    async def _find_settings(
+        self, session: AsyncSession, provider_id: UUID
+    ) -> streams.TransmitterSettings | None:
         row = await providers.find(session, provider_id)
-        return None if row is None or row.status != "active" else transmitter_settings(row)
+        return None if row is None or row.status != "active" else streams.transmitter_settings(row)
 
-    async def _take(self, settings: TransmitterSettings, jti: str, text: str, now: float) -> bool:
+    async def _take(self, settings: streams.TransmitterSettings, jti: str, text: str, now: float) -> bool:
         """Process an event; return whether it is new. Raises ``Unacceptable`` and ``Failed``."""
         try:
             event, critical = await self._receiver.check(settings, text, now)
         except Unavailable:
             raise Failed("keys_unavailable") from None
         if event.jti != jti:
-            raise Unacceptable("invalid_request", "It was sent under another jti than its own.")
+            raise streams.Unacceptable("invalid_request", "It was sent under another jti than its own.")
         request_id = f"req_{new_id().hex}"
         for attempt in range(ATTEMPTS):
             try:
@@ -237,7 +233,7 @@ class Polling:
                     if (
                         provider is None
                         or provider.status != "active"
-                        or transmitter_settings(provider) != settings
+                        or streams.transmitter_settings(provider) != settings
                     ):
                         raise Failed("refused")
                     change = Change(session, SYSTEM, request_id, utc_now())

@@ -16,37 +16,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.crypto.jwt import (
-    MAX_CHARACTERS,
-    ProviderKeys,
-    Refused,
-    Unverified,
-    algorithm_of,
-    check_signature,
-    key_id_of,
-    read_token,
-)
+from app.crypto import jwt
 from app.db.change import Change
 from app.db.engine import CONNECTION_ERRORS, commit, database_time, database_unavailable
+from app.domain import security_events
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
-from app.domain.security_events import (
-    SecurityEvent,
-    Unreadable,
-    happened_at,
-    read_detail,
-    read_event,
-    read_subject,
-    read_time,
-)
 from app.features.identity_providers.service import Surface, require_served_provider
+from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.receive import receive, refuse
-from app.features.identity_providers.signals.streams import (
-    PUSH_PATH,
-    ErrorCode,
-    TransmitterSettings,
-    Unacceptable,
-    transmitter_settings,
-)
 from app.features.identity_providers.signals.transmitters import Transmitter, Transmitters
 from app.http.authorization import Caller, Permission, changes
 from app.http.runtime import CurrentRuntime
@@ -63,79 +40,85 @@ _FORBIDDEN = frozenset({"sub", "exp"})
 
 
 async def check_event_token(
-    text: str, settings: TransmitterSettings, keys: ProviderKeys[Transmitter], now: float
-) -> SecurityEvent:
+    text: str, settings: streams.TransmitterSettings, keys: jwt.ProviderKeys[Transmitter], now: float
+) -> security_events.SecurityEvent:
     """Verify an event token of the transmitter. Raises ``Unacceptable`` and ``Unavailable``."""
     try:
-        token = read_token(text)
+        token = jwt.read_token(text)
         _check_header(token)
-    except Refused as refusal:
-        raise Unacceptable("invalid_request", f"This is not an event token: {refusal.reason}.") from None
+    except jwt.Refused as refusal:
+        raise streams.Unacceptable(
+            "invalid_request", f"This is not an event token: {refusal.reason}."
+        ) from None
     try:
-        algorithm, key_id = algorithm_of(token, settings.algorithms), key_id_of(token)
-    except Refused as refusal:
-        raise Unacceptable("invalid_key", f"Its key is not acceptable: {refusal.reason}.") from None
+        algorithm, key_id = jwt.algorithm_of(token, settings.algorithms), jwt.key_id_of(token)
+    except jwt.Refused as refusal:
+        raise streams.Unacceptable("invalid_key", f"Its key is not acceptable: {refusal.reason}.") from None
     if token.claims.get("iss") != settings.issuer:
-        raise Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
+        raise streams.Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
     _check_audience(token, settings)
     event = _event(token, settings.issuer, now)
     key = await keys.find(settings.transmitter, key_id, algorithm)
     if key is None:
-        raise Unacceptable("invalid_key", "It was signed with a key that its issuer does not publish.")
+        raise streams.Unacceptable(
+            "invalid_key", "It was signed with a key that its issuer does not publish."
+        )
     try:
-        check_signature(token, settings.algorithms, key)
-    except Refused:
-        raise Unacceptable("authentication_failed", "Its signature is not valid.") from None
+        jwt.check_signature(token, settings.algorithms, key)
+    except jwt.Refused:
+        raise streams.Unacceptable("authentication_failed", "Its signature is not valid.") from None
     return event
 
 
-def _check_header(token: Unverified) -> None:
+def _check_header(token: jwt.Unverified) -> None:
     """Check the type. Keys in the header are ignored, since an attacker can sign with their own key."""
     if "crit" in token.header:
-        raise Refused("it has critical headers")
+        raise jwt.Refused("it has critical headers")
     kind = token.header.get("typ")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") != MEDIA_TYPE:
-        raise Refused("its type is not secevent+jwt")
+        raise jwt.Refused("its type is not secevent+jwt")
 
 
-def _check_audience(token: Unverified, settings: TransmitterSettings) -> None:
+def _check_audience(token: jwt.Unverified, settings: streams.TransmitterSettings) -> None:
     claimed = token.claims.get("aud")
     audience = [claimed] if isinstance(claimed, str) else claimed
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
-        raise Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
+        raise streams.Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
     if settings.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
-        raise Unacceptable("invalid_audience", "Its audience is not this service.")
+        raise streams.Unacceptable("invalid_audience", "Its audience is not this service.")
 
 
-def _event(token: Unverified, issuer: str, now: float) -> SecurityEvent:
+def _event(token: jwt.Unverified, issuer: str, now: float) -> security_events.SecurityEvent:
     try:
         return _read(token.claims, issuer, now)
-    except Unreadable as error:
-        raise Unacceptable("invalid_request", f"This is not an event token: {error.reason}.") from None
+    except security_events.Unreadable as error:
+        raise streams.Unacceptable(
+            "invalid_request", f"This is not an event token: {error.reason}."
+        ) from None
 
 
-def _read(claims: JsonObject, issuer: str, now: float) -> SecurityEvent:
+def _read(claims: JsonObject, issuer: str, now: float) -> security_events.SecurityEvent:
     if not _FORBIDDEN.isdisjoint(claims):
-        raise Unreadable("it has a sub or an exp, which no event token has")
+        raise security_events.Unreadable("it has a sub or an exp, which no event token has")
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI_LENGTH or not jti.isprintable():
-        raise Unreadable("its jti is no text, or too long")
-    issued_at = read_time(claims.get("iat"), "its iat")
+        raise security_events.Unreadable("its jti is no text, or too long")
+    issued_at = security_events.read_time(claims.get("iat"), "its iat")
     if issued_at > now + SKEW_S:
-        raise Unreadable("it is issued in the future")
-    type, payload = read_event(claims.get("events"))
-    return SecurityEvent(
+        raise security_events.Unreadable("it is issued in the future")
+    type, payload = security_events.read_event(claims.get("events"))
+    return security_events.SecurityEvent(
         issuer=issuer,
         jti=jti,
         type=type,
-        subject=read_subject(claims.get("sub_id")),
-        happened_at=happened_at(payload, issued_at, now),
-        detail=read_detail(type, payload),
+        subject=security_events.read_subject(claims.get("sub_id")),
+        happened_at=security_events.happened_at(payload, issued_at, now),
+        detail=security_events.read_detail(type, payload),
     )
 
 
 WINDOW_S = 60.0
-_Kind = tuple[Caller, UUID | None, ErrorCode]
+_Kind = tuple[Caller, UUID | None, streams.ErrorCode]
 
 
 class RefusedEvents:
@@ -150,7 +133,7 @@ class RefusedEvents:
         self._counts: Counter[_Kind] = Counter()
 
     async def note(
-        self, caller: Caller, provider_id: UUID | None, code: ErrorCode, request_id: str | None
+        self, caller: Caller, provider_id: UUID | None, code: streams.ErrorCode, request_id: str | None
     ) -> None:
         """Count a refused event token. Raises ``Unavailable`` if it cannot be recorded."""
         kind = (caller, provider_id, code)
@@ -184,12 +167,12 @@ class Receiver:
     """Shared services of a worker, on ``app.state.signals``."""
 
     transmitters: Transmitters
-    keys: ProviderKeys[Transmitter]
+    keys: jwt.ProviderKeys[Transmitter]
     refused: RefusedEvents
 
     async def check(
-        self, settings: TransmitterSettings, text: str, now: float
-    ) -> tuple[SecurityEvent, frozenset[str]]:
+        self, settings: streams.TransmitterSettings, text: str, now: float
+    ) -> tuple[security_events.SecurityEvent, frozenset[str]]:
         """Verify an event token; also return the critical members of its subject.
 
         ``now`` is the database's time. No database connection may be held, since keys may be fetched. Raises
@@ -210,7 +193,7 @@ _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
 
 
-class _NotAnEvent(Unacceptable):
+class _NotAnEvent(streams.Unacceptable):
     """A request that cannot contain an event token."""
 
     def __init__(self, status: int, description: str) -> None:
@@ -227,7 +210,7 @@ class SignalRoute(TransactionalRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await _record_refusals(request, handle)
-            except (Unacceptable, DomainError) as error:
+            except (streams.Unacceptable, DomainError) as error:
                 return _answer(error)
             except CONNECTION_ERRORS:
                 # A refusal could not be recorded.
@@ -242,18 +225,18 @@ async def _record_refusals(
     """Handle a request; a refusal of an authenticated caller is recorded before it is returned."""
     try:
         return await handle(request)
-    except (Unacceptable, DomainError) as error:
+    except (streams.Unacceptable, DomainError) as error:
         caller: Caller | None = getattr(request.state, "caller", None)
-        if caller is not None and isinstance(error, Unacceptable | Forbidden):
+        if caller is not None and isinstance(error, streams.Unacceptable | Forbidden):
             receiver: Receiver = request.app.state.signals
             provider_id: UUID | None = getattr(request.state, _SAID, None)
-            code = error.code if isinstance(error, Unacceptable) else "access_denied"
+            code = error.code if isinstance(error, streams.Unacceptable) else "access_denied"
             await receiver.refused.note(caller, provider_id, code, request.state.request_id)
         raise
 
 
-def _answer(error: Unacceptable | DomainError) -> JSONResponse:
-    if isinstance(error, Unacceptable):
+def _answer(error: streams.Unacceptable | DomainError) -> JSONResponse:
+    if isinstance(error, streams.Unacceptable):
         status = error.status if isinstance(error, _NotAnEvent) else 400
         return _error(status, error.code, error.description)
     if isinstance(error, Unauthenticated):
@@ -276,7 +259,7 @@ router = APIRouter(include_in_schema=False, route_class=SignalRoute)
 CanPush = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD, machine=True)]
 
 
-@router.post(PUSH_PATH, operation_id="take_event")
+@router.post(streams.PUSH_PATH, operation_id="take_event")
 async def take_event(
     request: Request, change: CanPush, runtime: CurrentRuntime, receiver: CurrentReceiver
 ) -> Response:
@@ -296,9 +279,11 @@ async def take_event(
     return Response(status_code=202)
 
 
-async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, TransmitterSettings]:
+async def _served(
+    session: AsyncSession, caller: Caller
+) -> tuple[IdentityProvider, streams.TransmitterSettings]:
     provider = await require_served_provider(session, Surface.SIGNALS, caller)
-    settings = transmitter_settings(provider)
+    settings = streams.transmitter_settings(provider)
     if settings is None:
         raise Forbidden("The signals settings of this provider name no issuer.")
     return provider, settings
@@ -310,6 +295,6 @@ async def _token_of(request: Request) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TAKEN:
         raise _NotAnEvent(415, f"Send the event token as {_TAKEN}.")
     body = (await request.body()).strip()
-    if len(body) > MAX_CHARACTERS:
-        raise _NotAnEvent(413, f"An event token has at most {MAX_CHARACTERS} characters.")
+    if len(body) > jwt.MAX_CHARACTERS:
+        raise _NotAnEvent(413, f"An event token has at most {jwt.MAX_CHARACTERS} characters.")
     return body.decode("ascii", "replace")
