@@ -87,32 +87,11 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
 def _routes() -> tuple[BaseRoute, ...]:
     """Build the routes once per process: this takes most of the time of a start, and does not depend on settings."""
     everything = APIRouter()
-    for feature in (
-        identities,
-        servers,
-        tools,
-        invitations,
-        groups,
-        grants,
-        tokens,
-        approvals,
-        policies,
-        access,
-        service_accounts,
-        identity_providers,
-        administrators,
-        webhooks,
-        audit_sinks,
-        me,
-        audit,
-        oauth,
-        signal_pushes,
-        scim,
-        console,
-        health,
-        docs_pages,
-    ):
-        everything.include_router(cast("Any", feature).router)
+    fleet = (identities, servers, tools, invitations, groups, grants, tokens, approvals, policies, access)
+    operation = (service_accounts, identity_providers, administrators, webhooks, audit_sinks, me, audit)
+    others = (oauth, signal_pushes, scim, console, health, docs_pages)
+    for part in (*fleet, *operation, *others):
+        everything.include_router(cast("Any", part).router)
     return tuple(everything.routes)
 
 

@@ -31,18 +31,10 @@ from app.outbound.http import ForbiddenUrl, origin_of
 from app.outbound.stdio import AllowedCommands, read_commands
 
 PREFIX = "SCOPEGATE_"
-_SECRETS = (
-    "database_url",
-    "database_direct_url",
-    "migration_database_url",
-    "token_pepper",
-    "encryption_key",
-    "signing_key",
-    "oidc_client_secret",
-    "break_glass_password_hash",
-)
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEYS = ("token_pepper", "encryption_key", "signing_key")
+_DATABASES = ("database_url", "database_direct_url", "migration_database_url")
+_SECRETS = (*_DATABASES, *_KEYS, "oidc_client_secret", "break_glass_password_hash")
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # Other names with the prefix: those of the test harness, of the client package, and those in which MCP clients keep a
 # token.
 _NOT_SETTINGS = {
@@ -153,7 +145,7 @@ class Settings(BaseSettings):
                 "expected a name of the IANA time zone database, such as Europe/Berlin"
             ) from None
 
-    @field_validator("database_url", "database_direct_url", "migration_database_url")
+    @field_validator(*_DATABASES)
     @classmethod
     def _database(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -214,9 +206,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _require_together(self) -> "Settings":
-        required = _KEYS if self.database_url is not None else ()
-        for name in required:
-            if getattr(self, name) is None:
+        for name in _KEYS:
+            if self.database_url is not None and getattr(self, name) is None:
                 raise ValueError(f"{PREFIX}{name.upper()} is required with {PREFIX}DATABASE_URL")
         if self.oidc_issuer is not None and not self.oidc_audience:
             raise ValueError(f"{PREFIX}OIDC_AUDIENCE is required with {PREFIX}OIDC_ISSUER")

@@ -57,8 +57,12 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             app.state.signals = _start_receiver(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
             app.state.gateway, app.state.access = await start_gateway(settings, runtime, stack, check)
-            _start_sealing(settings, runtime, stack, check)
-            runtime.warnings.append(app.state.access.policies.warnings)
+            connector = Connector(direct_url(settings), new_id(), check, runtime.rewinds)
+            sealing = Sealing(
+                connector.named("sealing"), runtime.sessions, runtime.log_signer, runtime.rewinds
+            )
+            run_until_closed(stack, sealing)
+            runtime.warnings.extend((sealing.warnings, app.state.access.policies.warnings))
             app.state.connection_checks = ConnectionChecks(settings.workers)
             app.state.requested_syncs = RequestedSyncs()
             stack.push_async_callback(app.state.requested_syncs.aclose)
@@ -76,13 +80,6 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             yield
 
     return lifespan
-
-
-def _start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> None:
-    connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
-    sealing = Sealing(connect, runtime.sessions, runtime.log_signer, runtime.rewinds)
-    run_until_closed(stack, sealing)
-    runtime.warnings.append(sealing.warnings)
 
 
 def _start_receiver(runtime: Runtime, stack: AsyncExitStack) -> Receiver:

@@ -100,33 +100,22 @@ class Commands:
         pair = (token.id, server.id)
         held = self._held.get(pair)
         if held is None or held.launch != launch or held.target.protocol_versions != read.protocol_versions:
-            held = await self._hold(self._supervisor, pair, launch, read, server, token)
+            _, context = await self._snapshot.fleet()
+            decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
+            address, worker_id = self._supervisor.address, self._supervisor.worker_id
+            target = UpstreamTarget(
+                address.target(server.id),
+                address.headers(launch, Holder(token.id, token.identity.id, worker_id)),
+                read.protocol_versions,
+                secrets=secret_values(launch.variables),
+            )
+            before = self._held.get(pair)
+            if before is not None:
+                self._table.leave(before.id)
+            held = self._held[pair] = _Held(new_id(), launch, target, monotonic())
+            self._table.enter(held.id, decision, lambda: self._again(pair, launch), lambda: self._cut(pair))
         held.used_at = monotonic()
         return held.target
-
-    async def _hold(
-        self,
-        supervisor: SupervisorClient,
-        pair: Pair,
-        launch: Launch,
-        read: UpstreamTarget,
-        server: Server,
-        token: Token,
-    ) -> _Held:
-        _, context = await self._snapshot.fleet()
-        decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
-        target = UpstreamTarget(
-            supervisor.address.target(server.id),
-            supervisor.address.headers(launch, Holder(token.id, token.identity.id, supervisor.worker_id)),
-            read.protocol_versions,
-            secrets=secret_values(launch.variables),
-        )
-        before = self._held.get(pair)
-        if before is not None:
-            self._table.leave(before.id)
-        held = self._held[pair] = _Held(new_id(), launch, target, monotonic())
-        self._table.enter(held.id, decision, lambda: self._again(pair, launch), lambda: self._cut(pair))
-        return held
 
     async def _again(self, pair: Pair, launch: Launch) -> Decision | None:
         """Whether the pair may still use this command and credential."""
@@ -151,26 +140,24 @@ class Commands:
         await repeat("supervising commands", self._beat, BEAT_EVERY_S, first_s=0, wake=self._wake)
 
     async def _beat(self) -> None:
-        if self._supervisor is None or not (self._held or self._known or self._gone):
+        supervisor = self._supervisor
+        if supervisor is None or not (self._held or self._known or self._gone):
             return
         try:
-            await self._talk(self._supervisor)
+            await self._end(supervisor, set(self._gone))
+            now = monotonic()
+            listed = await supervisor.request(b"/beat", supervisor.worker_id.hex)
+            self._known = {(UUID(hex=token), UUID(hex=server)) for token, server in listed}
+            await self._end(supervisor, self._known - self._held.keys())
+            for pair, held in list(self._held.items()):
+                if pair not in self._known and now - held.used_at > _KEPT_S:
+                    del self._held[pair]
+                    self._table.leave(held.id)
             self._is_away = False
         except (OutboundError, ValueError, TypeError) as error:
             if not self._is_away:
                 _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
             self._is_away = True
-
-    async def _talk(self, supervisor: SupervisorClient) -> None:
-        await self._end(supervisor, set(self._gone))
-        now = monotonic()
-        listed = await supervisor.request(b"/beat", supervisor.worker_id.hex)
-        self._known = {(UUID(hex=token), UUID(hex=server)) for token, server in listed}
-        await self._end(supervisor, self._known - self._held.keys())
-        for pair, held in list(self._held.items()):
-            if pair not in self._known and now - held.used_at > _KEPT_S:
-                del self._held[pair]
-                self._table.leave(held.id)
 
     async def _end(self, supervisor: SupervisorClient, pairs: set[Pair]) -> None:
         if pairs:
@@ -196,21 +183,19 @@ class DeletedServers:
         await repeat("removing data of deleted servers", self._round, FORGET_EVERY_S, first_s=0)
 
     async def _round(self) -> None:
+        if self._supervisor is None:
+            return
         try:
-            if self._supervisor is not None:
-                await self._forget(self._supervisor)
+            listed = await self._supervisor.request(b"/data", None)
+            if not listed:
+                return
+            async with self._sessions() as session:
+                deleted = await ended_among(session, [UUID(hex=server) for server in listed])
+            if deleted:
+                body: list[strict_json.JsonValue] = [server.hex for server in deleted]
+                await self._supervisor.request(b"/forget", body)
         except (OutboundError, ValueError, TypeError) as error:
             _log.info("data of deleted servers is removed later: %s", type(error).__name__)
-
-    async def _forget(self, supervisor: SupervisorClient) -> None:
-        listed = await supervisor.request(b"/data", None)
-        if not listed:
-            return
-        async with self._sessions() as session:
-            deleted = await ended_among(session, [UUID(hex=server) for server in listed])
-        if deleted:
-            body: list[strict_json.JsonValue] = [server.hex for server in deleted]
-            await supervisor.request(b"/forget", body)
 
 
 def _anywhere(token: Token) -> Token:

@@ -63,25 +63,23 @@ class Connector:
     def named(self, name: str) -> Connect:
         """Return a function that opens the connection of a writer, which has one at a time."""
 
+        application = f"scopegate-{name}-{self._worker}"
+
         async def connect() -> GuardedConnection:
-            return await self._open(f"scopegate-{name}-{self._worker}")
+            self._rewinds.pause()
+            settings = _CONNECTION_SETTINGS | {"application_name": application}
+            connection = await self._primary.connect(_OPENING_S, settings)
+            try:
+                await connection.execute(_END_PREDECESSORS, application)
+                # A promoted standby or a restored database needs a new epoch before anything is recorded.
+                await ensure_epoch(connection)
+                await self._rewinds.check(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
 
         return connect
-
-    async def _open(self, name: str) -> GuardedConnection:
-        self._rewinds.pause()
-        connection = await self._primary.connect(
-            _OPENING_S, _CONNECTION_SETTINGS | {"application_name": name}
-        )
-        try:
-            await connection.execute(_END_PREDECESSORS, name)
-            # A promoted standby or a restored database needs a new epoch before anything is recorded.
-            await ensure_epoch(connection)
-            await self._rewinds.check(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
 
 
 async def reading_pool(

@@ -109,12 +109,10 @@ class OAuthRoute(TransactionalRoute):
                 return _error(error.status, error.code, error.description)
             except Unauthenticated:
                 return _error(401, "invalid_client", "The client is unknown or its secret is not valid.")
-            except TooManyRequests as error:
+            except (TooManyRequests, Unavailable) as error:
+                status = 429 if isinstance(error, TooManyRequests) else 503
                 headers = {"Retry-After": str(error.retry_after_s)}
-                return _error(429, "temporarily_unavailable", error.detail, headers)
-            except Unavailable as error:
-                headers = {"Retry-After": str(error.retry_after_s)}
-                return _error(503, "temporarily_unavailable", error.detail, headers)
+                return _error(status, "temporarily_unavailable", error.detail, headers)
             except DomainError as error:
                 return _error(400, "invalid_request", error.detail)
 

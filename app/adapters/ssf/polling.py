@@ -198,7 +198,9 @@ class Polling:
     async def _state(self, provider_id: UUID) -> tuple[streams.TransmitterSettings, Access, str, float]:
         """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
-            settings, stream = await self._find_settings(session, provider_id), None
+            row, settings, stream = await providers.find(session, provider_id), None, None
+            if row is not None and row.status == "active":
+                settings = streams.transmitter_settings(row)
             if settings is not None and settings.delivery == "poll":
                 stream = await streams.stream_at(session, provider_id, settings.issuer)
             now = (await database_time(session)).timestamp()
@@ -210,12 +212,6 @@ class Polling:
         if access is None:
             raise Failed("decryption_failed")
         return settings, access, stream.poll_url, now
-
-    async def _find_settings(
-        self, session: AsyncSession, provider_id: UUID
-    ) -> streams.TransmitterSettings | None:
-        row = await providers.find(session, provider_id)
-        return None if row is None or row.status != "active" else streams.transmitter_settings(row)
 
     async def _take(self, settings: streams.TransmitterSettings, jti: str, text: str, now: float) -> bool:
         """Process an event; return whether it is new. Raises ``Unacceptable`` and ``Failed``."""

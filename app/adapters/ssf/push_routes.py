@@ -57,7 +57,11 @@ async def check_event_token(
     if token.claims.get("iss") != settings.issuer:
         raise streams.Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
     _check_audience(token, settings)
-    event = _event(token, settings.issuer, now)
+    try:
+        event = _read(token.claims, settings.issuer, now)
+    except security_events.Unreadable as error:
+        reason = f"This is not an event token: {error.reason}."
+        raise streams.Unacceptable("invalid_request", reason) from None
     key = await keys.find(settings.transmitter, key_id, algorithm)
     if key is None:
         raise streams.Unacceptable(
@@ -86,15 +90,6 @@ def _check_audience(token: jwt.Unverified, settings: streams.TransmitterSettings
         raise streams.Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
     if settings.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
         raise streams.Unacceptable("invalid_audience", "Its audience is not this service.")
-
-
-def _event(token: jwt.Unverified, issuer: str, now: float) -> security_events.SecurityEvent:
-    try:
-        return _read(token.claims, issuer, now)
-    except security_events.Unreadable as error:
-        raise streams.Unacceptable(
-            "invalid_request", f"This is not an event token: {error.reason}."
-        ) from None
 
 
 def _read(claims: JsonObject, issuer: str, now: float) -> security_events.SecurityEvent:
@@ -209,7 +204,17 @@ class SignalRoute(TransactionalRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await _record_refusals(request, handle)
+                try:
+                    return await handle(request)
+                except (streams.Unacceptable, Forbidden) as error:
+                    # Recorded before it is returned, if the caller is authenticated.
+                    caller: Caller | None = getattr(request.state, "caller", None)
+                    if caller is not None:
+                        receiver: Receiver = request.app.state.signals
+                        provider_id: UUID | None = getattr(request.state, _SAID, None)
+                        code = error.code if isinstance(error, streams.Unacceptable) else "access_denied"
+                        await receiver.refused.note(caller, provider_id, code, request.state.request_id)
+                    raise
             except (streams.Unacceptable, DomainError) as error:
                 return _answer(error)
             except CONNECTION_ERRORS:
@@ -217,22 +222,6 @@ class SignalRoute(TransactionalRoute):
                 return _answer(database_unavailable())
 
         return answer
-
-
-async def _record_refusals(
-    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]
-) -> Response:
-    """Handle a request; a refusal of an authenticated caller is recorded before it is returned."""
-    try:
-        return await handle(request)
-    except (streams.Unacceptable, DomainError) as error:
-        caller: Caller | None = getattr(request.state, "caller", None)
-        if caller is not None and isinstance(error, streams.Unacceptable | Forbidden):
-            receiver: Receiver = request.app.state.signals
-            provider_id: UUID | None = getattr(request.state, _SAID, None)
-            code = error.code if isinstance(error, streams.Unacceptable) else "access_denied"
-            await receiver.refused.note(caller, provider_id, code, request.state.request_id)
-        raise
 
 
 def _answer(error: streams.Unacceptable | DomainError) -> JSONResponse:
