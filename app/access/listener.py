@@ -6,14 +6,17 @@ and the connection that answers first is kept.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
+from app.db.connection import DRIVER_FAULTS
 from app.lib.clock import boot_time
 
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
+_CLOSE_S = 1.0
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _Query: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 
@@ -79,6 +82,13 @@ class ChangeListener:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection in order; terminate it if the server does not answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*DRIVER_FAULTS):
+                await connection.close(timeout=_CLOSE_S)
 
     def _current(self) -> "_Connection | None":
         closed = self._connection is None or self._connection.is_closed()

@@ -404,7 +404,7 @@ class InFlightTable:
                     await self._wake.wait()
         if self._blind_timer is not None:
             self._blind_timer.cancel()
-        self._listener.drop()
+        await self._listener.close()
 
     async def _check(self) -> float:
         """Compare once and queue changed calls for reevaluation. Returns when the comparison was sent."""

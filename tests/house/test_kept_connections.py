@@ -1,10 +1,16 @@
 """A connection that tests share keeps no state between them."""
 
+import asyncio
+
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from app.db.connection import Primary
+from app.main import create_app
+from app.settings import Settings
 from tests import kept_connections
+from tests.api import KEY
 
 _PURPOSE = {"application_name": "scopegate-kept", "statement_timeout": "7000"}
 
@@ -74,3 +80,28 @@ async def test_one_with_other_settings_or_that_was_terminated_or_lost_is_not_tak
     assert pid not in kept_connections.idle_backends(database_url)
     second.terminate()
     await connection.close()
+
+
+async def _listener_of_an_application(url: str) -> int:
+    """The server process of the connection that listens, of an application that is stopped again."""
+    key = SecretStr(KEY)
+    app = create_app(
+        Settings(database_url=SecretStr(url), token_pepper=key, encryption_key=key, signing_key=key)
+    )
+    connection = await asyncpg.connect(url)
+    async with asyncio.timeout(50), app.api.router.lifespan_context(app.api):
+        while not (  # noqa: ASYNC110  nothing tells of it
+            pid := await connection.fetchval(
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name LIKE 'scopegate-watch-%'"
+            )
+        ):
+            await asyncio.sleep(0.01)
+    await connection.close()
+    return int(pid)
+
+
+async def test_an_application_that_stops_closes_its_listener_in_order(database_url: str) -> None:
+    pid = await _listener_of_an_application(database_url)
+    assert pid in kept_connections.idle_backends(database_url)
+    assert await _listener_of_an_application(database_url) == pid
