@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.settings import Settings
 from tests.api import KEY
-from tests.cli.test_transport_security import served
+from tests.cli.test_transport_security import running
 
 OWN, OTHER, FURTHER = "gate.example.com", "evil.example.com", "inside.example.com:8080"
 SURFACES = {
@@ -38,7 +38,7 @@ async def port(database_url: str) -> AsyncIterator[int]:
         public_url=f"https://{OWN}",
         allowed_origins=f"http://{FURTHER}",  # type: ignore[arg-type]
     )
-    async with served(settings) as port:
+    async with running(settings) as port:
         yield port
 
 

@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-import uvicorn
 from pydantic import SecretStr
 
 from app.cli import serve
 from app.main import create_app
 from app.settings import Settings
 from tests.api import KEY
-from tests.story.service import listener
+from tests.serving import listener, served
 
 NAME = "strict-transport-security"
 ANSWERS = (
@@ -34,22 +33,13 @@ ANSWERS = (
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[int]:
+async def running(settings: Settings) -> AsyncIterator[int]:
     """A server as it is set up by these settings; the value is its port."""
     config = serve._config(settings)
     config.app, config.loop = partial(create_app, settings), "none"
-    server = uvicorn.Server(config)
     with listener() as sock:
-        task = asyncio.create_task(server.serve(sockets=[sock]))
-        async with asyncio.timeout(50):
-            # uvicorn says that it serves by this flag alone.
-            while not server.started:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        try:
+        async with served(config, sock, force=False):
             yield sock.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
 
 
 async def asked(port: int, host: str, method: str, path: str) -> tuple[int, httpx2.Headers]:
@@ -83,7 +73,7 @@ async def test_every_answer_has_browsers_come_by_tls_alone_where_that_is_how_the
         signing_key=key,
         public_url=url,
     )
-    async with served(settings) as port:
+    async with running(settings) as port:
         for method, path, wanted in ANSWERS:
             status, headers = await asked(port, urlsplit(settings.base_url).netloc, method, path)
             assert (status, headers.get_list(NAME)) == (wanted, said), path[:80]

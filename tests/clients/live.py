@@ -13,7 +13,8 @@ from app.lib.ids import SERVICE_ACCOUNT, format_id
 from tests.adapters.console.provider import SigningProvider, signing_provider
 from tests.adapters.oidc.tokens import AUDIENCE
 from tests.api import KEY, Account, make_account
-from tests.story.service import listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import notes_server, serving, whole_service
 
 T = TypeVar("T")
 

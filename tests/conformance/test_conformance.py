@@ -14,7 +14,8 @@ import pytest
 
 from tests.api import Account
 from tests.conformance.suite import REVISIONS, install_suite, run_scenarios, run_suite
-from tests.story.service import Service, listener, whole_service
+from tests.serving import listener
+from tests.story.service import Service, whole_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

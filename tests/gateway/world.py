@@ -5,7 +5,6 @@ The store keeps its contract in memory: admission compares versions like the dat
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -45,6 +44,7 @@ from app.http.server_protocol import GuardedHttp
 from app.lib.clock import boot_time
 from app.outbound.http import AddressPolicy, OutboundClient
 from app.outbound.mcp import list_tools, open_connection, probe
+from tests.serving import listener, served
 
 CREDENTIAL = b"upstream-secret-0123456789"
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -330,23 +330,12 @@ async def serve(
     app: Any, *, lifespan: Literal["on", "off"] = "off", http: type[asyncio.Protocol] | str = "auto"
 ) -> AsyncIterator[str]:
     """Serve an ASGI application on a free loopback port; yields its origin."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app, http=http, log_level="error", lifespan=lifespan, ws="none", proxy_headers=False
-            )
-        )
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            async with asyncio.timeout(50):
-                while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-                    await asyncio.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = server.force_exit = True
-            await task
+    config = uvicorn.Config(
+        app, http=http, log_level="error", lifespan=lifespan, ws="none", proxy_headers=False
+    )
+    with listener() as sock:
+        async with served(config, sock):
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @dataclass

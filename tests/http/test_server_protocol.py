@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from app.http.server_protocol import HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, GuardedHttp, SocketTimes
+from tests.serving import served
 
 LENGTH = [(b"content-length", b"30000000")]
 PATIENT = SocketTimes(head=60, request=60, linger=60, idle=60, write=60, look=0.02)
@@ -36,17 +37,9 @@ async def serving(app: Asgi, most: int = 1000, **times: float) -> AsyncIterator[
     allowed = {name: getattr(PATIENT, name) for name in SocketTimes.__slots__} | times
     protocol = type("Guarded", (GuardedHttp,), {"times": SocketTimes(**allowed), "max_connections": most})
     config = uvicorn.Config(app, http=protocol, log_level="warning", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        task = asyncio.create_task(server.serve([listener]))
-        async with asyncio.timeout(50):
-            while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-                await asyncio.sleep(0.01)
-        try:
+        async with served(config, listener):
             yield listener.getsockname()[1]
-        finally:
-            server.should_exit = server.force_exit = True
-            await task
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.cli.children import make_environment, plain_environment, programs_of
 from tests.npm import find_node, install
 from tests.ports import free_port
-from tests.story.service import listener
+from tests.serving import listener
 
 HERE = Path(__file__).parent
 FOREIGN = HERE / "foreign"

@@ -15,7 +15,8 @@ from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.interop.clients import Command, Shown, foreign_client, remote_client
 from tests.interop.others import HERE, environment, run
-from tests.story.service import Service, listener, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, serving, whole_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -15,7 +15,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.api import Account
 from tests.interop.others import HERE, environment, run
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving, whole_service
 
 Headers = dict[str, str]
 TOOLS = {"notes__read_note", "notes__write_note", "notes__delete_note"}

@@ -15,8 +15,9 @@ from mcp.server.mcpserver import MCPServer
 
 from tests.api import Account
 from tests.interop.canaille import AUDIENCE, Canaille, canaille
+from tests.serving import listener
 from tests.story.provisioning import Directory, make_directory
-from tests.story.service import Service, listener, serving, whole_service
+from tests.story.service import Service, serving, whole_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

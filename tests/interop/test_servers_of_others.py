@@ -13,7 +13,8 @@ from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.interop.others import everything_server, python_server
 from tests.interop.tour import Mode, Stops, tour
-from tests.story.service import Service, listener, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, serving, whole_service
 
 Server = Callable[[], AbstractAsyncContextManager[str]]
 

@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from app.outbound.mcp import (
     open_connection,
     probe,
 )
+from tests.serving import listener, served
 
 LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 BEARER = ((b"Authorization", b"Bearer upstream-credential"),)
@@ -39,19 +39,10 @@ async def client() -> AsyncIterator[OutboundClient]:
 
 @asynccontextmanager
 async def serving(app: Any, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none"))
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            async with asyncio.timeout(50):
-                while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-                    await asyncio.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-        finally:
-            server.should_exit = server.force_exit = True
-            await task
+    config = uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none")
+    with listener() as sock:
+        async with served(config, sock):
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}/mcp"
 
 
 def sdk_server() -> MCPServer:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -20,31 +20,15 @@ from pydantic import SecretStr
 from app.main import create_app
 from app.settings import Settings
 from tests.api import KEY
-
-
-@contextmanager
-def listener() -> Iterator[socket.socket]:
-    """Return a listening loopback socket on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield sock
+from tests.serving import listener, served
 
 
 @asynccontextmanager
 async def serving(app: Any, sock: socket.socket) -> AsyncIterator[str]:
     """Serve an ASGI application; yields its base URL."""
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, ws="none")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[sock]))
-    async with asyncio.timeout(50):
-        # uvicorn has only this flag to show that it serves.
-        while not server.started:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    try:
+    async with served(config, sock, force=False):
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 def notes_server() -> Any:

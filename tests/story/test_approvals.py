@@ -20,7 +20,8 @@ from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import LEGACY, call, initialize, modern, post_modern
 from tests.gateway.test_approvals import take
 from tests.gateway.test_real_clients_parts import fill_in
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving, whole_service
 from tests.supervisor.world import ALLOWED, PLAIN, PYTHON, supervising
 
 POLICY = """

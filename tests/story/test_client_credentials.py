@@ -18,7 +18,8 @@ from app.outbound import client_tokens
 from tests.api import Account
 from tests.gateway.messages import call, post_modern
 from tests.provider.openid import OTHER_API, OpenIdProvider
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving, whole_service
 from tests.story.test_main_job import issue
 
 # A provider and a service of its own for each.

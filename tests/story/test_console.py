@@ -18,7 +18,8 @@ from tests.adapters.console.looking import SUBMITS, same_origin
 from tests.adapters.console.served import served
 from tests.api import Account
 from tests.chromium import chromium
-from tests.story.service import Service, listener, notes_server, serving
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -12,7 +12,8 @@ from mcp import Client, MCPError
 
 from app.domain.token_format import TOKEN_NEEDED
 from tests.api import Account
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving, whole_service
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import initialize, request
-from tests.story.service import listener, serving, whole_service
+from tests.serving import listener
+from tests.story.service import serving, whole_service
 from tests.story.test_streams import both_eras
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "offboard.md"

@@ -6,7 +6,8 @@ import pytest
 from mcp import Client
 
 from tests.api import Account
-from tests.story.service import listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import notes_server, serving, whole_service
 from tests.story.test_main_job import issue
 
 SHARED, OWN = "shared-credential-0123456789", "own-credential-0123456789"

@@ -14,7 +14,8 @@ from mcp import Client, MCPError
 from tests.api import Account
 from tests.features.access.aging import age
 from tests.features.principals import Sessions
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving, whole_service
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "find-unused-access.md"
 COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

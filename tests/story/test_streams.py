@@ -12,7 +12,8 @@ import pytest
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import LEGACY, call, initialize, modern, request
-from tests.story.service import Service, listener, serving, whole_service
+from tests.serving import listener
+from tests.story.service import Service, serving, whole_service
 
 
 @pytest.fixture

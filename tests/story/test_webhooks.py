@@ -20,7 +20,8 @@ from tests.api import Account, make_account
 from tests.features.principals import Sessions
 from tests.features.tokens.world import in_days
 from tests.features.webhooks.receiver import receiver
-from tests.story.service import listener, notes_server, serving, whole_service
+from tests.serving import listener
+from tests.story.service import notes_server, serving, whole_service
 
 POLICY = """
 @require_approval("Editors")

@@ -24,6 +24,7 @@ from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddres
 from app.supervisor.app import SupervisorApp
 from app.supervisor.isolation import DataDirectories, Isolation, Limits
 from app.supervisor.sessions import Sessions
+from tests.serving import served
 
 PLAIN = str(Path(__file__).with_name("plain_server.py"))
 PYTHON = "/usr/bin/python3"
@@ -170,18 +171,16 @@ async def supervising(
     listener.listen()
     app = SupervisorApp(sessions, address, stream_after=0.3)
     config = uvicorn.Config(app, loop="asyncio", lifespan="off", ws="none", log_level="error")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
     looking_after = asyncio.create_task(sessions.run())
     try:
-        async with OutboundClient(AddressPolicy()) as outbound:
-            await until(lambda: server.started)
-            yield World(sessions, outbound, address, server)
+        async with served(config, listener) as server:
+            try:
+                async with OutboundClient(AddressPolicy()) as outbound:
+                    yield World(sessions, outbound, address, server)
+            finally:
+                looking_after.cancel()
+                await sessions.aclose()
     finally:
-        looking_after.cancel()
-        await sessions.aclose()
-        server.should_exit = server.force_exit = True
-        await serving
         with contextlib.suppress(asyncio.CancelledError):
             await looking_after
         assert not any(homes.iterdir()), "every home is removed"

@@ -25,7 +25,8 @@ from tests.adapters.console.organisation import Organisation
 from tests.adapters.console.served import served
 from tests.api import Account
 from tests.features.access.aging import age, use
-from tests.story.service import Service, listener, notes_server, serving
+from tests.serving import listener
+from tests.story.service import Service, notes_server, serving
 
 _PICTURES = os.environ.get("SCREENSHOTS")
 _ONLY = os.environ.get("PAGES", "")

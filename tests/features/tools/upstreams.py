@@ -1,8 +1,6 @@
 """Upstream servers on loopback for tests: a real MCP server of the SDK whose tools can change, and bad ones."""
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,8 @@ import uvicorn
 from mcp.server.lowlevel.server import Server
 from mcp_types import ClientCapabilities, ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.serving import listener, served
 
 MODERN = b"2026-07-28"
 
@@ -89,19 +89,10 @@ def answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> ASGIApp:
 @asynccontextmanager
 async def serving(app: ASGIApp, *, lifespan: str = "off") -> AsyncIterator[str]:
     """Serve an application on a free port of loopback; yields the origin."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
     config = uvicorn.Config(app, log_level="error", ws="none", lifespan=lifespan, timeout_graceful_shutdown=1)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-        await asyncio.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    with listener() as sock:
+        async with served(config, sock, force=False):
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @asynccontextmanager
