@@ -19,7 +19,6 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import asyncpg
-from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import credential_holders, launch_of, open_credential
@@ -45,6 +44,7 @@ from app.domain.errors import StoreUnavailable, TooManyLookups
 from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
+from app.http.runtime import from_state
 from app.lib.clock import boot_time
 from app.lib.event_loop import with_timeout
 from app.lib.ids import POLICY, format_id
@@ -522,9 +522,4 @@ async def with_read_timeout() -> AsyncIterator[None]:
         raise StoreUnavailable from error
 
 
-async def get_snapshot(request: Request) -> AccessSnapshot:
-    snapshot: AccessSnapshot = request.app.state.access
-    return snapshot
-
-
-CurrentSnapshot = Annotated[AccessSnapshot, Depends(get_snapshot)]
+CurrentSnapshot = Annotated[AccessSnapshot, from_state("access")]

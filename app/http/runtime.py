@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
@@ -73,9 +73,13 @@ class Runtime:
     """The sources of warnings for the operator, for ``/readyz``."""
 
 
-async def get_runtime(request: Request) -> Runtime:
-    runtime: Runtime = request.app.state.runtime
-    return runtime
+def from_state(name: str) -> Any:
+    """A dependency: the object of this name on ``app.state``."""
+
+    async def get(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(get)
 
 
-CurrentRuntime = Annotated[Runtime, Depends(get_runtime)]
+CurrentRuntime = Annotated[Runtime, from_state("runtime")]

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.attempts import Attempts
@@ -16,6 +16,7 @@ from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Authenticator, Caller
 from app.http.live import is_open_stream
 from app.http.rate_limits import Quota
+from app.http.runtime import from_state
 from app.http.service_address import ServiceAddress
 
 _SESSION = "scopegate-session"
@@ -127,12 +128,7 @@ def is_live_request(request: Request) -> bool:
     return request.url.path.endswith("/live")
 
 
-async def get_console(request: Request) -> Console:
-    console: Console = request.app.state.console
-    return console
-
-
-CurrentConsole = Annotated[Console, Depends(get_console)]
+CurrentConsole = Annotated[Console, from_state("console")]
 
 
 class SessionReader:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import Field, SecretStr, StringConstraints
 
 from app.crypto.passwords import MAX_LENGTH
@@ -16,7 +16,7 @@ from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import problem_responses
-from app.http.runtime import CurrentRuntime
+from app.http.runtime import CurrentRuntime, from_state
 from app.http.schemas import CleanSecret, CleanText, Strict, example
 from app.http.transaction import Session, TransactionalRoute, api_router
 from app.lib.ids import AdministratorId
@@ -103,11 +103,6 @@ class SmallBodyRoute(TransactionalRoute):
 break_glass = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=SmallBodyRoute)
 
 
-async def _get_break_glass(request: Request) -> BreakGlass:
-    shared: BreakGlass = request.app.state.break_glass
-    return shared
-
-
 class BreakGlassSignIn(Strict):
     """The break-glass password, and the reason for its use."""
 
@@ -136,7 +131,7 @@ class BreakGlassToken(Strict):
     "", operation_id="create_break_glass_token", responses=problem_responses(400, 401, 404, 422, 429, 503)
 )
 async def create_break_glass_token(
-    body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, Depends(_get_break_glass)]
+    body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, from_state("break_glass")]
 ) -> BreakGlassToken:
     """Sign in as the break-glass administrator, if one is configured. Every attempt is recorded."""
     text = await administrator.sign_in(body.password.get_secret_value(), body.reason, origin_of(request))

@@ -13,8 +13,6 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request
-
 from app.access.credentials import OpenedCredential, launch_of, open_credential
 from app.crypto.keys import UnsealingFault
 from app.db.change import Change
@@ -30,7 +28,7 @@ from app.features.tools.queries import tools_of_server
 from app.features.tools.service import TOOL
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
-from app.http.runtime import Runtime
+from app.http.runtime import Runtime, from_state
 from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
@@ -265,9 +263,4 @@ class RequestedSyncs:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-async def _syncs_of(request: Request) -> RequestedSyncs:
-    syncs: RequestedSyncs = request.app.state.requested_syncs
-    return syncs
-
-
-CurrentSyncs = Annotated[RequestedSyncs, Depends(_syncs_of)]
+CurrentSyncs = Annotated[RequestedSyncs, from_state("requested_syncs")]

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Request
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -46,7 +46,7 @@ from app.features.tokens.schemas import (
 from app.http.authorization import Permission
 from app.http.pagination import Cursors
 from app.http.rate_limits import Quota, Slots, client_address
-from app.http.runtime import Runtime
+from app.http.runtime import Runtime, from_state
 from app.lib.event_loop import in_slices
 from app.lib.strict_json import JsonObject
 from app.models.tokens import TokenSecret
@@ -181,12 +181,7 @@ class ConnectionChecks:
         return await in_slices(_evaluate_tools(server, expected, tools, _since(begun)))
 
 
-async def get_checks(request: Request) -> ConnectionChecks:
-    checks: ConnectionChecks = request.app.state.connection_checks
-    return checks
-
-
-CurrentChecks = Annotated[ConnectionChecks, Depends(get_checks)]
+CurrentChecks = Annotated[ConnectionChecks, from_state("connection_checks")]
 
 
 def _address(request: Request) -> Address | None:

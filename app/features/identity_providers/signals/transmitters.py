@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from fastapi import Depends, Request
-
 from app.crypto.jwt import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
+from app.http.runtime import from_state
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
 from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, request_object, safe_url, usable_keys
@@ -265,12 +264,7 @@ class Transmitters:
             raise TransmitterFault("it does not answer with JSON") from None
 
 
-async def _get_transmitters(request: Request) -> Transmitters:
-    transmitters: Transmitters = request.app.state.transmitters
-    return transmitters
-
-
-CurrentTransmitters = Annotated[Transmitters, Depends(_get_transmitters)]
+CurrentTransmitters = Annotated[Transmitters, from_state("transmitters")]
 
 
 def configuration_url(issuer: str) -> str:
