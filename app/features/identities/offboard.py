@@ -170,20 +170,18 @@ async def find_people(
             raise Invalid.field("/transfer_agents_to", "not_found", "There is no such identity.")
         locked |= read_now
     lost = None
-    if heir is not None and locked[id].status != "offboarded" and not _can_inherit(locked[heir], id):
-        if not heir_may_be_lost:
-            raise Invalid.field(
-                "/transfer_agents_to",
-                "not_an_active_person",
-                "Agents can go to another person who is active.",
-            )
-        heir, lost = None, heir
+    if heir is not None and locked[id].status != "offboarded":
+        owner = locked[heir]
+        if heir == id or owner.kind != "person" or owner.status != "active":
+            if not heir_may_be_lost:
+                raise Invalid.field(
+                    "/transfer_agents_to",
+                    "not_an_active_person",
+                    "Agents can go to another person who is active.",
+                )
+            heir, lost = None, heir
     agents = [one for one in locked.values() if one.owner_id == id and one.status != "offboarded"]
     return Affected(locked[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
-
-
-def _can_inherit(heir: Identity, leaver: UUID) -> bool:
-    return heir.id != leaver and heir.kind == "person" and heir.status == "active"
 
 
 async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
@@ -210,8 +208,12 @@ class OffboardOutcome:
 
     identity_id: UUID
     changed: bool
-    things: OffboardedThings = field(default_factory=OffboardedThings.none)
-    transferred: TransferredAgents = field(default_factory=TransferredAgents.none)
+    things: OffboardedThings = field(
+        default_factory=lambda: OffboardedThings(
+            tokens=[], agents=[], approvals=0, in_flight=0, administrator=False
+        )
+    )
+    transferred: TransferredAgents = field(default_factory=lambda: TransferredAgents(to=None, agents=[]))
     receipt_id: UUID | None = None
     scheduled: ScheduledOffboarding | None = None
     preview: OffboardPreview | None = None
@@ -272,8 +274,13 @@ async def offboard_identity(
     await gather(session, affected, lock=True)
     # Computed before the agents change, since it lists those that are still active.
     things, transferred = affected.things(), affected.transferred()
-    schedule = _due_schedule(pending) if due else None
-    details = affected.details() | {"via": via} | _schedule_details(schedule)
+    details, schedule = affected.details() | {"via": via}, None
+    if due and pending is not None:
+        # The person who scheduled it, since the system is the actor.
+        by = asked_by(pending)
+        schedule = ReceiptSchedule(id=pending.id, effective_at=pending.effective_at, scheduled_by=by)
+        details["schedule_id"] = format_id(ids.SCHEDULED_OFFBOARDING, pending.id)
+        details["scheduled_by"] = by.model_dump(mode="json")
     content = affected.receipt() | {
         "via": via,
         "by": describe_caller(change.caller),
@@ -286,9 +293,6 @@ async def offboard_identity(
     await end_pickups_of(session, identity.id)
     await end_invitations(session, identity.id)
     _end_agents(change, affected)
-    if affected.administrator is not None:
-        affected.administrator.status = "disabled"
-        affected.administrator.revision += 1
     await flag_accounts(session, affected.service_accounts)
     content["browser_sessions"] = await end_browser_sessions(session, identity.id)
     receipt_id = await _end_identity(change, affected, details)
@@ -320,9 +324,12 @@ def _end_agents(change: Change, affected: Affected) -> None:
 
 
 async def _end_identity(change: Change, affected: Affected, details: dict[str, Any]) -> UUID:
-    """End the identity itself, with its own grants and memberships, so that a reinstatement does not restore them;
-    return the id of the event, which is that of the receipt."""
+    """End the identity itself and disable its administrator. Its own grants and memberships end too, so that a
+    reinstatement does not restore them. Returns the id of the event, which is that of the receipt."""
     session, identity = change.session, affected.identity
+    if affected.administrator is not None:
+        affected.administrator.status = "disabled"
+        affected.administrator.revision += 1
     before = IDENTITY.values(identity)
     identity.status = "offboarded"
     identity.offboarded_at = func.now()  # type: ignore[assignment]
@@ -369,29 +376,10 @@ async def first_receipt(
 ) -> OffboardOutcome:
     """The outcome for an identity that is already offboarded. A schedule that is still pending is settled."""
     await settle(session, pending, identity.receipt_id)
-    receipt = None
-    if identity.receipt_id is not None:
-        receipt = await session.get(OffboardingReceipt, identity.receipt_id)
+    receipt = await session.get(OffboardingReceipt, identity.receipt_id) if identity.receipt_id else None
     if receipt is None:
         return OffboardOutcome(identity.id, False)
     things = OffboardedThings.from_receipt(receipt.body)
     return OffboardOutcome(
         identity.id, False, things, TransferredAgents.from_receipt(receipt.body), receipt.id
     )
-
-
-def _due_schedule(pending: ScheduledOffboarding | None) -> ReceiptSchedule | None:
-    if pending is None:
-        return None
-    return ReceiptSchedule(id=pending.id, effective_at=pending.effective_at, scheduled_by=asked_by(pending))
-
-
-def _schedule_details(schedule: ReceiptSchedule | None) -> dict[str, Any]:
-    """The event's details about the person who scheduled it, since the system is the actor."""
-    if schedule is None:
-        return {}
-    changes = schedule.model_dump(mode="json")
-    return {
-        "schedule_id": format_id(ids.SCHEDULED_OFFBOARDING, schedule.id),
-        "scheduled_by": changes["scheduled_by"],
-    }

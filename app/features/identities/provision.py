@@ -93,16 +93,7 @@ async def add_person(change: Change, provider_id: UUID, record: DirectoryRecord)
         return await _adopt(change, provider_id, holder, record)
     if holder is not None and not _releases_link(holder, provider_id, record):
         raise link_taken()
-    identity = Identity(
-        kind="person",
-        user_name=comparable_name(record.user_name),
-        external_id=record.external_id,
-        display_name=record.display_name,
-        email=record.email,
-        attributes=dict(record.attributes),
-        provider_id=provider_id,
-        source=SCIM,
-    )
+    identity = Identity(kind="person", provider_id=provider_id, source=SCIM, **_new_values({}, record))
     session.add(identity)
     await _flush(session)
     user = ScimUser(identity_id=identity.id, provider_id=provider_id, user_name=record.user_name)
@@ -121,7 +112,7 @@ async def add_person(change: Change, provider_id: UUID, record: DirectoryRecord)
 async def change_person(change: Change, provider_id: UUID, person: Person, record: DirectoryRecord) -> bool:
     """Update a locked person to the directory's data; return whether anything changed. Raises ``Conflict``."""
     identity, user = person.identity, person.user
-    changed = _changed(identity, _new_values(identity, record))
+    changed = _changed(identity, _new_values(identity.attributes, record))
     details = {} if user.profile == record.profile else {"profile": PERSONAL}
     names_changed = (user.user_name, user.external_id) != (record.user_name, record.external_id)
     details |= await _relink(change.session, provider_id, person, record)
@@ -140,7 +131,7 @@ async def forget_person(session: AsyncSession, person: Person) -> None:
 async def _adopt(change: Change, provider_id: UUID, holder: Holder, record: DirectoryRecord) -> Person:
     """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
-    values = _new_values(identity, record) | {"provider_id": provider_id, "source": SCIM}
+    values = _new_values(identity.attributes, record) | {"provider_id": provider_id, "source": SCIM}
     user = holder.user or ScimUser(identity_id=identity.id, provider_id=provider_id, user_name="")
     user.provider_id, user.deleted_at = provider_id, None
     await _write(change, identity, user, _changed(identity, values), record, {})
@@ -222,9 +213,9 @@ def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -
     return getattr(holder.user, record.linked_by) not in {None, record.link}
 
 
-def _new_values(identity: Identity, record: DirectoryRecord) -> dict[str, Any]:
-    """The new values of an identity; attributes with unmapped names stay."""
-    unmapped = {name: value for name, value in identity.attributes.items() if name not in record.mapped}
+def _new_values(attributes: Mapping[str, str], record: DirectoryRecord) -> dict[str, Any]:
+    """The new values of an identity with these attributes, of which those with unmapped names stay."""
+    unmapped = {name: value for name, value in attributes.items() if name not in record.mapped}
     return {
         "user_name": comparable_name(record.user_name),
         "external_id": record.external_id,

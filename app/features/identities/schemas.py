@@ -459,11 +459,6 @@ class OffboardedThings(Strict):
     administrator: bool = Field(description="Whether an administrator record was disabled.")
 
     @classmethod
-    def none(cls) -> "OffboardedThings":
-        """Return the counts of an offboarding that ended nothing."""
-        return cls(tokens=[], agents=[], approvals=0, in_flight=0, administrator=False)
-
-    @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
         """Read the counts of a stored receipt, ignoring unknown fields of later versions."""
         fields = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
@@ -477,11 +472,6 @@ class TransferredAgents(Strict):
 
     to: IdentityId | None = Field(description="Their new owner.")
     agents: list[IdentityId] = Field(description="The agents.")
-
-    @classmethod
-    def none(cls) -> "TransferredAgents":
-        """Return the transfer of an offboarding without one."""
-        return cls(to=None, agents=[])
 
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":

@@ -159,7 +159,10 @@ async def update_identity(change: Change, id: UUID, body: IdentityUpdate, if_mat
     if "attributes" in fields:
         fields["attributes"] = _merge(identity.attributes, fields["attributes"])
     changed = {name: value for name, value in fields.items() if getattr(identity, name) != value}
-    links = await _changed_links(session, identity, body)
+    links = None
+    if "links" in body.model_fields_set:
+        present = {_key(one) for one in (await links_of(session, [identity.id]))[identity.id]}
+        links = None if {_key(one) for one in body.links} == present else body.links
     if not changed and links is None:
         return identity
     await _check_may_write(change, identity, changed, links)
@@ -372,16 +375,6 @@ async def _check_user_name_not_reserved(change: Change, user_name: str) -> None:
             "reinstate that one or choose another name.",
             code="user_name_reserved",
         )
-
-
-async def _changed_links(
-    session: AsyncSession, identity: Identity, body: IdentityUpdate
-) -> Sequence[IdentityLinkInput] | None:
-    """The links in a patch; None if it has none or they are unchanged."""
-    if "links" not in body.model_fields_set:
-        return None
-    present = {_key(one) for one in (await links_of(session, [identity.id]))[identity.id]}
-    return None if {_key(one) for one in body.links} == present else body.links
 
 
 async def _check_may_write(

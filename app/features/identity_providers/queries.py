@@ -15,8 +15,8 @@ from app.features.identity_providers.schemas import (
     WorkloadView,
 )
 from app.http.authorization import Role
-from app.http.pagination import Sorts, caseless
-from app.lib.ids import SERVICE_ACCOUNT, format_id
+from app.http.pagination import Sorts, caseless, select_filtered
+from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id
 from app.models.identities import IdentityLink, ServiceAccount
 from app.models.identity_providers import IdentityProvider
 
@@ -67,14 +67,7 @@ SORTS: Sorts = {"name": caseless(col(IdentityProvider.name))}
 
 def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
     """Select the providers that match a filter."""
-    statement = select(IdentityProvider)
-    for field, values in (
-        (col(IdentityProvider.status), query.status),
-        (col(IdentityProvider.source), query.source),
-        (col(IdentityProvider.issuer), query.issuer),
-    ):
-        if values:
-            statement = statement.where(field.in_(values))
+    statement = select_filtered(IdentityProvider, query, "status", "source", "issuer")
     if query.q:
         texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
         statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
@@ -137,15 +130,11 @@ async def has_links(session: AsyncSession, row: IdentityProvider) -> bool:
     return (await session.execute(query.limit(1))).first() is not None
 
 
-async def lock_environment(session: AsyncSession) -> None:
-    """Serialize workers that set the environment's provider."""
-    await session.execute(select(func.pg_advisory_xact_lock(_ENVIRONMENT_LOCK)))
-
-
 async def lock_environments(
     session: AsyncSession, source: str, issuer: str | None
 ) -> Sequence[IdentityProvider]:
-    """Lock the providers of this source and the one with this issuer that have not ended."""
+    """Lock the providers of this source and the one with this issuer that have not ended, one worker at a time."""
+    await session.execute(select(func.pg_advisory_xact_lock(_ENVIRONMENT_LOCK)))
     query = select(IdentityProvider).where(
         or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer), _LIVE
     )
@@ -172,7 +161,14 @@ def provider_of(row: IdentityProvider) -> Provider:
         role_claim=stored["role_claim"],
         role_map={value: Role(role) for value, role in stored["role_map"].items()},
         link_claim=stored["link_claim"],
-        workloads=tuple(WorkloadView.model_validate(entry) for entry in stored["workloads"]),
+        # Not validated at each sign-in: they were when they were stored.
+        workloads=tuple(
+            WorkloadView.model_construct(
+                service_account_id=parse_id(SERVICE_ACCOUNT, entry["service_account_id"]),
+                claims=entry["claims"],
+            )
+            for entry in stored["workloads"]
+        ),
         name=row.name,
         client_id=stored.get("client_id"),
         scopes=tuple(stored.get("scopes", DEFAULT_SCOPES)),

@@ -127,7 +127,13 @@ async def create_provider(
     Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict`` (``issuer_taken``) and ``Forbidden`` for a role
     above the caller's own.
     """
-    _check_issuer(policy, body.issuer)
+    try:
+        _check_address(policy, "/issuer", body.issuer)
+        # Without a query or fragment (OpenID Connect Discovery section 3); a fragment is refused as an address.
+        if "?" in body.issuer:
+            raise Invalid.field("/issuer", "forbidden_url", "An issuer must not have a query.")
+    except Invalid as error:
+        raise Invalid(error.detail, code="forbidden_url", errors=error.errors) from None
     _check_roles(change.caller, body.role_map.values())
     await _check_workloads(change, body.workloads)
     values = body.model_dump(mode="json")
@@ -157,8 +163,13 @@ async def update_provider(
         _check_roles(change.caller, (Role(role) for role in values["role_map"].values()))
     if "workloads" in values:
         await _check_workloads(change, body.workloads)
-    if values.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
-        await _check_no_links(change.session, row)
+    changes_claim = values.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]
+    if changes_claim and await queries.has_links(change.session, row):
+        raise Conflict(
+            "People are linked by this claim. With another claim they would become new identities, including those who "
+            "are locked out. To change it, end this provider and register it again.",
+            code="link_claim_in_use",
+        )
     for surface in Surface:
         if surface.value in values:
             stored = row.settings.get(surface.value)
@@ -192,7 +203,6 @@ async def sync_environment(session: AsyncSession, configured: IdentityProviderCr
     A provider with the same issuer from the API becomes the environment's, with its links.
     """
     change = Change(session, _SYSTEM, None, utc_now())
-    await queries.lock_environment(session)
     issuer = None if configured is None else configured.issuer
     mine = None
     for row in await queries.lock_environments(session, ENVIRONMENT, issuer):
@@ -354,32 +364,11 @@ def _check_role(caller: Caller, role: Role | None, pointer: str) -> Role:
     return role
 
 
-async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
-    """Raise ``Conflict`` when people are linked: with another claim, offboarded and disabled people would return as new
-    ones."""
-    if await queries.has_links(session, row):
-        raise Conflict(
-            "People are linked by this claim. With another claim they would become new identities, including those who "
-            "are locked out. To change it, end this provider and register it again.",
-            code="link_claim_in_use",
-        )
-
-
 def _set_by_environment() -> Conflict:
     return Conflict(
         "This provider is set by SCOPEGATE_OIDC_*: change the environment and restart the service.",
         code="set_by_environment",
     )
-
-
-def _check_issuer(policy: AddressPolicy, issuer: str) -> None:
-    """Require an address without query or fragment (OpenID Connect Discovery section 3) that may be connected to."""
-    try:
-        _check_address(policy, "/issuer", issuer)
-        if "?" in issuer:
-            raise _forbidden_url("/issuer", "An issuer must not have a query.")
-    except Invalid as error:
-        raise Invalid(error.detail, code="forbidden_url", errors=error.errors) from None
 
 
 def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
@@ -390,13 +379,10 @@ def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
     try:
         origin = policy.check_url(url)
     except ForbiddenUrl as error:
-        raise _forbidden_url(pointer, f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
+        detail = f"{error.reason[:1].upper()}{error.reason[1:]}."
+        raise Invalid.field(pointer, "forbidden_url", detail) from None
     if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise _forbidden_url(pointer, "This must be an https address.")
-
-
-def _forbidden_url(pointer: str, detail: str) -> Invalid:
-    return Invalid.field(pointer, "forbidden_url", detail)
+        raise Invalid.field(pointer, "forbidden_url", "This must be an https address.")
 
 
 def _check_roles(caller: Caller, roles: Iterable[Role]) -> None:

@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app.db.rows import is_one_of
 from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.http.pagination import Sorts, caseless
+from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {"name": caseless(col(ServiceAccount.name))}
@@ -19,15 +19,9 @@ SORTS: Sorts = {"name": caseless(col(ServiceAccount.name))}
 
 def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
     """Select the accounts that match the filters, unordered."""
-    statement = select(ServiceAccount)
+    statement = select_filtered(ServiceAccount, query, "status", "role", "owner_id")
     if query.include is None:
         statement = statement.where(col(ServiceAccount.ended_at).is_(None))
-    if query.status:
-        statement = statement.where(col(ServiceAccount.status).in_(query.status))
-    if query.role:
-        statement = statement.where(col(ServiceAccount.role).in_(query.role))
-    if query.owner_id:
-        statement = statement.where(col(ServiceAccount.owner_id).in_(query.owner_id))
     if query.q:
         statement = statement.where(col(ServiceAccount.name).icontains(query.q, autoescape=True))
     return statement
