@@ -8,7 +8,7 @@ Locks are taken in one order: identities by id, then tokens by id. A transaction
 so a token is either issued before and found here, or issued after the event was applied.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,6 @@ from app.domain.security_events import (
     ById,
     ByIssuer,
     EventType,
-    Identifier,
     SecurityEvent,
     Subject,
 )
@@ -60,7 +59,7 @@ from app.models.tokens import Token
 
 MAX_PEOPLE = 100
 """A subject that matches more people means no one in particular."""
-_NAMED = ("signal", "scim")
+_NAMED = ["signal", "scim"]
 
 # A person is identified by issuer and value, as at a sign-in: a provider that was registered again knows the same
 # people.
@@ -106,40 +105,26 @@ async def people_of(
     """
     people: set[UUID] = set()
     for identifier in subject.people:
-        people |= await _people_of(session, provider, transmitter, identifier)
+        match identifier:
+            case ByEmail(name) | ByAccount(name):
+                people |= await _by_name(session, provider, name)
+            case ById(id):
+                people |= await _by_own_id(session, provider, id)
+            case ByIssuer(issuer, id):
+                if issuer == provider.issuer:
+                    people |= await _by_sign_in(session, provider, id)
+                if issuer == transmitter:
+                    people |= await _by_own_id(session, provider, id)
     if len(people) > MAX_PEOPLE:
         raise Invalid("Its subject matches too many people.")
     return sorted(people)
 
 
-def session_ids(subject: Subject) -> list[str]:
-    """The provider's session ids in a subject (``sid``)."""
-    return [one.id for one in subject.sessions if isinstance(one, ById)]
-
-
-async def _people_of(
-    session: AsyncSession, provider: IdentityProvider, transmitter: str, identifier: Identifier
-) -> set[UUID]:
-    if isinstance(identifier, ByEmail):
-        return await _by_name(session, provider, identifier.address)
-    if isinstance(identifier, ByAccount):
-        return await _by_name(session, provider, identifier.name)
-    if isinstance(identifier, ById):
-        return await _by_own_id(session, provider, identifier.id)
-    people: set[UUID] = set()
-    if identifier.issuer == provider.issuer:
-        people |= await _by_sign_in(session, provider, identifier)
-    if identifier.issuer == transmitter:
-        people |= await _by_own_id(session, provider, identifier.subject)
-    return people
-
-
-async def _by_sign_in(session: AsyncSession, provider: IdentityProvider, identifier: ByIssuer) -> set[UUID]:
+async def _by_sign_in(session: AsyncSession, provider: IdentityProvider, subject: str) -> set[UUID]:
     """Find people by the ``sub`` that they signed in with; with another link claim, only those with a session."""
-    parameters = {"provider": provider.id, "subject": identifier.subject}
-    people = set(await session.scalars(_BY_SESSION, parameters))
+    people = set(await session.scalars(_BY_SESSION, {"provider": provider.id, "subject": subject}))
     if provider.settings.get("link_claim", "sub") == "sub":
-        people |= await _by_link(session, provider, (OIDC,), identifier.subject)
+        people |= await _by_link(session, provider, [OIDC], subject)
     return people
 
 
@@ -151,10 +136,9 @@ async def _by_own_id(session: AsyncSession, provider: IdentityProvider, id: str)
 
 
 async def _by_link(
-    session: AsyncSession, provider: IdentityProvider, kinds: Iterable[str], value: str
+    session: AsyncSession, provider: IdentityProvider, kinds: list[str], value: str
 ) -> set[UUID]:
     """An erased person is matched by the digest of the link."""
-    kinds = list(kinds)
     values = [value, *(erased_link(kind, value) for kind in kinds)]
     parameters = {"provider": provider.id, "kinds": kinds, "values": values}
     return set(await session.scalars(_BY_LINK, parameters))
@@ -276,7 +260,8 @@ async def _end_named_sessions(
     change: Change, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
 ) -> None:
     """Revoke the sessions of a subject without a person here, if there are any."""
-    names = session_ids(event.subject)
+    # The provider's session ids (``sid``).
+    names = [one.id for one in event.subject.sessions if isinstance(one, ById)]
     if type is EventType.SESSION_REVOKED and names:
         until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
         effects.sessions = await _end_sessions(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -22,7 +22,6 @@ from app.db import resealing
 from app.db.change import Change, Subject, Values
 from app.db.engine import commit
 from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
-from app.domain.security_events import REQUESTED
 from app.features.identity_providers.queries import ACTIVE
 from app.features.identity_providers.schemas import SignalsSettings
 from app.features.identity_providers.signals.transmitters import (
@@ -136,17 +135,15 @@ async def all_transmitter_settings(session: AsyncSession) -> list[TransmitterSet
     ]
 
 
-async def stream_at(
-    session: AsyncSession, provider_id: UUID, issuer: str, *, lock: bool = False
-) -> SignalStream | None:
+async def stream_at(session: AsyncSession, provider_id: UUID, issuer: str) -> SignalStream | None:
     """The stream of a provider at this transmitter; one that remains from another transmitter does not count."""
-    row = await find_stream(session, provider_id, lock=lock)
+    row: SignalStream | None = await session.scalar(_of_provider(provider_id))
     return row if row is not None and row.issuer == issuer else None
 
 
 async def own_stream(session: AsyncSession, provider_id: UUID, issuer: str) -> SignalStream:
     """Lock the stream of a provider, creating it if necessary."""
-    row = await find_stream(session, provider_id, lock=True)
+    row: SignalStream | None = await session.scalar(_of_provider(provider_id).with_for_update())
     if row is not None and row.issuer != issuer:
         await session.delete(row)
         await session.flush()
@@ -234,12 +231,9 @@ async def record_event(
     return (await session.execute(first)).scalar_one()
 
 
-async def find_stream(session: AsyncSession, provider_id: UUID, *, lock: bool = False) -> SignalStream | None:
-    """Find the stream of a provider, locked for a change on demand."""
+def _of_provider(provider_id: UUID) -> Select[SignalStream]:
     query = select(SignalStream).where(col(SignalStream.provider_id) == provider_id)
-    if lock:
-        query = query.with_for_update()
-    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+    return query.execution_options(populate_existing=True)
 
 
 async def other_streams(session: AsyncSession, provider_id: UUID, issuer: str) -> frozenset[str]:
@@ -360,7 +354,6 @@ async def set_stream(
     settings = managed.settings
     request = StreamRequest(
         settings.delivery,
-        REQUESTED,
         push_url,
         settings.audiences,
         None if push_secret is None else f"Bearer {push_secret.get_secret_value()}",

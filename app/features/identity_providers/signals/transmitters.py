@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from app.crypto.jwt import Key, ProviderFault
-from app.domain.security_events import STREAM_STATUSES
+from app.domain.security_events import REQUESTED, STREAM_STATUSES
 from app.http.runtime import from_state
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
@@ -52,7 +52,6 @@ class StreamRequest:
     streams of other providers there: changing one would take away its events."""
 
     delivery: Delivery
-    events: Sequence[str]
     push_url: str
     audiences: frozenset[str]
     authorization: str | None = field(default=None, repr=False)
@@ -120,7 +119,16 @@ class Transmitters:
         method = _METHODS[stream.delivery]
         if configuration.methods and method not in configuration.methods:
             raise TransmitterFault(f"it does not deliver by {stream.delivery}", refused=True)
-        body = _stream_body(method, stream)
+        delivery: JsonObject = {"method": method}
+        if method == PUSH:
+            delivery["endpoint_url"] = stream.push_url
+            if stream.authorization is not None:
+                delivery["authorization_header"] = stream.authorization
+        body: JsonObject = {
+            "delivery": delivery,
+            "events_requested": list(REQUESTED),
+            "description": "Scopegate",
+        }
         if stream_id is None:
             stream_id = await self._find_stream(access, endpoint, method, stream)
         if stream_id is not None:
@@ -282,15 +290,6 @@ def _has(endpoint: str | None, what: str) -> str:
 
 def _of_stream(endpoint: str, stream_id: str) -> str:
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}stream_id={quote(stream_id, safe='')}"
-
-
-def _stream_body(method: str, stream: StreamRequest) -> JsonObject:
-    delivery: JsonObject = {"method": method}
-    if method == PUSH:
-        delivery["endpoint_url"] = stream.push_url
-        if stream.authorization is not None:
-            delivery["authorization_header"] = stream.authorization
-    return {"delivery": delivery, "events_requested": list(stream.events), "description": "Scopegate"}
 
 
 def _read_stream(
