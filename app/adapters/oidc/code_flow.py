@@ -10,15 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from app.adapters.oidc.tokens import (
-    FindProvider,
-    Verifier,
-    check_belongs,
-    check_id_token,
-    check_logout_token,
-    check_signed,
-    text_of,
-)
+from app.adapters.oidc import tokens
 from app.crypto.jwt import Key, ProviderFault, ProviderKeys, Refused, read_token
 from app.domain.errors import Malformed, Unavailable
 from app.features.administrators.browser_sessions import Attempt, SignedIn, SignedOut
@@ -151,14 +143,14 @@ class CodeFlow:
         self,
         publications: Publications,
         keys: ProviderKeys[str],
-        find_provider: FindProvider,
+        find_provider: tokens.FindProvider,
         secrets: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``secrets`` are client secrets by issuer; a client without one only uses PKCE."""
         self._publications = publications
         self._keys = keys
-        self._access_tokens = Verifier(find_provider, keys)
+        self._access_tokens = tokens.Verifier(find_provider, keys)
         self._secrets = secrets
         self._clock = clock
         self._cache: dict[str, _CachedEndpoints] = {}
@@ -241,23 +233,25 @@ class CodeFlow:
         if not isinstance(text, str):
             raise Refused("the provider gave no ID token")
         token = read_token(text)
-        check_id_token(token, provider, attempt.nonce, now)
-        await check_signed(token, provider, self._keys)
+        tokens.check_id_token(token, provider, attempt.nonce, now)
+        await tokens.check_signed(token, provider, self._keys)
         claims = token.claims
         access_token = answer.get("access_token")
         if isinstance(access_token, str) and len(access_token) <= _MAX_TOKEN_LENGTH:
             api_claims = await self._for_the_api(provider, access_token)
-            check_belongs(
+            tokens.check_belongs(
                 token, access_token, token.claims["sub"] if api_claims is None else api_claims.get("sub")
             )
             claims = token.claims if api_claims is None else dict(api_claims)
-        return SignedIn(provider, claims, str(token.claims["sub"]), text_of(token, "sid"), text, token.claims)
+        return SignedIn(
+            provider, claims, str(token.claims["sub"]), tokens.text_of(token, "sid"), text, token.claims
+        )
 
     async def _read_logout(self, text: str) -> SignedOut:
         token = read_token(text)
         provider, now = await self._access_tokens.provider_of(token)
-        signed_out = check_logout_token(token, provider, now)
-        await check_signed(token, provider, self._keys)
+        signed_out = tokens.check_logout_token(token, provider, now)
+        await tokens.check_signed(token, provider, self._keys)
         return signed_out
 
     async def _for_the_api(self, provider: Provider, text: str) -> Mapping[str, Any] | None:

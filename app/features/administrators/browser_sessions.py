@@ -23,14 +23,8 @@ from app.crypto.keys import Peppers, derive_key
 from app.db.change import Change, Subject, Values
 from app.db.engine import database_time
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
+from app.features.administrators import queries
 from app.features.administrators.claims import Holder, read_holder, role_values
-from app.features.administrators.queries import (
-    assignments_of,
-    end_sessions_where,
-    find_administrator,
-    find_link_holder,
-    forget_expired,
-)
 from app.features.administrators.sign_in import caller_of
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
@@ -129,16 +123,16 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
     if caller.identity_id is None:
         raise unauthenticated()
     await lock_identity(session, caller.identity_id, share=True)
-    await find_administrator(session, caller.identity_id, lock=True)
+    await queries.find_administrator(session, caller.identity_id, lock=True)
     if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
         raise unauthenticated()
-    link_holder = await find_link_holder(session, provider.id, holder.link)
+    link_holder = await queries.find_link_holder(session, provider.id, holder.link)
     if link_holder is None or not link_holder.can_sign_in or link_holder.identity_id != caller.identity_id:
         raise unauthenticated()
     if link_holder.was_revoked(holder.issued_at):
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise unauthenticated()
-    await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
+    await queries.forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
     now = await database_time(session)
     id = new_id()
     text = format_credential(BROWSER_SESSION, id, os.urandom(SECRET_BYTES))
@@ -174,7 +168,7 @@ async def read_session(
     if row is None:
         raise unauthenticated()
     provider = await _provider_of(session, row)
-    link_holder = await find_link_holder(session, row.provider_id, row.link)
+    link_holder = await queries.find_link_holder(session, row.provider_id, row.link)
     if (
         provider is None
         or link_holder is None
@@ -184,7 +178,7 @@ async def read_session(
         raise unauthenticated()
     roles = frozenset(provider.role_map[value] for value in row.role_values if value in provider.role_map)
     if link_holder.administrator_id is not None:
-        assignments = (await assignments_of(session, [link_holder.administrator_id]))[
+        assignments = (await queries.assignments_of(session, [link_holder.administrator_id]))[
             link_holder.administrator_id
         ]
         roles &= {Role(one.role) for one in assignments}
@@ -228,7 +222,7 @@ def _person(identity_id: UUID) -> Caller:
 
 async def _end(change: Change, row: BrowserSession) -> None:
     # If something else ended it first, that has recorded it.
-    if await end_sessions_where(change.session, col(BrowserSession.id) == row.id):
+    if await queries.end_sessions_where(change.session, col(BrowserSession.id) == row.id):
         change.record("session.end", SESSION, Values(row.id, {}))
 
 
@@ -243,7 +237,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
         if signed_out.provider_session is None
         else col(BrowserSession.provider_session) == signed_out.provider_session
     )
-    ended = await end_sessions_where(
+    ended = await queries.end_sessions_where(
         session,
         col(BrowserSession.provider_id) == signed_out.provider_id,
         col(BrowserSession.created_at) < signed_out.said_at + _SKEW,

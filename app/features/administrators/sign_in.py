@@ -23,6 +23,7 @@ from sqlmodel import col
 from app.db.change import Change, Subject, savepoint
 from app.db.engine import commit
 from app.domain.errors import Conflict
+from app.features.administrators import queries
 from app.features.administrators.claims import (
     Holder,
     display_name_of,
@@ -30,13 +31,6 @@ from app.features.administrators.claims import (
     read_holder,
     user_name_of,
     workload_account,
-)
-from app.features.administrators.queries import (
-    LinkHolder,
-    assignments_of,
-    find_administrator,
-    find_link_holder,
-    forget_expired,
 )
 from app.features.audit.record import record
 from app.features.identities.queries import lock_first_sign_in, lock_identity, point_link
@@ -85,7 +79,7 @@ async def record_sign_in(
     if identity.sign_ins_after is not None and holder.issued_at <= identity.sign_ins_after:
         # Revoked since it was checked.
         raise unauthenticated()
-    administrator = await find_administrator(session, identity_id, lock=True)
+    administrator = await queries.find_administrator(session, identity_id, lock=True)
     if administrator is None and not holder.roles:
         return caller_of(holder, identity_id, None)
     if administrator is None:
@@ -114,13 +108,13 @@ async def record_sign_in(
 async def _identity_of(change: Change, provider: Provider, holder: Holder, claims: Mapping[str, Any]) -> UUID:
     """Read or create the identity with the holder's link. Of several concurrent first sign-ins, one creates it."""
     session = change.session
-    link_holder = await find_link_holder(session, provider.id, holder.link)
+    link_holder = await queries.find_link_holder(session, provider.id, holder.link)
     if link_holder is not None and link_holder.identity_id is None:
         if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
             # The provider changed since the token was read: this is the value of another claim.
             raise unauthenticated()
         await lock_first_sign_in(session, provider.id, holder.link)
-        link_holder = await find_link_holder(session, provider.id, holder.link)
+        link_holder = await queries.find_link_holder(session, provider.id, holder.link)
     if link_holder is None or not link_holder.can_sign_in:
         raise unauthenticated()
     if link_holder.identity_id is not None:
@@ -148,7 +142,7 @@ async def _create_person(change: Change, holder: Holder, claims: Mapping[str, An
 async def _follow_claim(change: Change, administrator: Administrator, details: Mapping[str, Any]) -> None:
     """Update the stored roles of a locked administrator to match the claim. Nothing else writes them."""
     session, roles = change.session, change.caller.roles
-    assignments = (await assignments_of(session, [administrator.id]))[administrator.id]
+    assignments = (await queries.assignments_of(session, [administrator.id]))[administrator.id]
     current = {Role(row.role): row for row in assignments}
     first = administrator.last_sign_in_at is None
     if current.keys() == roles and not first:
@@ -198,7 +192,7 @@ async def sign_workload_in(
     digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
     if await session.get(WorkloadSignIn, digest) is not None:
         return caller
-    await forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
+    await queries.forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
     insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )
@@ -232,7 +226,7 @@ async def sign_in(
         if account_id is not None:
             return await sign_workload_in(session, provider, account_id, claims, request_id)
         holder = read_holder(provider, claims)
-        link_holder = await find_link_holder(session, provider.id, holder.link)
+        link_holder = await queries.find_link_holder(session, provider.id, holder.link)
         if link_holder is None or not link_holder.can_sign_in or link_holder.was_revoked(holder.issued_at):
             raise unauthenticated()
         if link_holder.identity_id is None and not holder.may_join:
@@ -245,7 +239,7 @@ async def sign_in(
         return caller
 
 
-def _is_up_to_date(link_holder: LinkHolder, holder: Holder) -> bool:
+def _is_up_to_date(link_holder: queries.LinkHolder, holder: Holder) -> bool:
     if link_holder.administrator_id is None:
         return not holder.roles
     return link_holder.last_sign_in_at is not None and link_holder.last_sign_in_at >= holder.issued_at

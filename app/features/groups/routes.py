@@ -5,15 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Response
 
 from app.db.change import Change
-from app.features.groups import service
-from app.features.groups.schemas import (
-    GroupCreate,
-    GroupQuery,
-    GroupUpdate,
-    GroupView,
-    MemberQuery,
-    MemberView,
-)
+from app.features.groups import schemas, service
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.pagination import Page
@@ -29,15 +21,15 @@ CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]
 
 @router.get("", operation_id="list_groups", summary="List groups, newest first")
 async def list_groups(
-    query: Annotated[GroupQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
-) -> Page[GroupView]:
-    return GroupView.page(*await service.list_groups(session, caller, query, runtime))
+    query: Annotated[schemas.GroupQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> Page[schemas.GroupView]:
+    return schemas.GroupView.page(*await service.list_groups(session, caller, query, runtime))
 
 
 @router.post("", status_code=201, operation_id="create_group", summary="Create a group")
-async def create_group(body: GroupCreate, change: CanWrite) -> GroupView:
+async def create_group(body: schemas.GroupCreate, change: CanWrite) -> schemas.GroupView:
     group = await service.create_group(change, body)
-    return GroupView.from_row(group)
+    return schemas.GroupView.from_row(group)
 
 
 @router.get("/{group_id}", operation_id="get_group", summary="Read one group")
@@ -48,17 +40,19 @@ async def get_group(
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
-) -> GroupView:
-    return GroupView.from_row(await service.get_group(session, caller, group_id, ended=include is not None))
+) -> schemas.GroupView:
+    return schemas.GroupView.from_row(
+        await service.get_group(session, caller, group_id, ended=include is not None)
+    )
 
 
 @router.patch(
     "/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group"
 )
 async def update_group(
-    group_id: GroupId, body: GroupUpdate, change: CanWrite, if_match: IfMatch
-) -> GroupView:
-    return GroupView.from_row(await service.update_group(change, group_id, body, if_match))
+    group_id: GroupId, body: schemas.GroupUpdate, change: CanWrite, if_match: IfMatch
+) -> schemas.GroupView:
+    return schemas.GroupView.from_row(await service.update_group(change, group_id, body, if_match))
 
 
 @router.delete(
@@ -78,13 +72,13 @@ async def delete_group(group_id: GroupId, change: CanWrite, if_match: IfMatch) -
 )
 async def list_group_members(
     group_id: GroupId,
-    query: Annotated[MemberQuery, Query()],
+    query: Annotated[schemas.MemberQuery, Query()],
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
-) -> Page[MemberView]:
+) -> Page[schemas.MemberView]:
     rows, next_cursor = await service.list_members(session, caller, group_id, query, runtime)
-    return Page(items=[MemberView.from_row(row) for row in rows], next_cursor=next_cursor)
+    return Page(items=[schemas.MemberView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get(
@@ -95,10 +89,10 @@ async def list_group_members(
 )
 async def get_group_member(
     group_id: GroupId, identity_id: IdentityId, caller: CanRead, session: Session, response: Response
-) -> MemberView:
+) -> schemas.MemberView:
     member = await service.get_member(session, caller, group_id, identity_id)
     set_etag(response, member.id.hex)
-    return MemberView.from_row(member)
+    return schemas.MemberView.from_row(member)
 
 
 @router.put(
@@ -108,12 +102,12 @@ async def get_group_member(
     responses=problem_responses(409)
     | {
         200: TAGGED,
-        201: TAGGED | {"model": MemberView, "description": "The identity was added to the group."},
+        201: TAGGED | {"model": schemas.MemberView, "description": "The identity was added to the group."},
     },
 )
 async def add_group_member(
     group_id: GroupId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
-) -> MemberView:
+) -> schemas.MemberView:
     member, new = await service.add_member(change, group_id, identity_id, if_match)
     set_etag(response, member.id.hex)
     if new:
@@ -121,7 +115,7 @@ async def add_group_member(
         response.headers["Location"] = (
             f"/api/v1/groups/{format_id(GROUP, group_id)}/members/{format_id(IDENTITY, identity_id)}"
         )
-    return MemberView.from_row(member)
+    return schemas.MemberView.from_row(member)
 
 
 @router.delete(

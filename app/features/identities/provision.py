@@ -16,14 +16,7 @@ from app.db.change import PERSONAL, Change
 from app.db.rows import flush_unique
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
-from app.features.identities.queries import (
-    Holder,
-    find_holder,
-    link_taken,
-    lock_identity,
-    own_link,
-    point_link,
-)
+from app.features.identities import queries
 from app.features.identities.service import IDENTITY, blank
 from app.lib import ids
 from app.lib.ids import format_id
@@ -71,7 +64,7 @@ async def find_person(
 ) -> Person:
     """Find a person whom this provider manages and has not deleted. Raises ``NotFound``, also for others."""
     if lock:
-        identity = await lock_identity(session, identity_id)
+        identity = await queries.lock_identity(session, identity_id)
     else:
         identity = await session.get(Identity, identity_id)
     user = await session.get(ScimUser, identity_id, populate_existing=lock)
@@ -88,11 +81,11 @@ async def add_person(change: Change, provider_id: UUID, record: DirectoryRecord)
     """
     session, holder = change.session, None
     if record.link is not None:
-        holder = await find_holder(session, provider_id, record.link)
+        holder = await queries.find_holder(session, provider_id, record.link)
     if holder is not None and await holder.may_be_adopted_by(session, provider_id):
         return await _adopt(change, provider_id, holder, record)
     if holder is not None and not _releases_link(holder, provider_id, record):
-        raise link_taken()
+        raise queries.link_taken()
     identity = Identity(kind="person", provider_id=provider_id, source=SCIM, **_new_values({}, record))
     session.add(identity)
     await _flush(session)
@@ -128,7 +121,9 @@ async def forget_person(session: AsyncSession, person: Person) -> None:
     await session.flush()
 
 
-async def _adopt(change: Change, provider_id: UUID, holder: Holder, record: DirectoryRecord) -> Person:
+async def _adopt(
+    change: Change, provider_id: UUID, holder: queries.Holder, record: DirectoryRecord
+) -> Person:
     """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
     values = _new_values(identity.attributes, record) | {"provider_id": provider_id, "source": SCIM}
@@ -163,14 +158,18 @@ async def _write(
 
 
 async def _link(
-    session: AsyncSession, provider_id: UUID, holder: Holder | None, identity_id: UUID, link: str | None
+    session: AsyncSession,
+    provider_id: UUID,
+    holder: queries.Holder | None,
+    identity_id: UUID,
+    link: str | None,
 ) -> dict[str, Any]:
     """Give a link to an identity; return the event's details if another identity had it."""
     if link is None:
         return {}
     existing: IdentityLink | None = None if holder is None else holder.link
     former = None if existing is None else existing.identity_id
-    await point_link(session, provider_id, existing, identity_id, link)
+    await queries.point_link(session, provider_id, existing, identity_id, link)
     if former in {None, identity_id}:
         return {}
     return {"link": {"from": format_id(ids.IDENTITY, former), "to": format_id(ids.IDENTITY, identity_id)}}
@@ -187,24 +186,26 @@ async def _relink(
     identity = person.identity
     if record.linked_by is None or record.link is None:
         return {}
-    if await own_link(session, provider_id, identity.id, record.link) is not None:
+    if await queries.own_link(session, provider_id, identity.id, record.link) is not None:
         return {}
-    holder = await find_holder(session, provider_id, record.link)
+    holder = await queries.find_holder(session, provider_id, record.link)
     former = None
     if identity.status != "offboarded":
-        former = await own_link(session, provider_id, identity.id, getattr(person.user, record.linked_by))
+        former = await queries.own_link(
+            session, provider_id, identity.id, getattr(person.user, record.linked_by)
+        )
     if holder is not None and holder.identity.id != identity.id:
         if not _releases_link(holder, provider_id, record):
-            raise link_taken()
+            raise queries.link_taken()
         if former is not None:
             # It is free for the next person that the directory gives it to.
             await session.delete(former)
         return await _link(session, provider_id, holder, identity.id, record.link)
-    await point_link(session, provider_id, former, identity.id, record.link)
+    await queries.point_link(session, provider_id, former, identity.id, record.link)
     return {"link": PERSONAL}
 
 
-def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -> bool:
+def _releases_link(holder: queries.Holder, provider_id: UUID, record: DirectoryRecord) -> bool:
     """Whether a link may go to a new person: its holder ended, and SCIM has removed them or changed their value."""
     if not holder.is_stopped:
         return False

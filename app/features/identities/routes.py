@@ -9,31 +9,11 @@ from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.features.access import reach
 from app.features.access.reach import AccessQuery, IdentityAccessView
-from app.features.identities import service
+from app.features.identities import schedule, schemas, service
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
 from app.features.identities.queries import links_of
 from app.features.identities.receipts import find_receipt, list_receipts
-from app.features.identities.schedule import (
-    cancel_schedule,
-    find_schedule,
-    list_schedules,
-    offboard_or_schedule,
-)
-from app.features.identities.schemas import (
-    IdentityCreate,
-    IdentityQuery,
-    IdentityUpdate,
-    IdentityView,
-    Offboard,
-    OffboardAnswer,
-    OffboardRequest,
-    Reason,
-    ReceiptQuery,
-    ReceiptView,
-    ScheduledOffboardingQuery,
-    ScheduledOffboardingView,
-)
 from app.features.identities.service import find_identity
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch
@@ -50,16 +30,18 @@ CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> OffboardAnswer:
+async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> schemas.OffboardAnswer:
     identity = await find_identity(change.session, outcome.identity_id)
     await change.session.refresh(identity)
-    return OffboardAnswer(
+    return schemas.OffboardAnswer(
         identity=await _answer(change.session, identity),
         changed=outcome.changed,
         revoked=outcome.things,
         transferred=outcome.transferred,
         receipt_id=outcome.receipt_id,
-        scheduled=None if outcome.scheduled is None else ScheduledOffboardingView.from_row(outcome.scheduled),
+        scheduled=None
+        if outcome.scheduled is None
+        else schemas.ScheduledOffboardingView.from_row(outcome.scheduled),
         preview=outcome.preview,
     )
 
@@ -71,7 +53,7 @@ async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> Offbo
     summary="Offboard by external id or user name",
 )
 async def offboard_identity_by_name(
-    body: OffboardRequest,
+    body: schemas.OffboardRequest,
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
@@ -79,10 +61,12 @@ async def offboard_identity_by_name(
     external_id: Annotated[ShortText | None, Query(description="Its `external_id`.")] = None,
     user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
-) -> OffboardAnswer:
+) -> schemas.OffboardAnswer:
     """The same as by id, for callers that know only `external_id` or `user_name`."""
     id = await find_to_offboard(change.session, external_id=external_id, user_name=user_name)
-    outcome = await offboard_or_schedule(change, id, body, if_match, signer=runtime.signer, dry_run=dry_run)
+    outcome = await schedule.offboard_or_schedule(
+        change, id, body, if_match, signer=runtime.signer, dry_run=dry_run
+    )
     return await _offboarding_answer(change, outcome)
 
 
@@ -94,18 +78,18 @@ async def offboard_identity_by_name(
 )
 async def post_offboard(
     identity_id: IdentityId,
-    body: OffboardRequest,
+    body: schemas.OffboardRequest,
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
     *,
     dry_run: DryRun = False,
-) -> OffboardAnswer:
+) -> schemas.OffboardAnswer:
     """Ends all access of the identity and its agents in one transaction. A repeat returns the first receipt.
 
     With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending offboarding.
     """
-    outcome = await offboard_or_schedule(
+    outcome = await schedule.offboard_or_schedule(
         change, identity_id, body, if_match, signer=runtime.signer, dry_run=dry_run
     )
     return await _offboarding_answer(change, outcome)
@@ -123,12 +107,12 @@ async def delete_identity(
     runtime: CurrentRuntime,
     if_match: IfMatch,
     *,
-    reason: Annotated[Reason, Query(description="The reason, stored with the receipt.")] = "deleted",
+    reason: Annotated[schemas.Reason, Query(description="The reason, stored with the receipt.")] = "deleted",
     dry_run: DryRun = False,
-) -> OffboardAnswer:
+) -> schemas.OffboardAnswer:
     """The same as offboarding without transferring its agents. Nothing is deleted."""
     outcome = await offboard_identity(
-        change, identity_id, Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
+        change, identity_id, schemas.Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
     )
     return await _offboarding_answer(change, outcome)
 
@@ -142,7 +126,7 @@ CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
     responses=problem_responses(409),
     summary="Erase the personal data of an offboarded identity",
 )
-async def post_erase(identity_id: IdentityId, change: CanErase, if_match: IfMatch) -> IdentityView:
+async def post_erase(identity_id: IdentityId, change: CanErase, if_match: IfMatch) -> schemas.IdentityView:
     """Its names, addresses and all text about it are deleted for good; its id stays, with the history of its actions.
 
     It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
@@ -153,9 +137,9 @@ async def post_erase(identity_id: IdentityId, change: CanErase, if_match: IfMatc
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
-async def _answer(session: Session, identity: Identity) -> IdentityView:
+async def _answer(session: Session, identity: Identity) -> schemas.IdentityView:
     links = await links_of(session, [identity.id])
-    return IdentityView.from_row(identity, links[identity.id])
+    return schemas.IdentityView.from_row(identity, links[identity.id])
 
 
 @identities.get(
@@ -165,13 +149,13 @@ async def _answer(session: Session, identity: Identity) -> IdentityView:
     summary="List identities, newest first",
 )
 async def list_identities(
-    query: Annotated[IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[IdentityView]:
+    query: Annotated[schemas.IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[schemas.IdentityView]:
     return await service.list_identities(session, query, runtime)
 
 
 @identities.post("", status_code=201, operation_id="create_identity", summary="Create a person or an agent")
-async def create_identity(body: IdentityCreate, change: CanWrite) -> IdentityView:
+async def create_identity(body: schemas.IdentityCreate, change: CanWrite) -> schemas.IdentityView:
     identity = await service.create_identity(change, body)
     return await _answer(change.session, identity)
 
@@ -182,7 +166,7 @@ async def create_identity(body: IdentityCreate, change: CanWrite) -> IdentityVie
     operation_id="get_identity",
     summary="Read one identity",
 )
-async def get_identity(identity_id: IdentityId, session: Session) -> IdentityView:
+async def get_identity(identity_id: IdentityId, session: Session) -> schemas.IdentityView:
     return await _answer(session, await service.find_identity(session, identity_id))
 
 
@@ -193,8 +177,8 @@ async def get_identity(identity_id: IdentityId, session: Session) -> IdentityVie
     summary="Change an identity",
 )
 async def update_identity(
-    identity_id: IdentityId, body: IdentityUpdate, change: CanWrite, if_match: IfMatch
-) -> IdentityView:
+    identity_id: IdentityId, body: schemas.IdentityUpdate, change: CanWrite, if_match: IfMatch
+) -> schemas.IdentityView:
     return await _answer(change.session, await service.update_identity(change, identity_id, body, if_match))
 
 
@@ -204,7 +188,9 @@ async def update_identity(
     responses=problem_responses(409),
     summary="Suspend an identity",
 )
-async def suspend_identity(identity_id: IdentityId, change: CanWrite, if_match: IfMatch) -> IdentityView:
+async def suspend_identity(
+    identity_id: IdentityId, change: CanWrite, if_match: IfMatch
+) -> schemas.IdentityView:
     """Stops every call of the identity and of its agents until it is reinstated."""
     return await _answer(change.session, await service.suspend_identity(change, identity_id, if_match))
 
@@ -215,7 +201,9 @@ async def suspend_identity(identity_id: IdentityId, change: CanWrite, if_match: 
     responses=problem_responses(409),
     summary="Reinstate an identity",
 )
-async def reinstate_identity(identity_id: IdentityId, change: CanWrite, if_match: IfMatch) -> IdentityView:
+async def reinstate_identity(
+    identity_id: IdentityId, change: CanWrite, if_match: IfMatch
+) -> schemas.IdentityView:
     """Makes a suspended or offboarded identity active again. What was revoked stays revoked."""
     return await _answer(change.session, await service.reinstate_identity(change, identity_id, if_match))
 
@@ -251,9 +239,9 @@ scheduled_offboardings = api_router("scheduled-offboardings")
     summary="List scheduled offboardings, newest first",
 )
 async def list_scheduled_offboardings(
-    query: Annotated[ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[ScheduledOffboardingView]:
-    return await list_schedules(session, query, runtime)
+    query: Annotated[schemas.ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[schemas.ScheduledOffboardingView]:
+    return await schedule.list_schedules(session, query, runtime)
 
 
 @scheduled_offboardings.get(
@@ -264,9 +252,9 @@ async def list_scheduled_offboardings(
 )
 async def get_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, session: Session
-) -> ScheduledOffboardingView:
-    row = await find_schedule(session, scheduled_offboarding_id)
-    return ScheduledOffboardingView.from_row(row)
+) -> schemas.ScheduledOffboardingView:
+    row = await schedule.find_schedule(session, scheduled_offboarding_id)
+    return schemas.ScheduledOffboardingView.from_row(row)
 
 
 @scheduled_offboardings.delete(
@@ -277,10 +265,10 @@ async def get_scheduled_offboarding(
 )
 async def cancel_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, change: CanOffboard, if_match: IfMatch
-) -> ScheduledOffboardingView:
+) -> schemas.ScheduledOffboardingView:
     """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
-    row = await cancel_schedule(change, scheduled_offboarding_id, if_match)
-    return ScheduledOffboardingView.from_row(row)
+    row = await schedule.cancel_schedule(change, scheduled_offboarding_id, if_match)
+    return schemas.ScheduledOffboardingView.from_row(row)
 
 
 receipts = APIRouter(tags=["offboarding-receipts"], route_class=TransactionalRoute)
@@ -295,8 +283,8 @@ _KEYS_MAX_AGE_S = 300
     summary="List the receipts of offboardings, newest first",
 )
 async def list_offboarding_receipts(
-    query: Annotated[ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[ReceiptView]:
+    query: Annotated[schemas.ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[schemas.ReceiptView]:
     return await list_receipts(session, query, runtime)
 
 
@@ -306,9 +294,9 @@ async def list_offboarding_receipts(
     operation_id="get_offboarding_receipt",
     summary="Read the receipt of an offboarding",
 )
-async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> ReceiptView:
+async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> schemas.ReceiptView:
     """The ended objects, also as a signed text to keep: it outlives an erasure."""
-    return ReceiptView.from_row(await find_receipt(session, receipt_id))
+    return schemas.ReceiptView.from_row(await find_receipt(session, receipt_id))
 
 
 class PublicKey(Strict):

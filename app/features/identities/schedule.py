@@ -21,22 +21,10 @@ from app.db.jobs import OUTAGES, Periodic
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid
-from app.features.identities.offboard import (
-    OffboardOutcome,
-    find_people,
-    first_receipt,
-    offboard_identity,
-    preview_offboarding,
-)
+from app.features.identities import offboard, schemas
 from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import claim_due, finish, lock_pending, roles_of_requester
 from app.features.identities.role_checks import check_may_change, check_not_self
-from app.features.identities.schemas import (
-    Offboard,
-    OffboardRequest,
-    ScheduledOffboardingQuery,
-    ScheduledOffboardingView,
-)
 from app.features.identities.service import lock_existing
 from app.features.tokens import queries
 from app.http.authorization import Caller, Role
@@ -63,16 +51,16 @@ SCHEDULE = Subject(
 async def offboard_or_schedule(
     change: Change,
     id: UUID,
-    body: OffboardRequest,
+    body: schemas.OffboardRequest,
     if_match: Precondition,
     *,
     signer: Signer,
     dry_run: bool = False,
-) -> OffboardOutcome:
+) -> offboard.OffboardOutcome:
     """Offboard now, or schedule it if a future time is given. Raises as both do."""
     at = body.effective_at
     if at is None or at <= (now := await queries.database_now(change.session)):
-        return await offboard_identity(change, id, body, if_match, signer=signer, dry_run=dry_run)
+        return await offboard.offboard_identity(change, id, body, if_match, signer=signer, dry_run=dry_run)
     if at > now + MAX_AHEAD:
         latest = (now + MAX_AHEAD).isoformat(timespec="seconds")
         raise Invalid.field(
@@ -82,27 +70,33 @@ async def offboard_or_schedule(
 
 
 async def _schedule(
-    change: Change, id: UUID, body: OffboardRequest, at: datetime, if_match: Precondition, *, dry_run: bool
-) -> OffboardOutcome:
+    change: Change,
+    id: UUID,
+    body: schemas.OffboardRequest,
+    at: datetime,
+    if_match: Precondition,
+    *,
+    dry_run: bool,
+) -> offboard.OffboardOutcome:
     session, pending = change.session, None
     if not dry_run:
         pending = await lock_pending(session, id)
         # So that a concurrent request waits, and moves this schedule.
         await lock_existing(session, id)
         pending = pending or await lock_pending(session, id)
-    affected = await find_people(session, id, body.transfer_agents_to, lock=False)
+    affected = await offboard.find_people(session, id, body.transfer_agents_to, lock=False)
     identity = affected.identity
     if_match.check(identity.revision)
     if identity.status == "offboarded":
-        return await first_receipt(session, identity, pending)
+        return await offboard.first_receipt(session, identity, pending)
     await _check_may_schedule(change, id)
     if affected.heir is not None:
         await check_may_transfer(session, change.caller, affected.heir)
     if dry_run:
-        return await preview_offboarding(session, affected, changed=False)
+        return await offboard.preview_offboarding(session, affected, changed=False)
     values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
     row = await _store_schedule(change, id, pending, values)
-    return OffboardOutcome(identity.id, False, scheduled=row)
+    return offboard.OffboardOutcome(identity.id, False, scheduled=row)
 
 
 async def _store_schedule(
@@ -135,13 +129,13 @@ async def _store_schedule(
 
 
 async def list_schedules(
-    session: AsyncSession, query: ScheduledOffboardingQuery, runtime: Runtime
-) -> Page[ScheduledOffboardingView]:
+    session: AsyncSession, query: schemas.ScheduledOffboardingQuery, runtime: Runtime
+) -> Page[schemas.ScheduledOffboardingView]:
     """Read a page of scheduled and past offboardings."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_scheduled_offboardings", query.filters())
     statement = select_filtered(ScheduledOffboarding, query, "identity_id", "status")
     rows, following = await read_page(session, statement, ScheduledOffboarding, cursors, query)
-    return Page(items=[ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
+    return Page(items=[schemas.ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
 
 
 async def find_schedule(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
@@ -248,10 +242,10 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
     system = Caller.system(Role.ADMIN, on_behalf_of=row.on_behalf_of)
     requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
     # None when the identity is erased, and its schedule only has to be settled.
-    body = Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to)
+    body = schemas.Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to)
     change = Change(session, system, None, utc_now())
     try:
-        await offboard_identity(
+        await offboard.offboard_identity(
             change,
             row.identity_id,
             body,

@@ -12,35 +12,8 @@ from app.db.rows import existing, flush_unique
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Invalid
 from app.features.administrators.queries import end_browser_sessions
+from app.features.identities import queries, role_checks, schemas
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
-from app.features.identities.queries import (
-    OIDC,
-    SORTS,
-    agents_of,
-    find_link,
-    is_user_name_reserved,
-    links_of,
-    lock_first_sign_in,
-    lock_identity,
-    lock_row,
-    select_identities,
-    take_turns,
-)
-from app.features.identities.role_checks import (
-    check_may_change,
-    check_may_end,
-    check_not_self,
-    require_remaining_owner,
-)
-from app.features.identities.schemas import (
-    MAX_ATTRIBUTES,
-    IdentityCreate,
-    IdentityLinkInput,
-    IdentityQuery,
-    IdentityUpdate,
-    IdentityView,
-    OwnAgentQuery,
-)
 from app.features.identity_providers import queries as providers
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -55,7 +28,7 @@ USER_NAME_RESERVATION = timedelta(days=90)
 IDENTITY = Subject(
     "identity",
     audited=("kind", "owner_id", "provider_id", "status"),
-    personal=tuple(name for name in IdentityUpdate.model_fields if name not in {"owner_id", "links"}),
+    personal=tuple(name for name in schemas.IdentityUpdate.model_fields if name not in {"owner_id", "links"}),
     history="identity",
     # Everything that decisions read, without personal data.
     kept=("attributes", "kind", "owner_id", "status"),
@@ -73,36 +46,40 @@ async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
     return existing(await session.get(Identity, identity_id), "identity")
 
 
-async def show_identity(session: AsyncSession, identity_id: UUID) -> IdentityView:
+async def show_identity(session: AsyncSession, identity_id: UUID) -> schemas.IdentityView:
     """Read an identity with its links. Raises ``NotFound``."""
     identity = await find_identity(session, identity_id)
-    links = await links_of(session, [identity.id])
-    return IdentityView.from_row(identity, links[identity.id])
+    links = await queries.links_of(session, [identity.id])
+    return schemas.IdentityView.from_row(identity, links[identity.id])
 
 
 async def list_identities(
-    session: AsyncSession, query: IdentityQuery, runtime: Runtime
-) -> Page[IdentityView]:
+    session: AsyncSession, query: schemas.IdentityQuery, runtime: Runtime
+) -> Page[schemas.IdentityView]:
     """Read a page of identities with their links."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identities", query.filters())
-    rows, next_cursor = await read_page(session, select_identities(query), Identity, cursors, query, SORTS)
-    links = await links_of(session, [row.id for row in rows])
-    return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
+    rows, next_cursor = await read_page(
+        session, queries.select_identities(query), Identity, cursors, query, queries.SORTS
+    )
+    links = await queries.links_of(session, [row.id for row in rows])
+    return Page(
+        items=[schemas.IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor
+    )
 
 
 async def list_own_agents(
-    session: AsyncSession, caller: Caller, query: OwnAgentQuery, runtime: Runtime
-) -> Page[IdentityView]:
+    session: AsyncSession, caller: Caller, query: schemas.OwnAgentQuery, runtime: Runtime
+) -> Page[schemas.IdentityView]:
     """Read a page of the agents that the caller owns."""
     if caller.identity_id is None:
         return Page(items=[], next_cursor=None)
-    owned = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
+    owned = schemas.IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
     return await list_identities(session, owned, runtime)
 
 
 async def lock_existing(session: AsyncSession, identity_id: UUID) -> Identity:
     """Lock an identity exclusively. Raises ``NotFound``."""
-    return existing(await lock_identity(session, identity_id), "identity")
+    return existing(await queries.lock_identity(session, identity_id), "identity")
 
 
 def blank(identity: Identity) -> Values:
@@ -110,7 +87,9 @@ def blank(identity: Identity) -> Values:
     return Values(identity.id, {**IDENTITY.blank(identity).columns, "status": "active", "attributes": {}})
 
 
-async def create_identity(change: Change, body: IdentityCreate, *, id: UUID | None = None) -> Identity:
+async def create_identity(
+    change: Change, body: schemas.IdentityCreate, *, id: UUID | None = None
+) -> Identity:
     """Create a person, or an agent of an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
     session = change.session
     if body.kind == "person" and body.owner_id is not None:
@@ -120,7 +99,7 @@ async def create_identity(change: Change, body: IdentityCreate, *, id: UUID | No
     if body.kind == "agent":
         if body.owner_id is None:
             raise Invalid.field("/owner_id", "required", "An agent needs a person as its owner.")
-        _check_owner(await lock_identity(session, body.owner_id, share=True))
+        _check_owner(await queries.lock_identity(session, body.owner_id, share=True))
     await check_may_set_attributes(session, change.caller, body.attributes)
     identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
     session.add(identity)
@@ -134,7 +113,9 @@ async def create_identity(change: Change, body: IdentityCreate, *, id: UUID | No
     return identity
 
 
-async def update_identity(change: Change, id: UUID, body: IdentityUpdate, if_match: Precondition) -> Identity:
+async def update_identity(
+    change: Change, id: UUID, body: schemas.IdentityUpdate, if_match: Precondition
+) -> Identity:
     """Apply a merge patch.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` for an identity with a higher role and for fields that
@@ -161,7 +142,7 @@ async def update_identity(change: Change, id: UUID, body: IdentityUpdate, if_mat
     changed = {name: value for name, value in fields.items() if getattr(identity, name) != value}
     links = None
     if "links" in body.model_fields_set:
-        present = {_key(one) for one in (await links_of(session, [identity.id]))[identity.id]}
+        present = {_key(one) for one in (await queries.links_of(session, [identity.id]))[identity.id]}
         links = None if {_key(one) for one in body.links} == present else body.links
     if not changed and links is None:
         return identity
@@ -195,9 +176,9 @@ async def suspend_identity(change: Change, id: UUID, if_match: Precondition) -> 
         )
     if identity.status == "suspended":
         return identity
-    await check_may_end(session, change.caller, identity)
+    await role_checks.check_may_end(session, change.caller, identity)
     # The agents keep their own status: each decision reads that of their owner.
-    agents = await agents_of(session, identity.id)
+    agents = await queries.agents_of(session, identity.id)
     before = await _set_status(session, identity, "suspended")
     await end_browser_sessions(session, identity.id)
     stopped = {"stopped_agents": [format_id(ids.IDENTITY, agent) for agent in agents]} if agents else {}
@@ -216,8 +197,8 @@ async def reinstate_identity(change: Change, id: UUID, if_match: Precondition) -
     identity, owner = await _lock_with_owner(change.session, id)
     if_match.check(identity.revision)
     _check_not_erased(identity)
-    await check_not_self(change.session, change.caller, identity.id)
-    await check_may_change(change.session, change.caller, identity.id)
+    await role_checks.check_not_self(change.session, change.caller, identity.id)
+    await role_checks.check_may_change(change.session, change.caller, identity.id)
     if identity.kind == "agent" and (owner is None or owner.status != "active"):
         raise Conflict(
             "The owner of this agent is not active; reinstate the owner or transfer the agent first.",
@@ -235,7 +216,7 @@ async def reinstate_locked(change: Change, identity: Identity) -> None:
     identity.offboarded_at = None
     identity.suspended_with_owner = False
     before = await _set_status(change.session, identity, "active")
-    agents = await agents_of(change.session, identity.id)
+    agents = await queries.agents_of(change.session, identity.id)
     change.record(
         "identity.reinstate", IDENTITY, before, identity,
         widens=[identity.id, *agents], webhook=WebhookEvent.IDENTITY_REINSTATED,
@@ -243,14 +224,14 @@ async def reinstate_locked(change: Change, identity: Identity) -> None:
 
 
 async def set_links(
-    session: AsyncSession, identity: Identity, links: Sequence[IdentityLinkInput]
+    session: AsyncSession, identity: Identity, links: Sequence[schemas.IdentityLinkInput]
 ) -> dict[str, Any]:
     """Replace the links of a locked identity; return the changes for the event: providers and kinds, no values.
 
     Raises ``Invalid`` for an agent and for an unknown provider, ``Conflict`` for a link that another identity has or
     that remains of an erased one, and for the last link of the last active owner.
     """
-    current = {_key(one): one for one in (await links_of(session, [identity.id]))[identity.id]}
+    current = {_key(one): one for one in (await queries.links_of(session, [identity.id]))[identity.id]}
     indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(links)}
     added, removed = indexes.keys() - current.keys(), current.keys() - indexes.keys()
     if not added and not removed:
@@ -259,7 +240,7 @@ async def set_links(
         raise Invalid.field(
             "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
         )
-    async with require_remaining_owner(session):
+    async with role_checks.require_remaining_owner(session):
         for key in removed:
             await session.delete(current[key])
         await session.flush()
@@ -271,7 +252,7 @@ async def set_links(
                     "There is no such identity provider.",
                 )
             await add_link(session, identity, provider_id, kind, value)
-    if any(kind == OIDC for _, kind, _ in removed):
+    if any(kind == queries.OIDC for _, kind, _ in removed):
         # A session ends with the link that opened it, even if the link is set again.
         await end_browser_sessions(session, identity.id)
     return {
@@ -289,14 +270,14 @@ async def add_link(
     erased one."""
     await providers.lock_link_claim(session, provider_id)
     # Until this transaction ends, no first sign-in with this value creates an identity.
-    await lock_first_sign_in(session, provider_id, value)
-    if await find_link(session, provider_id, value, kind) is not None:
+    await queries.lock_first_sign_in(session, provider_id, value)
+    if await queries.find_link(session, provider_id, value, kind) is not None:
         raise _link_taken()
     session.add(IdentityLink(identity_id=identity.id, provider_id=provider_id, kind=kind, value=value))
     await flush_unique(session, {"uq_identity_links_value": _link_taken()})
 
 
-async def lock_for_update(session: AsyncSession, identity_id: UUID, body: IdentityUpdate) -> Identity:
+async def lock_for_update(session: AsyncSession, identity_id: UUID, body: schemas.IdentityUpdate) -> Identity:
     """Lock the identity, and its new owner against an offboarding, in id order."""
     new_owner = body.given().get("owner_id")
     if new_owner is None or new_owner == identity_id:
@@ -315,7 +296,7 @@ async def _lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Id
     identity, owner = await _lock_both(session, identity_id, unlocked.owner_id)
     if identity.owner_id is not None and identity.owner_id != unlocked.owner_id:
         # It was transferred while this transaction waited.
-        owner = await lock_identity(session, identity.owner_id, share=True)
+        owner = await queries.lock_identity(session, identity.owner_id, share=True)
     return identity, owner
 
 
@@ -325,8 +306,8 @@ async def _lock_both(
     """Lock one exclusively and another against changes, in id order. Raises ``NotFound`` for the first."""
     both = sorted({identity_id, owner_id})
     for id in both:
-        await take_turns(session, [id], share=id == owner_id)
-    identities = {id: await lock_row(session, id, share=id == owner_id) for id in both}
+        await queries.take_turns(session, [id], share=id == owner_id)
+    identities = {id: await queries.lock_row(session, id, share=id == owner_id) for id in both}
     return existing(identities[identity_id], "identity"), identities[owner_id]
 
 
@@ -369,7 +350,7 @@ async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
 
 async def _check_user_name_not_reserved(change: Change, user_name: str) -> None:
     """Checked after the flush: an offboarding that the flush waited for is visible only then."""
-    if await is_user_name_reserved(change.session, user_name, change.now - USER_NAME_RESERVATION):
+    if await queries.is_user_name_reserved(change.session, user_name, change.now - USER_NAME_RESERVATION):
         raise Conflict(
             "This user name belonged to an identity that was offboarded in the last 90 days; "
             "reinstate that one or choose another name.",
@@ -378,13 +359,16 @@ async def _check_user_name_not_reserved(change: Change, user_name: str) -> None:
 
 
 async def _check_may_write(
-    change: Change, identity: Identity, changed: Mapping[str, Any], links: Sequence[IdentityLinkInput] | None
+    change: Change,
+    identity: Identity,
+    changed: Mapping[str, Any],
+    links: Sequence[schemas.IdentityLinkInput] | None,
 ) -> None:
     """Raise ``Forbidden`` for a change of access beyond the caller's permissions."""
     session, caller = change.session, change.caller
-    await check_may_change(session, caller, identity.id)
+    await role_checks.check_may_change(session, caller, identity.id)
     if links is not None or not _NOT_OF_ONESELF.isdisjoint(changed):
-        await check_not_self(session, caller, identity.id)
+        await role_checks.check_not_self(session, caller, identity.id)
     before, after = identity.attributes, changed.get("attributes", identity.attributes)
     names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     await check_may_set_attributes(session, caller, names)
@@ -395,17 +379,17 @@ async def _check_may_write(
         authorize(caller, Permission.GRANTS_WRITE)
 
 
-def _key(link: IdentityLink | IdentityLinkInput) -> tuple[UUID | None, str, str]:
+def _key(link: IdentityLink | schemas.IdentityLinkInput) -> tuple[UUID | None, str, str]:
     return link.provider_id, link.kind, link.value
 
 
 def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
     merged = {key: value for key, value in {**attributes, **changes}.items() if value is not None}
-    if len(merged) > MAX_ATTRIBUTES:
+    if len(merged) > schemas.MAX_ATTRIBUTES:
         raise Invalid.field(
             "/attributes",
             "too_many",
-            f"An identity has at most {MAX_ATTRIBUTES} attributes; set some to null.",
+            f"An identity has at most {schemas.MAX_ATTRIBUTES} attributes; set some to null.",
         )
     return merged
 

@@ -7,13 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.change import Change
-from app.features.identity_providers import service
-from app.features.identity_providers.schemas import (
-    IdentityProviderCreate,
-    IdentityProviderQuery,
-    IdentityProviderUpdate,
-    IdentityProviderView,
-)
+from app.features.identity_providers import schemas, service
 from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.schemas import (
     SignalCredentialPut,
@@ -39,23 +33,23 @@ _CHANGED = problem_responses(409)
 
 @router.post("", operation_id="create_identity_provider", status_code=201)
 async def create_identity_provider(
-    body: IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime
-) -> IdentityProviderView:
+    body: schemas.IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime
+) -> schemas.IdentityProviderView:
     """Register an OpenID provider. The API accepts its tokens from now on, with the mapped roles."""
     row = await service.create_provider(change, runtime.outbound.policy, body)
-    return IdentityProviderView.from_row(row)
+    return schemas.IdentityProviderView.from_row(row)
 
 
 @router.get("", operation_id="list_identity_providers")
 async def list_identity_providers(
-    query: Annotated[IdentityProviderQuery, Query()],
+    query: Annotated[schemas.IdentityProviderQuery, Query()],
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
-) -> Page[IdentityProviderView]:
+) -> Page[schemas.IdentityProviderView]:
     """List identity providers, newest first."""
     rows, following = await service.list_providers(session, caller, query, runtime)
-    return Page(items=[IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
+    return Page(items=[schemas.IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
 
 
 @router.get("/{identity_provider_id}", operation_id="get_identity_provider")
@@ -67,24 +61,24 @@ async def get_identity_provider(
         Literal["ended"] | None,
         Query(description="`ended` shows one that has ended too; needs `audit.read`."),
     ] = None,
-) -> IdentityProviderView:
+) -> schemas.IdentityProviderView:
     """Read one identity provider."""
     row = await service.get_provider(session, caller, identity_provider_id, ended=include is not None)
-    return IdentityProviderView.from_row(row)
+    return schemas.IdentityProviderView.from_row(row)
 
 
 @router.patch("/{identity_provider_id}", operation_id="update_identity_provider", responses=_CHANGED)
 async def update_identity_provider(
     identity_provider_id: IdentityProviderId,
-    body: IdentityProviderUpdate,
+    body: schemas.IdentityProviderUpdate,
     change: CanWrite,
     if_match: IfMatch,
     runtime: CurrentRuntime,
-) -> IdentityProviderView:
+) -> schemas.IdentityProviderView:
     """Change an identity provider (merge patch). It takes effect with the next request."""
     policy = runtime.outbound.policy
     row = await service.update_provider(change, policy, identity_provider_id, body, if_match)
-    return IdentityProviderView.from_row(row)
+    return schemas.IdentityProviderView.from_row(row)
 
 
 @router.delete(

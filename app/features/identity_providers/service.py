@@ -17,15 +17,7 @@ from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
 from app.features.administrators.queries import end_sessions_where
 from app.features.identities.role_checks import require_remaining_owner
-from app.features.identity_providers import queries
-from app.features.identity_providers.schemas import (
-    IdentityProviderCreate,
-    IdentityProviderQuery,
-    IdentityProviderUpdate,
-    ScimSettings,
-    SignalsSettings,
-    WorkloadView,
-)
+from app.features.identity_providers import queries, schemas
 from app.features.identity_providers.scim_user import is_attribute_path
 from app.features.invitations.queries import end_invitations_with_claim
 from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, Role, authorize, authorize_giving
@@ -60,7 +52,7 @@ class _ProviderSubject(Subject):
         return Values(row.id, {name: content.get(name) for name in self.audited})
 
 
-_RECORDED = (*IdentityProviderUpdate.model_fields, "issuer", "source")
+_RECORDED = (*schemas.IdentityProviderUpdate.model_fields, "issuer", "source")
 PROVIDER = _ProviderSubject(
     "identity_provider", audited=_RECORDED, history="identity_provider", kept=_RECORDED
 )
@@ -73,9 +65,9 @@ class Surface(StrEnum):
     SIGNALS = "signals"
 
 
-_SCHEMAS: dict[Surface, type[ScimSettings] | type[SignalsSettings]] = {
-    Surface.SCIM: ScimSettings,
-    Surface.SIGNALS: SignalsSettings,
+_SCHEMAS: dict[Surface, type[schemas.ScimSettings] | type[schemas.SignalsSettings]] = {
+    Surface.SCIM: schemas.ScimSettings,
+    Surface.SIGNALS: schemas.SignalsSettings,
 }
 _NEEDED = {
     Surface.SCIM: {Permission.IDENTITIES_WRITE, Permission.IDENTITIES_OFFBOARD, Permission.GROUPS_WRITE},
@@ -85,7 +77,7 @@ _NOT_IN_ENVIRONMENT = frozenset(surface.value for surface in Surface)
 
 
 async def list_providers(
-    session: AsyncSession, caller: Caller, query: IdentityProviderQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, query: schemas.IdentityProviderQuery, runtime: Runtime
 ) -> tuple[list[IdentityProvider], str | None]:
     """Read a page of providers and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.include is not None:
@@ -120,7 +112,7 @@ async def require_served_provider(
 
 
 async def create_provider(
-    change: Change, policy: AddressPolicy, body: IdentityProviderCreate
+    change: Change, policy: AddressPolicy, body: schemas.IdentityProviderCreate
 ) -> IdentityProvider:
     """Register a provider, without a request to it.
 
@@ -142,7 +134,11 @@ async def create_provider(
 
 
 async def update_provider(
-    change: Change, policy: AddressPolicy, id: UUID, body: IdentityProviderUpdate, if_match: Precondition
+    change: Change,
+    policy: AddressPolicy,
+    id: UUID,
+    body: schemas.IdentityProviderUpdate,
+    if_match: Precondition,
 ) -> IdentityProvider:
     """Apply a merge patch. For the environment's provider, only SCIM and Shared Signals settings can change.
 
@@ -197,7 +193,7 @@ async def end_provider(change: Change, id: UUID, if_match: Precondition) -> None
     change.record("identity_provider.delete", PROVIDER, row, None, details={"issuer": row.issuer})
 
 
-async def sync_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
+async def sync_environment(session: AsyncSession, configured: schemas.IdentityProviderCreate | None) -> None:
     """Apply the environment's settings: its provider is active, one of an earlier environment is disabled.
 
     A provider with the same issuer from the API becomes the environment's, with its links.
@@ -342,7 +338,7 @@ async def _check_account(change: Change, provider_id: UUID | None, surface: Surf
         )
 
 
-async def _check_workloads(change: Change, workloads: Sequence[WorkloadView]) -> None:
+async def _check_workloads(change: Change, workloads: Sequence[schemas.WorkloadView]) -> None:
     ids = [workload.service_account_id for workload in workloads]
     roles = await queries.account_roles(change.session, ids)
     for index, (id, workload) in enumerate(zip(ids, workloads, strict=True)):

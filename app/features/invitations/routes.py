@@ -5,15 +5,8 @@ from typing import Annotated
 from fastapi import Query
 
 from app.db.change import Change
-from app.features.invitations import service
+from app.features.invitations import schemas, service
 from app.features.invitations.queries import InvitationReading
-from app.features.invitations.schemas import (
-    PAGE,
-    InvitationCreate,
-    InvitationQuery,
-    InvitationView,
-    IssuedInvitation,
-)
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch
 from app.http.pagination import Page
@@ -26,8 +19,8 @@ router = api_router("invitations")
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
 
 
-def _answer(invitation: InvitationReading) -> InvitationView:
-    return InvitationView.from_row(invitation.row, invitation.status)
+def _answer(invitation: InvitationReading) -> schemas.InvitationView:
+    return schemas.InvitationView.from_row(invitation.row, invitation.status)
 
 
 @router.get(
@@ -37,25 +30,20 @@ def _answer(invitation: InvitationReading) -> InvitationView:
     summary="List invitations, newest first",
 )
 async def list_invitations(
-    query: Annotated[InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[InvitationView]:
+    query: Annotated[schemas.InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[schemas.InvitationView]:
     return await service.list_invitations(session, query, runtime)
 
 
-@router.post(
-    "",
-    status_code=201,
-    operation_id="create_invitation",
-    summary="Invite a person to sign in",
-)
+@router.post("", status_code=201, operation_id="create_invitation", summary="Invite a person to sign in")
 async def create_invitation(
-    body: InvitationCreate, change: CanWrite, runtime: CurrentRuntime
-) -> IssuedInvitation:
+    body: schemas.InvitationCreate, change: CanWrite, runtime: CurrentRuntime
+) -> schemas.IssuedInvitation:
     """Only this response has the link. It can be used once; an open invitation of the same person at the same provider
     is revoked."""
     made = await service.create_invitation(change, runtime.peppers, body)
-    url = f"{runtime.public_url}{PAGE}/{made.secret}"
-    return IssuedInvitation(invitation=_answer(made.reading), url=url)
+    url = f"{runtime.public_url}{schemas.PAGE}/{made.secret}"
+    return schemas.IssuedInvitation(invitation=_answer(made.reading), url=url)
 
 
 @router.get(
@@ -64,7 +52,7 @@ async def create_invitation(
     operation_id="get_invitation",
     summary="Read one invitation",
 )
-async def get_invitation(invitation_id: InvitationId, session: Session) -> InvitationView:
+async def get_invitation(invitation_id: InvitationId, session: Session) -> schemas.InvitationView:
     return _answer(await service.require_invitation(session, invitation_id))
 
 
@@ -76,7 +64,7 @@ async def get_invitation(invitation_id: InvitationId, session: Session) -> Invit
 )
 async def confirm_invitation(
     invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
-) -> InvitationView:
+) -> schemas.InvitationView:
     """Links the account in `claim` to the identity, which it signs in as from then on. Also needs the permission
     `grants.write`. A repeat changes nothing."""
     return _answer(await service.confirm_invitation(change, invitation_id, if_match))
@@ -90,6 +78,6 @@ async def confirm_invitation(
 )
 async def revoke_invitation(
     invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
-) -> InvitationView:
+) -> schemas.InvitationView:
     """Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked."""
     return _answer(await service.revoke_invitation(change, invitation_id, if_match))

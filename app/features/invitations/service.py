@@ -30,15 +30,7 @@ from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import IDENTITY, add_link, create_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.queries import lock_link_claim
-from app.features.invitations.queries import (
-    InvitationReading,
-    end_invitations,
-    find_invitation,
-    find_invitations,
-    find_invited,
-    is_claimed_by,
-    select_invitations,
-)
+from app.features.invitations import queries
 from app.features.invitations.schemas import InvitationCreate, InvitationQuery, InvitationView
 from app.features.service_accounts.authenticate import digest_of
 from app.http.authorization import MANAGING_ROLES, Caller, Permission, authorize
@@ -59,7 +51,7 @@ MAX_LIFETIME = timedelta(days=30)
 class NewInvitation:
     """A new invitation. ``secret`` is the only copy; it never shows in ``repr``."""
 
-    reading: InvitationReading
+    reading: queries.InvitationReading
     secret: str = field(repr=False)
 
 
@@ -85,7 +77,7 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
             "No one signs in at this provider with a browser: set its client_id first.",
         )
     identity = await _person(change, body)
-    await end_invitations(session, identity.id, body.provider_id)
+    await queries.end_invitations(session, identity.id, body.provider_id)
     id = new_id()
     secret = format_credential(SECRET_PREFIX, id, os.urandom(SECRET_BYTES))
     row = Invitation(
@@ -115,21 +107,23 @@ async def list_invitations(
 ) -> Page[InvitationView]:
     """Read a page of invitations with their status."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
-    rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
-    invitations = await find_invitations(session, [row.id for row in rows])
+    rows, following = await read_page(session, queries.select_invitations(query), Invitation, cursors, query)
+    invitations = await queries.find_invitations(session, [row.id for row in rows])
     items = [InvitationView.from_row(row, invitations[row.id].status) for row in rows]
     return Page(items=items, next_cursor=following)
 
 
-async def require_invitation(session: AsyncSession, id: UUID, *, lock: bool = False) -> InvitationReading:
+async def require_invitation(
+    session: AsyncSession, id: UUID, *, lock: bool = False
+) -> queries.InvitationReading:
     """Read an invitation; with ``lock``, in its state once locked. Raises ``NotFound``."""
-    invitation = await find_invitation(session, id, lock=lock)
+    invitation = await queries.find_invitation(session, id, lock=lock)
     if invitation is None:
         raise NotFound("There is no such invitation.")
     return invitation
 
 
-async def confirm_invitation(change: Change, id: UUID, if_match: Precondition) -> InvitationReading:
+async def confirm_invitation(change: Change, id: UUID, if_match: Precondition) -> queries.InvitationReading:
     """Link the account that claimed the invitation to the identity. A repeat changes nothing.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when no account waits, the identity is
@@ -150,7 +144,7 @@ async def confirm_invitation(change: Change, id: UUID, if_match: Precondition) -
     return await link_account(change, identity, invitation.row, invitation.row.claimed_link)
 
 
-async def revoke_invitation(change: Change, id: UUID, if_match: Precondition) -> InvitationReading:
+async def revoke_invitation(change: Change, id: UUID, if_match: Precondition) -> queries.InvitationReading:
     """Revoke an invitation; an ended one is unchanged.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` for a confirmed one.
@@ -166,12 +160,14 @@ async def revoke_invitation(change: Change, id: UUID, if_match: Precondition) ->
         )
     if invitation.status not in {"pending", "claimed"}:
         return invitation
-    await end_invitations(session, identity.id, invitation.row.provider_id)
+    await queries.end_invitations(session, identity.id, invitation.row.provider_id)
     change.record("invitation.revoke", INVITATION, invitation.row)
     return await require_invitation(session, id)
 
 
-async def link_account(change: Change, identity: Identity, row: Invitation, link: str) -> InvitationReading:
+async def link_account(
+    change: Change, identity: Identity, row: Invitation, link: str
+) -> queries.InvitationReading:
     """Link an account to a locked identity, and confirm its locked invitation. Raises ``Conflict``."""
     session = change.session
     await add_link(session, identity, row.provider_id, OIDC, link)
@@ -189,7 +185,7 @@ async def link_account(change: Change, identity: Identity, row: Invitation, link
     return await require_invitation(session, row.id)
 
 
-async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity, InvitationReading]:
+async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity, queries.InvitationReading]:
     """Lock an invitation and its identity. Raises ``NotFound``."""
     unlocked = await require_invitation(session, id)
     identity = await lock_identity(session, unlocked.row.identity_id)
@@ -252,12 +248,14 @@ class _Account:
         return row.subject is not None or self.verified
 
 
-async def open_invitation(session: AsyncSession, peppers: Peppers, secret: str) -> InvitationReading | None:
+async def open_invitation(
+    session: AsyncSession, peppers: Peppers, secret: str
+) -> queries.InvitationReading | None:
     """Find the invitation of a link, in any status. None for an invalid secret."""
     credential = parse_credential(secret, SECRET_PREFIX)
     if credential is None:
         return None
-    invitation = await find_invitation(session, credential.id)
+    invitation = await queries.find_invitation(session, credential.id)
     stored = ("", _NO_DIGEST) if invitation is None else (invitation.row.pepper_key_id, invitation.row.digest)
     return invitation if peppers.matches(*stored, credential.digest_input) else None
 
@@ -286,10 +284,10 @@ async def accept_invitation(
             link = None
         if holder.may_join and link is None:
             return
-        if await is_claimed_by(session, provider.id, holder.link):
+        if await queries.is_claimed_by(session, provider.id, holder.link):
             raise _needs_confirmation()
         if link is None:
-            invitation = await find_invited(
+            invitation = await queries.find_invited(
                 session, provider.id, holder.link, account.email if account.verified else None
             )
         else:

@@ -16,23 +16,10 @@ from app.features.audit.queries import names_of
 from app.features.audit.schemas import show_id
 from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
-from app.features.tokens import pickups
+from app.features.tokens import pickups, schemas
 from app.features.tokens import service as tokens
 from app.features.tokens.connection_check import CurrentChecks
 from app.features.tokens.routes import DryRun, reveal
-from app.features.tokens.schemas import (
-    ConnectionCheck,
-    ConnectionCheckRequest,
-    OwnPickupView,
-    PickupQuery,
-    PickupView,
-    RevocationView,
-    TokenQuery,
-    TokenRevoke,
-    TokenRotate,
-    TokenSecretView,
-    TokenView,
-)
 from app.http.authorization import CanReadSelf, Permission, Role, changes, requires
 from app.http.etags import IfMatch
 from app.http.pagination import Page
@@ -57,8 +44,11 @@ async def list_own_agents(
 
 @router.get("/tokens", operation_id="list_own_tokens", summary="List your own tokens, newest first")
 async def list_own_tokens(
-    query: Annotated[TokenQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
-) -> Page[TokenView]:
+    query: Annotated[schemas.TokenQuery, Query()],
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Page[schemas.TokenView]:
     """Your tokens and those of your agents. Only people who sign in themselves have any."""
     return await tokens.list_own_tokens(session, caller, query, runtime)
 
@@ -70,8 +60,12 @@ async def list_own_tokens(
     summary="Rotate a token of your own",
 )
 async def rotate_own_token(
-    token_id: TokenId, body: TokenRotate, change: CanChange, runtime: CurrentRuntime, if_match: IfMatch
-) -> TokenSecretView:
+    token_id: TokenId,
+    body: schemas.TokenRotate,
+    change: CanChange,
+    runtime: CurrentRuntime,
+    if_match: IfMatch,
+) -> schemas.TokenSecretView:
     """Scope and expiry stay the same. Earlier secrets work for `overlap_s` more seconds.
 
     A token that an agent had before it was transferred to you needs a pickup link from a caller who issues tokens.
@@ -84,8 +78,12 @@ async def rotate_own_token(
     "/tokens/{token_id}/revoke", operation_id="revoke_own_token", summary="Revoke a token of your own"
 )
 async def revoke_own_token(
-    token_id: TokenId, body: TokenRevoke, change: CanChange, if_match: IfMatch, dry_run: DryRun = False
-) -> RevocationView:
+    token_id: TokenId,
+    body: schemas.TokenRevoke,
+    change: CanChange,
+    if_match: IfMatch,
+    dry_run: DryRun = False,
+) -> schemas.RevocationView:
     """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
     return await tokens.revoke_own_token(change, token_id, body, if_match, dry_run=dry_run)
 
@@ -97,13 +95,13 @@ async def revoke_own_token(
 )
 async def check_own_token(
     token_id: TokenId,
-    body: ConnectionCheckRequest,
+    body: schemas.ConnectionCheckRequest,
     change: CanChange,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
     checks: CurrentChecks,
     request: Request,
-) -> ConnectionCheck:
+) -> schemas.ConnectionCheck:
     """Checks the given secret, the token, its identity, what it reaches and the last refusal, and asks the servers in
     reach whether they answer now. Each failed step has a remedy.
 
@@ -115,14 +113,19 @@ async def check_own_token(
 
 @router.get("/pickups", operation_id="list_own_pickups", summary="List your pending pickup links")
 async def list_own_pickups(
-    query: Annotated[PickupQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
-) -> Page[PickupView]:
+    query: Annotated[schemas.PickupQuery, Query()],
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Page[schemas.PickupView]:
     """Newest first, in case you lost the message with the link."""
     return await pickups.list_own_pickups(session, caller, query, runtime)
 
 
 @router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pickup link of your own")
-async def get_own_pickup(pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime) -> OwnPickupView:
+async def get_own_pickup(
+    pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime
+) -> schemas.OwnPickupView:
     """The token and state of the link. Opening a link that was already used is audited and reported, since someone else
     may have used it."""
     return await pickups.open_pickup(change, pickup_id, runtime)
@@ -136,7 +139,7 @@ async def get_own_pickup(pickup_id: PickupId, change: CanOpen, runtime: CurrentR
 )
 async def take_own_pickup(
     pickup_id: PickupId, change: CanChange, runtime: CurrentRuntime, if_match: IfMatch
-) -> TokenSecretView:
+) -> schemas.TokenSecretView:
     """Works once, for its recipient. The secret is created now and only in this response. For a used link the error has
     the time of its use, and the attempt is audited."""
     token_id, secret = await pickups.take_pickup(change, pickup_id, if_match, runtime.peppers)

@@ -5,15 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Request, Response
 
 from app.db.change import Change
-from app.features.service_accounts import service
-from app.features.service_accounts.schemas import (
-    CredentialView,
-    IssuedCredential,
-    ServiceAccountCreate,
-    ServiceAccountQuery,
-    ServiceAccountUpdate,
-    ServiceAccountView,
-)
+from app.features.service_accounts import schemas, service
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.pagination import ListQuery, Page
@@ -30,18 +22,23 @@ _CHANGED = problem_responses(409)
 
 @router.get("", operation_id="list_service_accounts")
 async def list_service_accounts(
-    caller: CanRead, session: Session, runtime: CurrentRuntime, query: Annotated[ServiceAccountQuery, Query()]
-) -> Page[ServiceAccountView]:
+    caller: CanRead,
+    session: Session,
+    runtime: CurrentRuntime,
+    query: Annotated[schemas.ServiceAccountQuery, Query()],
+) -> Page[schemas.ServiceAccountView]:
     """List service accounts, newest first."""
     rows, following = await service.list_accounts(session, caller, query, runtime)
-    return Page(items=[ServiceAccountView.from_row(row) for row in rows], next_cursor=following)
+    return Page(items=[schemas.ServiceAccountView.from_row(row) for row in rows], next_cursor=following)
 
 
 @router.post("", operation_id="create_service_account", status_code=201)
-async def create_service_account(change: CanWrite, body: ServiceAccountCreate) -> ServiceAccountView:
+async def create_service_account(
+    change: CanWrite, body: schemas.ServiceAccountCreate
+) -> schemas.ServiceAccountView:
     """Create a service account with at most the caller's own role."""
     account = await service.create_account(change, body)
-    return ServiceAccountView.from_row(account)
+    return schemas.ServiceAccountView.from_row(account)
 
 
 @router.get("/{service_account_id}", operation_id="get_service_account")
@@ -53,18 +50,21 @@ async def get_service_account(
         Literal["ended"] | None,
         Query(description="`ended` shows ended ones too; needs the permission audit.read."),
     ] = None,
-) -> ServiceAccountView:
+) -> schemas.ServiceAccountView:
     """Read one service account."""
     account = await service.get_account(session, caller, service_account_id, ended=include is not None)
-    return ServiceAccountView.from_row(account)
+    return schemas.ServiceAccountView.from_row(account)
 
 
 @router.patch("/{service_account_id}", operation_id="update_service_account", responses=_CHANGED)
 async def update_service_account(
-    change: CanWrite, if_match: IfMatch, service_account_id: ServiceAccountId, body: ServiceAccountUpdate
-) -> ServiceAccountView:
+    change: CanWrite,
+    if_match: IfMatch,
+    service_account_id: ServiceAccountId,
+    body: schemas.ServiceAccountUpdate,
+) -> schemas.ServiceAccountView:
     """Change a service account. You cannot change your own role or status."""
-    return ServiceAccountView.from_row(
+    return schemas.ServiceAccountView.from_row(
         await service.update_account(change, service_account_id, body, if_match)
     )
 
@@ -86,10 +86,10 @@ async def list_credentials(
     runtime: CurrentRuntime,
     service_account_id: ServiceAccountId,
     query: Annotated[ListQuery, Query()],
-) -> Page[CredentialView]:
+) -> Page[schemas.CredentialView]:
     """List the credentials of a service account, including revoked ones, newest first."""
     rows, following = await service.list_credentials(session, caller, service_account_id, query, runtime)
-    return Page(items=[CredentialView.from_row(row) for row in rows], next_cursor=following)
+    return Page(items=[schemas.CredentialView.from_row(row) for row in rows], next_cursor=following)
 
 
 @router.post(
@@ -104,13 +104,15 @@ async def create_credential(
     request: Request,
     response: Response,
     service_account_id: ServiceAccountId,
-) -> IssuedCredential:
+) -> schemas.IssuedCredential:
     """Create a client secret. Only this response shows it."""
     new = await service.create_credential(change, runtime.peppers, service_account_id)
     set_etag(response, service.UNREVOKED)
     response.headers["Location"] = f"{request.url.path}/{format_id(KEY, new.row.id)}"
-    return IssuedCredential(
-        client_id=service_account_id, client_secret=new.secret, credential=CredentialView.from_row(new.row)
+    return schemas.IssuedCredential(
+        client_id=service_account_id,
+        client_secret=new.secret,
+        credential=schemas.CredentialView.from_row(new.row),
     )
 
 

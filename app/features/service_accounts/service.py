@@ -18,13 +18,9 @@ from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_remaining_owner
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
+from app.features.service_accounts import schemas
 from app.features.service_accounts.authenticate import digest_of, has_usable_owner
 from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
-from app.features.service_accounts.schemas import (
-    ServiceAccountCreate,
-    ServiceAccountQuery,
-    ServiceAccountUpdate,
-)
 from app.http.authorization import Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, read_page
@@ -35,7 +31,7 @@ from app.models.identities import SERVICE_ACCOUNT_KIND, Identity, ServiceAccount
 
 ACCOUNT = Subject(
     SERVICE_ACCOUNT_KIND,
-    audited=(*ServiceAccountUpdate.model_fields, "owner_offboarded"),
+    audited=(*schemas.ServiceAccountUpdate.model_fields, "owner_offboarded"),
     history="role_assignment",
     kept=("role",),
     shown={"owner_id": lambda id: format_id(IDENTITY, id)},
@@ -55,7 +51,7 @@ class NewCredential:
 
 
 async def list_accounts(
-    session: AsyncSession, caller: Caller, query: ServiceAccountQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, query: schemas.ServiceAccountQuery, runtime: Runtime
 ) -> tuple[list[ServiceAccount], str | None]:
     """Read a page of accounts and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.include is not None:
@@ -87,7 +83,7 @@ async def list_credentials(
     return await read_page(session, statement, ServiceAccountCredential, cursors, query)
 
 
-async def create_account(change: Change, body: ServiceAccountCreate) -> ServiceAccount:
+async def create_account(change: Change, body: schemas.ServiceAccountCreate) -> ServiceAccount:
     """Create an account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
     authorize_giving(change.caller, body.role)
     await _check_owner(change.session, body.owner_id)
@@ -100,7 +96,7 @@ async def create_account(change: Change, body: ServiceAccountCreate) -> ServiceA
 
 
 async def update_account(
-    change: Change, id: UUID, body: ServiceAccountUpdate, if_match: Precondition
+    change: Change, id: UUID, body: schemas.ServiceAccountUpdate, if_match: Precondition
 ) -> ServiceAccount:
     """Apply a merge patch.
 
@@ -244,7 +240,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     change = Change(session, _SYSTEM, None, utc_now())
     person = await create_identity(change, IdentityCreate(kind="person", user_name=user_name))
     account = await create_account(
-        change, ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)
+        change, schemas.ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)
     )
     credential = await create_credential(change, peppers, account.id)
     return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)

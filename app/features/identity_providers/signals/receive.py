@@ -23,31 +23,14 @@ from app.db.change import Change, Values, write
 from app.db.change import Subject as AuditedRow
 from app.db.rows import is_one_of
 from app.domain.errors import Invalid
-from app.domain.security_events import (
-    ByAccount,
-    ByEmail,
-    ById,
-    ByIssuer,
-    EventType,
-    SecurityEvent,
-    Subject,
-)
+from app.domain.security_events import ByAccount, ByEmail, ById, ByIssuer, EventType, SecurityEvent, Subject
 from app.features.administrators.queries import end_sessions_where
 from app.features.audit.record import record
 from app.features.identities.offboard import offboard_identity
 from app.features.identities.queries import OIDC, agents_of, erased_link, revoke_sign_ins, take_turns
 from app.features.identities.schemas import Offboard
 from app.features.identity_providers.queries import same_claim
-from app.features.identity_providers.signals.streams import (
-    STREAM,
-    ErrorCode,
-    Unacceptable,
-    record_error,
-    record_event,
-    record_received,
-    record_status,
-    record_verification,
-)
+from app.features.identity_providers.signals import streams
 from app.features.tokens import queries as token_queries
 from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller
@@ -297,7 +280,7 @@ async def receive(
     be applied and must not be stored.
     """
     session, type, event_id = change.session, event.known, new_id()
-    first = await record_event(session, provider.id, event.issuer, event.jti, event.type, event_id)
+    first = await streams.record_event(session, provider.id, event.issuer, event.jti, event.type, event_id)
     details: dict[str, Any] = {"event": "unknown" if type is None else type.value}
     if first is not None:
         details["repeats"] = format_id(EVENT, first)
@@ -307,12 +290,14 @@ async def receive(
         try:
             effects = await effects_of(change, signer, provider, event, critical)
         except Invalid as error:
-            raise Unacceptable("invalid_request", error.detail) from None
+            raise streams.Unacceptable("invalid_request", error.detail) from None
         details |= effects.shown()
-    change.record("signal.received", STREAM, Values(provider.id, {}), details=details, event_id=event_id)
+    change.record(
+        "signal.received", streams.STREAM, Values(provider.id, {}), details=details, event_id=event_id
+    )
     # Last, since others wait for this lock.
     await write(session)
-    await record_received(session, provider.id, event.issuer)
+    await streams.record_received(session, provider.id, event.issuer)
     return first is None
 
 
@@ -320,7 +305,7 @@ async def refuse(
     session: AsyncSession,
     caller: Caller,
     provider_id: UUID | None,
-    code: ErrorCode,
+    code: streams.ErrorCode,
     *,
     count: int = 1,
     request_id: str | None = None,
@@ -331,7 +316,7 @@ async def refuse(
         session,
         caller,
         "signal.refused",
-        STREAM.type,
+        streams.STREAM.type,
         provider_id,
         request_id=request_id,
         outcome="denied",
@@ -340,7 +325,7 @@ async def refuse(
         event_count=count,
     )
     if code == "invalid_state" and provider_id is not None:
-        await record_error(session, provider_id, "verification")
+        await streams.record_error(session, provider_id, "verification")
 
 
 async def _of_stream(
@@ -348,7 +333,7 @@ async def _of_stream(
 ) -> dict[str, Any]:
     ids = [one.id for one in event.subject.people if isinstance(one, ById)]
     if event.known is EventType.STREAM_UPDATED:
-        noted = await record_status(session, provider.id, event.issuer, ids, event.detail or "")
+        noted = await streams.record_status(session, provider.id, event.issuer, ids, event.detail or "")
         return {"status": event.detail} if noted else {"ignored": "other_stream"}
-    noted = await record_verification(session, provider.id, event.issuer, ids, event.detail)
+    noted = await streams.record_verification(session, provider.id, event.issuer, ids, event.detail)
     return {} if noted else {"ignored": "other_stream"}
