@@ -3,13 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.domain.access import POLICY_SET_ID
 from app.features.policies.schemas import PolicyQuery
+from app.http.pagination import select_filtered
 from app.models.access import AccessVersion, Policy
 from app.models.audit import ObjectVersion
 
@@ -19,15 +20,12 @@ KIND = "policy"
 
 def select_policies(query: PolicyQuery) -> Select[Policy]:
     """Select the policies that match a filter."""
-    statement = select(Policy)
+    statement = select_filtered(Policy, query, "status")
     if not query.includes_ended():
         statement = statement.where(col(Policy.ended_at).is_(None))
     if query.name:
-        statement = statement.where(
-            func.lower(col(Policy.name)).in_([func.lower(name) for name in query.name])
-        )
-    if query.status:
-        statement = statement.where(col(Policy.status).in_(query.status))
+        names = [func.lower(name) for name in query.name]
+        statement = statement.where(func.lower(col(Policy.name)).in_(names))
     if query.mode:
         mode = case((col(Policy.status) == "published", col(Policy.published_mode)), else_=col(Policy.mode))
         statement = statement.where(mode.in_(query.mode))
@@ -63,7 +61,8 @@ async def published_tests(session: AsyncSession, but: UUID) -> list[tuple[UUID, 
     """The ids, names and tests of all published policies except one."""
     statement = (
         select(col(Policy.id), col(Policy.name), col(ObjectVersion.content)["tests"])
-        .join(ObjectVersion, _is_current_version())
+        .join(ObjectVersion, col(ObjectVersion.object_id) == col(Policy.id))
+        .where(col(ObjectVersion.valid_to).is_(None), col(ObjectVersion.kind) == KIND)
         .where(col(Policy.status) == "published", col(Policy.id) != but)
         .order_by(col(Policy.id))
     )
@@ -72,36 +71,18 @@ async def published_tests(session: AsyncSession, but: UUID) -> list[tuple[UUID, 
 
 async def current_content(session: AsyncSession, policy_id: UUID) -> dict[str, Any] | None:
     """The published content of a policy."""
-    statement = (
-        select(col(ObjectVersion.content))
-        .join(Policy, _is_current_version())
-        .where(col(Policy.id) == policy_id)
-    )
-    content: dict[str, Any] | None = await session.scalar(statement)
-    return content
-
-
-def _is_current_version() -> ColumnElement[bool]:
-    current = col(ObjectVersion.valid_to).is_(None) & (col(ObjectVersion.kind) == KIND)
-    return (col(ObjectVersion.object_id) == col(Policy.id)) & current
+    current = await session.scalar(select_versions(policy_id).where(col(ObjectVersion.valid_to).is_(None)))
+    return None if current is None else current.content
 
 
 async def find_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion | None:
     """Find the published version of a policy with a number."""
-    statement = select(ObjectVersion).where(
-        col(ObjectVersion.object_id) == policy_id,
-        col(ObjectVersion.version) == version,
-        col(ObjectVersion.kind) == KIND,
-    )
+    statement = select_versions(policy_id).where(col(ObjectVersion.version) == version)
     row: ObjectVersion | None = await session.scalar(statement)
     return row
 
 
-def select_versions(policy_id: UUID, below: int | None) -> Select[ObjectVersion]:
-    """Select the published versions of a policy, newest first, before the number ``below``."""
-    statement = select(ObjectVersion).where(
-        col(ObjectVersion.object_id) == policy_id, col(ObjectVersion.kind) == KIND
-    )
-    if below is not None:
-        statement = statement.where(col(ObjectVersion.version) < below)
-    return statement.order_by(col(ObjectVersion.version).desc())
+def select_versions(policy_id: UUID) -> Select[ObjectVersion]:
+    """Select the published versions of a policy."""
+    of_policy = col(ObjectVersion.object_id) == policy_id
+    return select(ObjectVersion).where(of_policy, col(ObjectVersion.kind) == KIND)

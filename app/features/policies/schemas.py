@@ -331,14 +331,9 @@ class PolicyView(Strict):
     @classmethod
     def from_row(cls, row: Policy, warnings: Sequence[PolicyWarning] | None) -> Self:
         """Build the view of a stored policy."""
-        plain = {
-            name: getattr(row, name)
-            for name in cls.model_fields
-            if name not in {"unpublished_changes", "warnings"}
-        }
         changes = (row.text, row.mode) != (row.published_text, row.published_mode)
-        shown = None if warnings is None else list(warnings)
-        return cls(**plain, unpublished_changes=changes, warnings=shown)
+        computed = {"unpublished_changes": changes, "warnings": warnings and list(warnings)}
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)) | computed)
 
 
 class PolicyChange(Strict):
@@ -414,15 +409,8 @@ class PolicyVersionView(Strict):
     @classmethod
     def from_row(cls, row: ObjectVersion) -> Self:
         """Build the view of a version."""
-        content: dict[str, Any] = {"tests": [], **row.content}
-        return cls.model_validate(
-            {
-                **{name: content[name] for name in ("name", "text", "mode", "tests")},
-                "version": row.version,
-                "valid_from": row.valid_from,
-                "valid_to": row.valid_to,
-            }
-        )
+        times = {"version": row.version, "valid_from": row.valid_from, "valid_to": row.valid_to}
+        return cls.model_validate({"tests": [], **row.content} | times)
 
 
 class PolicyDiff(Strict):

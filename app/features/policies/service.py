@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.access.policy.checking import Report, check_types, reads_arguments
 from app.access.policy.compiled import Mode, PublishedPolicy
@@ -32,10 +32,11 @@ from app.features.policies.schemas import (
     PolicyView,
     PolicyWarning,
 )
-from app.features.policies.testing import refuse_failures, run_all, run_own
+from app.features.policies.testing import run_all, run_own
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import MAX_ERRORS
 from app.http.runtime import Runtime
 from app.models.access import Policy
 from app.models.audit import ObjectVersion
@@ -68,7 +69,7 @@ async def get_policy(session: AsyncSession, caller: Caller, id: UUID, *, ended: 
     if ended and policy is not None:
         authorize(caller, Permission.AUDIT_READ)
         return policy
-    return _require_live(policy)
+    return rows.existing(policy, "policy")
 
 
 async def show(session: AsyncSession, runtime: Runtime, policy: Policy) -> PolicyView:
@@ -82,7 +83,7 @@ async def create_policy(change: Change, body: PolicyCreate) -> Policy:
     await check_text(change.session, body.text)
     policy = Policy(**_columns(dict(body)))
     change.session.add(policy)
-    await _flush_unique(change.session, policy)
+    await _flush(change.session, policy)
     change.record("policy.create", POLICY, POLICY.blank(policy), policy)
     return policy
 
@@ -104,7 +105,7 @@ async def update_policy(change: Change, id: UUID, body: PolicyUpdate, if_match: 
     for name, value in changed.items():
         setattr(policy, name, value)
     policy.revision += 1
-    await _flush_unique(change.session, policy)
+    await _flush(change.session, policy)
     change.record("policy.update", POLICY, before, policy)
     return policy
 
@@ -133,14 +134,8 @@ def _withdraw(change: Change, policy: Policy, event_id: UUID) -> None:
 
 
 async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Policy:
-    policy = _require_live(await rows.lock(session, Policy, id))
+    policy = rows.existing(await rows.lock(session, Policy, id), "policy")
     if_match.check(policy.revision)
-    return policy
-
-
-def _require_live(policy: Policy | None) -> Policy:
-    if policy is None or policy.ended_at is not None:
-        raise NotFound("There is no such policy.")
     return policy
 
 
@@ -150,17 +145,9 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-async def _flush_unique(session: AsyncSession, policy: Policy) -> None:
-    try:
-        await _flush(session, policy)
-    except IntegrityError as error:
-        if "uq_policies_name" in str(error.orig):
-            raise Conflict("Another policy has this name; choose another one.", code="name_taken") from None
-        raise
-
-
 async def _flush(session: AsyncSession, policy: Policy) -> None:
-    await session.flush()
+    taken = Conflict("Another policy has this name; choose another one.", code="name_taken")
+    await rows.flush_unique(session, {"uq_policies_name": taken})
     await session.refresh(policy)
 
 
@@ -168,7 +155,10 @@ async def check_text(session: AsyncSession, text: str) -> None:
     """Raise ``Invalid`` for a text that cannot be stored or published."""
     report = await _report(session, text)
     if report.errors:
-        raise _invalid(text, report.errors)
+        errors = [FieldError("/text", each.code, each.detail, *each.place(text)) for each in report.errors]
+        first = errors[0]
+        detail = f"The policy is invalid at line {first.line}, column {first.column}: {first.detail}"
+        raise Invalid(detail, errors=errors)
 
 
 async def warnings_about(
@@ -181,7 +171,11 @@ async def warnings_about(
             "A permit has no effect here: with SCOPEGATE_POLICY_DEFAULT=permit, grants already permit calls."
         )
         report.warnings.append(Finding("permit_without_effect", detail, 0))
-    return _shown(text, [*report.errors, *report.warnings])
+    warnings = []
+    for finding in sorted([*report.errors, *report.warnings], key=lambda finding: finding.offset):
+        line, column = finding.place(text)
+        warnings.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
+    return warnings
 
 
 async def _report(session: AsyncSession, text: str) -> Report:
@@ -208,25 +202,6 @@ def _check(statement: Statement, tools: Sequence[StoredTool]) -> Report:
     report.permits = statement.policy.effect == "permit"
     report.warnings += text_warnings(statement)
     return report
-
-
-def _invalid(text: str, findings: Sequence[Finding]) -> Invalid:
-    errors = []
-    for finding in findings:
-        line, column = finding.place(text)
-        errors.append(FieldError("/text", finding.code, finding.detail, line, column))
-    first = errors[0]
-    return Invalid(
-        f"The policy is invalid at line {first.line}, column {first.column}: {first.detail}", errors=errors
-    )
-
-
-def _shown(text: str, findings: Sequence[Finding]) -> list[PolicyWarning]:
-    warnings = []
-    for finding in sorted(findings, key=lambda finding: finding.offset):
-        line, column = finding.place(text)
-        warnings.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
-    return warnings
 
 
 async def publish(
@@ -299,9 +274,12 @@ async def _run_tests(
     await check_text(change.session, content["text"])
     candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
     ran = await run_all(change.session, rules_of(runtime), change.now, candidate, content["tests"])
-    if not ignore_failures:
-        refuse_failures(ran, policy.id)
-    return sum(not one.result.passed for one in ran)
+    failed = [(case, result) for case, result in ran if not result.passed]
+    if failed and not ignore_failures:
+        detail = f"{len(failed)} of the tests failed; see errors. Nothing was published."
+        errors = [case.failure(result, policy.id) for case, result in failed[:MAX_ERRORS]]
+        raise Invalid(detail, code="policy_tests_failed", errors=errors)
+    return len(failed)
 
 
 def rules_of(runtime: Runtime) -> Rules:
@@ -353,8 +331,7 @@ async def report_tests(session: AsyncSession, caller: Caller, id: UUID, runtime:
     """Run the tests of a draft as if it were published. Raises ``NotFound``."""
     policy = await get_policy(session, caller, id)
     draft = PublishedPolicy(policy.id, (policy.version or 0) + 1, policy.text, Mode(policy.mode))
-    ran = await run_own(session, rules_of(runtime), runtime.clock(), draft, policy.tests)
-    results = [one.result for one in ran]
+    results = await run_own(session, rules_of(runtime), runtime.clock(), draft, policy.tests)
     return PolicyTestReport(passed=all(result.passed for result in results), results=results)
 
 
@@ -365,7 +342,9 @@ async def list_versions(
     policy = await get_policy(session, caller, id, ended=query.include is not None)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
     position = cursors.read(query.cursor)
-    statement = queries.select_versions(policy.id, below=position[0] if position else None)
+    statement = queries.select_versions(policy.id).order_by(col(ObjectVersion.version).desc())
+    if position:
+        statement = statement.where(col(ObjectVersion.version) < position[0])
     versions = list(await session.scalars(statement.limit(query.limit + 1)))
     page = versions[: query.limit]
     next_cursor = cursors.write([page[-1].version]) if len(versions) > query.limit else None

@@ -31,7 +31,7 @@ from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.errors import Invalid, TooManyRequests
 from app.domain.objects import Identity, Server, Token, unlimited_token, unrestricted_server, with_full_access
 from app.domain.policy import Act as PolicyAct
-from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
+from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput
 from app.features.audit.record import record
 from app.features.audit.schemas import AuditDecision
 from app.features.policies.queries import published_policies
@@ -154,21 +154,31 @@ class _Judge:
 
     def reads_arguments(self, question: AccessRequest, at: float) -> bool:
         """Whether a policy reads the arguments of a call of this tool with this token."""
-        key = _key(question)
+        key, server, policies = _key(question), question.server, self._policies
         if key not in self._reads:
-            policies = self._policies
+            assert server is not None and question.tool is not None  # noqa: S101, PT018  # For each call.
+            tool, program = server.tools[question.tool], question.program
             self._reads[key] = isinstance(policies, Evaluator) and any(
-                map(policies.reads_arguments, _requests(question, at))
+                policies.reads_arguments(
+                    PolicyInput(PolicyAct.CALL_TOOL, link, server, tool, {}, at, question.address, program)
+                )
+                for link in question.token.chain()
             )
         return self._reads[key]
 
     def judge(self, question: AccessRequest, at: float) -> Decision:
+        """Decide a call, and count one use of each quota, if none is exhausted."""
         decision = self._decision(question, at)
-        spent = self._spent(decision) if decision.effect is Effect.ALLOW else None
-        if spent is None:
+        if decision.effect is not Effect.ALLOW:
             return decision
-        policy_ids = (spent.policy_id,)
-        return replace(decision, effect=Effect.DENY, reason_code="quota_exceeded", policy_ids=policy_ids)
+        for demand in decision.quotas:
+            if self._used[demand.key, demand.start] >= demand.limit:
+                policy_ids = (demand.policy_id,)
+                return replace(
+                    decision, effect=Effect.DENY, reason_code="quota_exceeded", policy_ids=policy_ids
+                )
+        self._used.update((demand.key, demand.start) for demand in decision.quotas)
+        return decision
 
     def _decision(self, question: AccessRequest, at: float) -> Decision:
         key = _key(question)
@@ -179,14 +189,6 @@ class _Judge:
         if decision.for_any_call:
             self._known[key] = decision
         return decision
-
-    def _spent(self, decision: Decision) -> QuotaDemand | None:
-        """An exhausted quota, or None after counting one use of each."""
-        for demand in decision.quotas:
-            if self._used[(demand.key, demand.start)] >= demand.limit:
-                return demand
-        self._used.update((demand.key, demand.start) for demand in decision.quotas)
-        return None
 
 
 class Simulation:
@@ -297,18 +299,6 @@ def _key(question: AccessRequest) -> _Key:
     if server is None or question.tool is None:
         raise AssertionError("a call is of a tool of a server")
     return question.token.id, server.id, question.tool
-
-
-def _requests(question: AccessRequest, at: float) -> list[PolicyInput]:
-    """The policy requests of a call, one for each token of the chain."""
-    server = question.server
-    if server is None or question.tool is None:
-        return []
-    tool = server.tools[question.tool]
-    return [
-        PolicyInput(PolicyAct.CALL_TOOL, link, server, tool, {}, at, question.address, question.program)
-        for link in question.token.chain()
-    ]
 
 
 MAX_WINDOW = timedelta(days=31)
@@ -501,15 +491,6 @@ class PolicySimulation(Strict):
 _ONE_AT_A_TIME = asyncio.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """The changed policies by id, the place of each in the request, and the ids of new ones."""
-
-    published: Mapping[UUID, PublishedPolicy | None]
-    places: Mapping[UUID, int]
-    made_up: frozenset[UUID]
-
-
 async def simulate(
     change: Change, runtime: Runtime, snapshot: AccessSnapshot, body: SimulateRequest
 ) -> PolicySimulation:
@@ -524,18 +505,20 @@ async def simulate(
         reader = AccessReader(session, snapshot)
         until = reader.time
         since = _since(body, until)
-        changes = await _changes(session, body.changes)
+        changed = await _changed_policies(session, body.changes)
         published = await published_policies(session)
         rules = snapshot.policies.rules
         before = await asyncio.to_thread(evaluator_of, published, rules)
-        after = await asyncio.to_thread(compile_with, published, changes.published, rules)
+        after = await asyncio.to_thread(compile_with, published, changed, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
         tally = await Simulation(session, reader, sealer, before, after).run(since, until)
     details = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(
         session, caller, "policy.simulate", "policy", None, changes=details, request_id=change.request_id
     )
-    return PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
+    places = {id: place for place, id in enumerate(changed)}
+    made_up = frozenset(id for id, place in places.items() if body.changes[place].policy_id is None)
+    return PolicySimulation.of(tally, since, body.limit, places, made_up)
 
 
 def _since(body: SimulateRequest, until: datetime) -> datetime:
@@ -548,11 +531,12 @@ def _since(body: SimulateRequest, until: datetime) -> datetime:
     return body.since
 
 
-async def _changes(session: AsyncSession, requested: Sequence[SimulatedChange]) -> _Changes:
-    """Raises ``Invalid`` for a policy that is missing or named twice, and for a text that cannot be published."""
+async def _changed_policies(
+    session: AsyncSession, requested: Sequence[SimulatedChange]
+) -> dict[UUID, PublishedPolicy | None]:
+    """The changed policies by id, in the order of the request. Raises ``Invalid`` for a policy that is missing or named
+    twice, and for a text that cannot be published."""
     published: dict[UUID, PublishedPolicy | None] = {}
-    places: dict[UUID, int] = {}
-    made_up = set()
     for place, change in enumerate(requested):
         policy = None
         if change.policy_id is not None:
@@ -562,11 +546,8 @@ async def _changes(session: AsyncSession, requested: Sequence[SimulatedChange]) 
             if policy.id in published:
                 raise Invalid.field(f"/changes/{place}/policy_id", "twice", "Change each policy once.")
         id = new_id() if policy is None else policy.id
-        if policy is None:
-            made_up.add(id)
         published[id] = None if change.remove else await _published(session, id, policy, change, place)
-        places[id] = place
-    return _Changes(published, places, frozenset(made_up))
+    return published
 
 
 async def _published(

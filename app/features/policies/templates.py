@@ -56,6 +56,9 @@ def _exact(limit: Decimal) -> Decimal:
     return limit
 
 
+Reason = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_REASON_LENGTH), AfterValidator(_printable)
+]
 GroupName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_GROUP_NAME_LENGTH),
@@ -78,12 +81,7 @@ class Template(Strict):
     group_id: GroupId | None = Field(default=None, description="Only those in this group.")
     server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
     tool: ToolName | None = Field(default=None, description="Only this tool; needs `server`.")
-    reason: (
-        Annotated[
-            str, StringConstraints(min_length=1, max_length=MAX_REASON_LENGTH), AfterValidator(_printable)
-        ]
-        | None
-    ) = Field(default=None, description="The reason that the caller sees.")
+    reason: Reason | None = Field(default=None, description="The reason that the caller sees.")
 
     @model_validator(mode="after")
     def _tool_of_server(self) -> Self:
@@ -191,7 +189,8 @@ class ArgumentLimit(ArgumentTemplate):
         clauses = [f"unless {{ {there} && {within} }}"]
         if self.approvers is None:
             return self._statement("This is above the limit.", clauses)
-        return self._statement("Above the limit, an approval is needed.", clauses, _approval(self.approvers))
+        approval = f"@require_approval({quoted(self.approvers)})"
+        return self._statement("Above the limit, an approval is needed.", clauses, approval)
 
 
 class AllowedPaths(ArgumentTemplate):
@@ -245,17 +244,14 @@ class ApproveDestructive(Template):
     also_unknown: bool = Field(default=False, description="Also require approval for tools of unknown risk.")
 
     def write(self) -> str:
-        risks = (
-            '["destructive", "unknown"].contains(resource.risk)'
-            if self.also_unknown
-            else 'resource.risk == "destructive"'
+        risks = 'resource.risk == "destructive"'
+        if self.also_unknown:
+            risks = '["destructive", "unknown"].contains(resource.risk)'
+        reason, approval = (
+            "Destructive tools need an approval.",
+            f"@require_approval({quoted(self.approvers)})",
         )
-        reason = "Destructive tools need an approval."
-        return self._statement(reason, [f"when {{ {risks} }}"], _approval(self.approvers))
-
-
-def _approval(approvers: str) -> str:
-    return f"@require_approval({quoted(approvers)})"
+        return self._statement(reason, [f"when {{ {risks} }}"], approval)
 
 
 def _like(prefix: str) -> str:
@@ -317,15 +313,13 @@ class RenderedPolicy(Strict):
 
 def list_templates() -> list[PolicyTemplateView]:
     """Describe all templates and their parameters."""
-    return [_view(template) for template in TEMPLATES.values()]
-
-
-def _view(template: type[Template]) -> PolicyTemplateView:
-    schema = template.model_json_schema()
-    description = str(schema.pop("description"))
-    return PolicyTemplateView(
-        name=template.NAME, title=template.TITLE, description=description, parameters=schema
-    )
+    return [
+        PolicyTemplateView(
+            name=name, title=template.TITLE, description=schema.pop("description"), parameters=schema
+        )
+        for name, template in TEMPLATES.items()
+        for schema in [template.model_json_schema()]
+    ]
 
 
 async def render(session: AsyncSession, name: str, parameters: dict[str, Any]) -> str:
@@ -349,14 +343,9 @@ async def render(session: AsyncSession, name: str, parameters: dict[str, Any]) -
 
 
 def _invalid(error: ValidationError) -> Invalid:
-    errors = [
-        FieldError(
-            "".join(
-                f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in ("parameters", *line["loc"])
-            ),
-            {"extra_forbidden": "unknown_field", "missing": "required"}.get(line["type"], line["type"]),
-            line["msg"].removeprefix("Value error, "),
-        )
-        for line in error.errors(include_url=False, include_input=False)
-    ]
+    errors = []
+    for line in error.errors(include_url=False, include_input=False):
+        parts = [str(part).replace("~", "~0").replace("/", "~1") for part in ("parameters", *line["loc"])]
+        code = {"extra_forbidden": "unknown_field", "missing": "required"}.get(line["type"], line["type"])
+        errors.append(FieldError("/" + "/".join(parts), code, line["msg"].removeprefix("Value error, ")))
     return Invalid("The parameters of the template are not valid; see errors.", errors=errors[:100])

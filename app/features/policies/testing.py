@@ -4,7 +4,7 @@ Identities, servers and tools are those that exist, or those that a case describ
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -30,7 +30,6 @@ from app.features.policies.schemas import (
     PolicyTestRequest,
     PolicyTestResult,
 )
-from app.http.problems import MAX_ERRORS
 from app.lib.ids import POLICY, format_id, new_id
 from app.models.identities import GroupMember
 from app.models.identities import Identity as IdentityRow
@@ -110,7 +109,9 @@ class ReadObjects:
 async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestRequest]) -> ReadObjects:
     """Read the identities, servers and tools that these requests name."""
     objects = ReadObjects()
-    await _add_identities(session, objects, _ids(requests))
+    identities: list[PolicyTestOwner] = [request.identity for request in requests]
+    identities += [request.identity.owner for request in requests if request.identity.owner is not None]
+    await _add_identities(session, objects, {one.id for one in identities if one.id is not None})
     owners = {row.owner_id for row in objects.identities.values() if row.owner_id is not None}
     await _add_identities(session, objects, owners - objects.identities.keys())
     slugs = {request.server for request in requests}
@@ -130,22 +131,13 @@ async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestReque
     return objects
 
 
-def _ids(requests: Iterable[PolicyTestRequest]) -> set[UUID]:
-    identities = [one.identity for one in requests]
-    ids = {one.id for one in identities} | {one.owner.id for one in identities if one.owner is not None}
-    return {id for id in ids if id is not None}
-
-
-async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Iterable[UUID]) -> None:
-    id_list = list(ids)
-    if not id_list:
+async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Collection[UUID]) -> None:
+    if not ids:
         return
-    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(id_list))):
+    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(ids))):
         objects.identities[row.id] = row
-    members = select(col(GroupMember.identity_id), col(GroupMember.group_id)).where(
-        col(GroupMember.identity_id).in_(id_list)
-    )
-    for identity_id, group_id in await session.execute(members):
+    members = select(col(GroupMember.identity_id), col(GroupMember.group_id))
+    for identity_id, group_id in await session.execute(members.where(col(GroupMember.identity_id).in_(ids))):
         objects.groups.setdefault(identity_id, []).append(group_id)
 
 
@@ -173,26 +165,16 @@ class Case:
     position: int
     test: PolicyTest
 
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """The result of a test."""
-
-    case: Case
-    result: PolicyTestResult
-
-    def failure(self, of: UUID) -> FieldError:
+    def failure(self, result: PolicyTestResult, of: UUID) -> FieldError:
         """The error for a failed test, for a change of the policy ``of``: by pointer into that policy, or by name."""
-        result, case = self.result, self.case
-        own = case.policy_id == of
-        pointer = f"/tests/{case.position}"
-        of_policy = "" if own else f" of the policy {case.policy_name}"
+        pointer, of_policy = f"/tests/{self.position}", ""
+        if self.policy_id != of:
+            pointer = f"/policies/{format_id(POLICY, self.policy_id)}{pointer}"
+            of_policy = f" of the policy {self.policy_name}"
         detail = (
             f"The test {result.name!r}{of_policy} expects {result.expected}, and it would be {result.decision} "
             f"({result.reason_code})."
         )
-        if not own:
-            pointer = f"/policies/{format_id(POLICY, case.policy_id)}{pointer}"
         return FieldError(pointer, "test_failed", detail)
 
 
@@ -206,15 +188,14 @@ def _cases(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
 
 async def run_own(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[CaseResult]:
+) -> list[PolicyTestResult]:
     """Run tests of one policy with all published ones, this policy replacing its own published text."""
-    cases = _cases(policy.id, "", tests)
-    return await _run(session, rules, now, await _set_with(session, policy), cases)
+    return await _run(session, rules, now, policy, _cases(policy.id, "", tests))
 
 
 async def run_all(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[CaseResult]:
+) -> list[tuple[Case, PolicyTestResult]]:
     """Run the tests of a policy to be published, and those of all others. Raises ``Invalid``."""
     cases = _cases(policy.id, "", tests)
     for id, name, others in await published_tests(session, but=policy.id):
@@ -222,49 +203,35 @@ async def run_all(
     if len(cases) > MAX_RUN:
         detail = f"All published policies together would have {len(cases)} tests; the maximum is {MAX_RUN}."
         raise Invalid.field("/tests", "too_many", detail)
-    return await _run(session, rules, now, await _set_with(session, policy), cases)
-
-
-def refuse_failures(ran: Iterable[CaseResult], of: UUID) -> None:
-    """Raise ``Invalid`` with the failed tests, if any."""
-    errors = [one.failure(of) for one in ran if not one.result.passed]
-    if errors:
-        detail = f"{len(errors)} of the tests failed; see errors. Nothing was published."
-        raise Invalid(detail, code="policy_tests_failed", errors=errors[:MAX_ERRORS])
-
-
-async def _set_with(session: AsyncSession, policy: PublishedPolicy) -> list[PublishedPolicy]:
-    return [*(one for one in await published_policies(session) if one.id != policy.id), policy]
+    return list(zip(cases, await _run(session, rules, now, policy, cases), strict=True))
 
 
 async def _run(
-    session: AsyncSession,
-    rules: Rules,
-    now: datetime,
-    policies: Sequence[PublishedPolicy],
-    cases: Sequence[Case],
-) -> list[CaseResult]:
+    session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, cases: Sequence[Case]
+) -> list[PolicyTestResult]:
     if not cases:
         return []
+    policies = [*(one for one in await published_policies(session) if one.id != policy.id), policy]
     objects = await read_objects(session, [case.test.request for case in cases])
-    return await asyncio.to_thread(_case_results, rules, now, policies, cases, objects)
+    return await asyncio.to_thread(_results, rules, now, policies, cases, objects)
 
 
-def _case_results(
+def _results(
     rules: Rules,
     now: datetime,
     policies: Sequence[PublishedPolicy],
     cases: Sequence[Case],
     objects: ReadObjects,
-) -> list[CaseResult]:
+) -> list[PolicyTestResult]:
     """Decide each test; a policy on trial counts as enforced for its own tests."""
     on_trial = {policy.id for policy in policies if policy.mode is Mode.OBSERVE}
     evaluators: dict[UUID | None, PolicyEvaluator] = {}
-    ran = []
+    results = []
     for case in cases:
         enforced = case.policy_id if case.policy_id in on_trial else None
         if enforced not in evaluators:
-            evaluators[enforced] = evaluator_of(_enforce(policies, enforced), rules)
+            tried = [replace(one, mode=Mode.ENFORCE) if one.id == enforced else one for one in policies]
+            evaluators[enforced] = evaluator_of(tried, rules)
         verdict = evaluators[enforced].evaluate(objects.request(case.test.request, now))
         result = PolicyTestResult(
             name=case.test.name,
@@ -274,9 +241,5 @@ def _case_results(
             reason_code=verdict.reason_code,
             policy_ids=list(verdict.policy_ids),
         )
-        ran.append(CaseResult(case, result))
-    return ran
-
-
-def _enforce(policies: Iterable[PublishedPolicy], enforced: UUID | None) -> list[PublishedPolicy]:
-    return [replace(policy, mode=Mode.ENFORCE) if policy.id == enforced else policy for policy in policies]
+        results.append(result)
+    return results

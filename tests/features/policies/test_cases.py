@@ -25,8 +25,8 @@ async def decided(sessions: Sessions, text: str, request: Json, mode: str = "enf
     """The decision of a single policy on a test request."""
     async with sessions() as session:
         published = PublishedPolicy(new_id(), 1, text, Mode(mode))
-        [ran] = await run_own(session, Rules(), datetime.now(UTC), published, [case("allow", **request)])
-    return ran.result.decision
+        [result] = await run_own(session, Rules(), datetime.now(UTC), published, [case("allow", **request)])
+    return result.decision
 
 
 async def test_a_publish_runs_the_tests_of_all_and_changes_nothing_when_one_fails(

@@ -143,8 +143,8 @@ async def review_draft(context: PageContext, draft: Draft, policy: schemas.Polic
     rules = Rules(context.runtime.time_zone, context.runtime.permits_by_default)
     tests = [one.model_dump(mode="json") for one in body.tests]
     published = PublishedPolicy(id, version, body.text, Mode(body.mode))
-    ran = await run_own(context.session, rules, context.now, published, tests)
-    return DraftReport(warnings=locate_warnings(draft.text, warnings), results=[one.result for one in ran])
+    results = await run_own(context.session, rules, context.now, published, tests)
+    return DraftReport(warnings=locate_warnings(draft.text, warnings), results=results)
 
 
 def locate_warnings(text: str, warnings: list[schemas.PolicyWarning]) -> list[Finding]:
