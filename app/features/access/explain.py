@@ -150,10 +150,8 @@ class ExplainRequest(Strict):
 
     def ask(self) -> Ask:
         """Build the question for the service."""
-        program = (
-            CallerProgram() if self.client is None else CallerProgram(self.client.name, self.client.version)
-        )
-        part = None if self.part is None else Part(self.part)
+        client, part = self.client or AskingClient(), self.part and Part(self.part)
+        program = CallerProgram(client.name, client.version)
         return Ask(
             self.identity_id, self.token_id, self.server, self.tool, part, self.arguments, self.ip, program
         )
@@ -410,19 +408,9 @@ async def _explain_event(
     call = await find_recorded(session, event_id)
     event = call.event
     arguments, used = await _arguments(call, caller, session, runtime)
-    ask = Ask(
-        None,
-        call.token_id,
-        None if event.server_id is None else format_id(SERVER, event.server_id),
-        event.tool,
-        call.part,
-        arguments,
-        call.address,
-        call.program,
-    )
-    reader = AccessReader(
-        session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id"
-    )
+    server = None if event.server_id is None else format_id(SERVER, event.server_id)
+    ask = Ask(None, call.token_id, server, event.tool, call.part, arguments, call.address, call.program)
+    reader = AccessReader(session, snapshot, event.time, asked=server, typed=event.tool, pointer="/event_id")
     explanation = await explain(session, reader, ask)
     if explanation.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
         raise Invalid.field(

@@ -1,6 +1,7 @@
 """Effective access at a given time, with reasons: what an identity reaches, and who can call a tool."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -23,8 +24,8 @@ from app.access.reach import (
 from app.access.snapshot import AccessSnapshot
 from app.domain.access import Decision
 from app.domain.errors import NotFound
-from app.domain.objects import Part, Tool
-from app.domain.reach import Reach, Tally, blocking_reason, stop_reason
+from app.domain.objects import Part
+from app.domain.reach import Reach, blocking_reason, stop_reason
 from app.domain.risk import Risk
 from app.features.identities.schemas import IdentityKind
 from app.http.pagination import CursorParameter, Cursors, Limit
@@ -130,7 +131,12 @@ class ReachedServerView(AccessReason):
         return cls(
             server_id=reach.server.id,
             slug=reach.server.slug,
-            tools=[_tool(tool, decision, group_of) for tool, decision in reach.tools],
+            tools=[
+                ReachedToolView(
+                    tool_id=tool.id, name=tool.name, risk=tool.risk, **_reason(decision, group_of)
+                )
+                for tool, decision in reach.tools
+            ],
             resources=None if resources is None else AccessReason.of(resources, group_of),
             prompts=None if prompts is None else AccessReason.of(prompts, group_of),
             **_reason(reach.decision, group_of),
@@ -204,10 +210,6 @@ class ToolAccessView(Strict):
     next_cursor: str | None
 
 
-def _tool(tool: Tool, decision: Decision, group_of: Mapping[UUID, UUID]) -> ReachedToolView:
-    return ReachedToolView(tool_id=tool.id, name=tool.name, risk=tool.risk, **_reason(decision, group_of))
-
-
 def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]:
     grant_id = decision.grant_id
     return {
@@ -221,15 +223,9 @@ def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]
     }
 
 
-_CELL: JsonDict = {
-    "server_id": "srv_01jdpnwz00e008000000000000",
-    "reached": True,
-    "tools": 7,
-    "approval_required": 1,
-    "destructive": 1,
-    "is_whole": True,
-}
-_ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
+_COUNTS: JsonDict = {"tools": 7, "approval_required": 1, "destructive": 1}
+_CELL: JsonDict = {"server_id": _SERVER, "reached": True, **_COUNTS, "is_whole": True}
+_ROW: JsonDict = {"identity_id": _IDENTITY, "stopped": None, "cells": [_CELL]}
 
 
 class AccessMatrixQuery(Strict):
@@ -259,18 +255,6 @@ class AccessMatrixCell(Strict):
         description="Whether all of its tools were checked. A large matrix checks only the first of many, by name."
     )
 
-    @classmethod
-    def of(cls, server_id: UUID, tally: Tally) -> Self:
-        """Build a cell of the matrix."""
-        return cls(
-            server_id=server_id,
-            reached=tally.reached,
-            tools=tally.tools,
-            approval_required=tally.approval_required,
-            destructive=tally.destructive,
-            is_whole=tally.is_whole,
-        )
-
 
 class AccessMatrixRow(Strict):
     """What one identity reaches of each server."""
@@ -288,7 +272,7 @@ class AccessMatrixRow(Strict):
     @classmethod
     def of(cls, row: Row) -> Self:
         """Build a row of the matrix."""
-        cells = [AccessMatrixCell.of(id, tally) for id, tally in row.tallies]
+        cells = [AccessMatrixCell(server_id=id, **asdict(tally)) for id, tally in row.tallies]
         return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
 
 

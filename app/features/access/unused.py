@@ -146,7 +146,9 @@ async def _tokens(
     session: AsyncSession, query: StaleQuery, window: Window, after: UUID | None, limit: int
 ) -> tuple[list[tuple[Token, datetime | None]], UUID | None]:
     # Ids are ordered by time, and of a million tokens most may be younger than the window.
-    after = min(after or _LAST_ID, _last_id_of(window.since))
+    # An id above all ids that were made until then, up to clock differences.
+    last_id = UUID(int=(int(window.since.timestamp() * 1000) + 60_000) << 80)
+    after = min(after or _LAST_ID, last_id)
     within = [col(Token.id) < after]
     if query.identity_id or query.group_id:
         within.append(
@@ -175,11 +177,6 @@ async def _tokens(
     return unused, last
 
 
-def _last_id_of(time: datetime) -> UUID:
-    """An id above all ids that were made until a time, up to clock differences."""
-    return UUID(int=(int(time.timestamp() * 1000) + 60_000) << 80)
-
-
 async def apply_proposals(
     change: Change, snapshot: AccessSnapshot, body: StaleApply, *, dry_run: bool
 ) -> StaleApplied:
@@ -189,14 +186,16 @@ async def apply_proposals(
     window = await _window(session, body.unused_for_days)
     fleet = await _fleet(snapshot)
     review = await UsageReview.of(session, fleet.servers, window.since)
-    _check_named_once(body)
+    named = [item.grant_id for item in body.items]
+    twice = [place for place, id in enumerate(named) if id in named[:place]]
+    if twice:
+        error = FieldError(f"/items/{twice[0]}/grant_id", "twice", "Name each grant once.")
+        raise Invalid("A grant is named twice; see errors for where.", errors=[error])
     # In the order of ids, since the items come in any order.
-    locked = await lock_grants(session, [item.grant_id for item in body.items])
+    locked = await lock_grants(session, named)
     # The report lists only grants that are effective now.
-    effective = (
-        select(Grant).where(col(Grant.id).in_(list(locked)), is_active(window.now)).order_by(col(Grant.id))
-    )
-    active = list(await session.scalars(effective))
+    effective = select(Grant).where(col(Grant.id).in_(locked), is_active(window.now))
+    active = list(await session.scalars(effective.order_by(col(Grant.id))))
     findings = {finding.grant.id: finding for finding in await review.findings(active)}
     unchanged = await _are_servers_unchanged(session, fleet, findings.values())
     outcomes: list[tuple[UUID, AppliedOutcome]] = []
@@ -215,15 +214,11 @@ async def apply_proposals(
     if not dry_run:
         because = {"because": "stale", "unused_for_days": body.unused_for_days}
         await change_grants(change, patches, because)
-    items = [
-        AppliedView(
-            grant_id=id,
-            outcome=outcome,
-            grant=None if dry_run or outcome != "narrowed" else GrantView.from_row(locked[id], window.now),
-        )
-        for id, outcome in outcomes
-    ]
-    return StaleApplied(dry_run=dry_run, items=items)
+    applied = [AppliedView(grant_id=id, outcome=outcome, grant=None) for id, outcome in outcomes]
+    for view in applied:
+        if view.outcome == "narrowed" and not dry_run:
+            view.grant = GrantView.from_row(locked[view.grant_id], window.now)
+    return StaleApplied(dry_run=dry_run, items=applied)
 
 
 async def _are_servers_unchanged(
@@ -238,12 +233,10 @@ async def _are_servers_unchanged(
         for id in finding.reach
         if finding.proposal.right.servers.matches(id, fleet.servers[id].labels)
     }
-    versions = await session.execute(
-        select(col(AccessVersion.id), col(AccessVersion.version))
-        .where(col(AccessVersion.id).in_(ids))
-        .order_by(col(AccessVersion.id))
-        .with_for_update(read=True)
+    of_servers = select(col(AccessVersion.id), col(AccessVersion.version)).where(
+        col(AccessVersion.id).in_(ids)
     )
+    versions = await session.execute(of_servers.order_by(col(AccessVersion.id)).with_for_update(read=True))
     return all(fleet.servers[id].version == version for id, version in versions)
 
 
@@ -253,14 +246,3 @@ def _patch(proposal: Proposal) -> GrantUpdate | None:
     if view.action == "end":
         return None
     return GrantUpdate(servers=view.servers, tools=view.tools, resources=view.resources, prompts=view.prompts)
-
-
-def _check_named_once(body: StaleApply) -> None:
-    seen: set[UUID] = set()
-    for place, item in enumerate(body.items):
-        if item.grant_id in seen:
-            raise Invalid(
-                "A grant is named twice; see errors for where.",
-                errors=[FieldError(f"/items/{place}/grant_id", "twice", "Name each grant once.")],
-            )
-        seen.add(item.grant_id)

@@ -226,12 +226,9 @@ class StaleGrantView(Strict):
         """Build the view of a grant in the report."""
         row = finding.grant
         unused, unused_count = finding.unused(_MAX_SHOWN)
-        plain: dict[str, Any] = {
-            name: getattr(row, name)
-            for name in ("revision", "resources", "prompts", "created_at", "expires_at")
-        }
+        plain = {"revision", "resources", "prompts", "created_at", "expires_at"}
         return cls(
-            **plain,
+            **row.model_dump(include=plain),
             kind="grant",
             grant_id=row.id,
             principal=principal_of(row),
@@ -243,13 +240,7 @@ class StaleGrantView(Strict):
             used_by=finding.used_by,
             held_by=finding.held_by,
             used=[
-                UsedThingView(
-                    server_id=one.server_id,
-                    part=one.part,  # type: ignore[arg-type]
-                    tool=one.tool,
-                    last_used_at=one.last_used_at,
-                )
-                for one in finding.used[:_MAX_SHOWN]
+                UsedThingView.model_validate(one, from_attributes=True) for one in finding.used[:_MAX_SHOWN]
             ],
             used_count=len(finding.used),
             unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],
@@ -277,12 +268,9 @@ class StaleTokenView(Strict):
     @classmethod
     def of(cls, row: Token, last_used_at: datetime | None) -> Self:
         """Build the view of a token in the report."""
-        plain: dict[str, Any] = {
-            name: getattr(row, name)
-            for name in ("revision", "identity_id", "name", "created_at", "expires_at")
-        }
+        plain = {"revision", "identity_id", "name", "created_at", "expires_at"}
         return cls(
-            **plain,
+            **row.model_dump(include=plain),
             kind="token",
             token_id=row.id,
             observed_since=row.created_at,
@@ -342,7 +330,6 @@ def show_tools(selector: scopes.ToolSelector) -> selectors.ToolSelectorModel:
 
 
 MAX_APPLIED = 100
-_ITEM = {"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}
 
 
 AppliedOutcome = TypeAliasType(

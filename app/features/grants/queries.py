@@ -5,19 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Text,
-    and_,
-    cast,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal_column, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -31,9 +19,7 @@ from app.models.servers import Server, Tool
 
 
 def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    return and_(
-        col(Grant.ended_at).is_(None), or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > now)
-    )
+    return col(Grant.ended_at).is_(None) & (col(Grant.expires_at).is_(None) | (col(Grant.expires_at) > now))
 
 
 def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -41,10 +27,10 @@ def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnE
     if status == "ended":
         return col(Grant.ended_at).is_not(None)
     if status == "expired":
-        return and_(col(Grant.ended_at).is_(None), col(Grant.expires_at) <= now)
+        return col(Grant.ended_at).is_(None) & (col(Grant.expires_at) <= now)
     if status == "scheduled":
-        return and_(_not_expired(now), col(Grant.not_before) > now)
-    return and_(_not_expired(now), or_(col(Grant.not_before).is_(None), col(Grant.not_before) <= now))
+        return _not_expired(now) & (col(Grant.not_before) > now)
+    return _not_expired(now) & (col(Grant.not_before).is_(None) | (col(Grant.not_before) <= now))
 
 
 def is_active(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -150,7 +136,7 @@ def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
     for id in server_ids:
         of_it = select(col(Server.labels)).where(col(Server.id) == id, col(Server.ended_at).is_(None))
         labels = of_it.scalar_subquery()
-        conditions.append(and_(labels.is_not(None), _includes(literal(str(id), Text), labels)))
+        conditions.append(labels.is_not(None) & _includes(literal(str(id), Text), labels))
     return or_(*conditions)
 
 
@@ -170,7 +156,7 @@ def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> Colu
         selector["kind"].as_string() == "all",
         selector["ids"].has_key(server_id),
         # Empty labels select nothing.
-        and_(selector["labels"] != literal({}, JSONB), labels.contains(selector["labels"])),
+        (selector["labels"] != literal({}, JSONB)) & labels.contains(selector["labels"]),
     )
 
 

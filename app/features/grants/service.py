@@ -15,7 +15,7 @@ from app.db import rows
 from app.db.change import Change, Subject, Values
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
-from app.domain.errors import Invalid, NotFound
+from app.domain.errors import Invalid
 from app.domain.objects import Server
 from app.domain.scopes import ScopeEntry
 from app.domain.unused_access import reach_of
@@ -63,14 +63,14 @@ async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: b
     if ended and grant is not None:
         authorize(caller, Permission.AUDIT_READ)
         return grant
-    return _require_live(grant)
+    return rows.existing(grant, "grant")
 
 
 async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> schemas.GrantView:
     """Build the view of one grant, with its current reach if the caller may see that."""
-    finding = (
-        await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see_reach(caller) else None
-    )
+    finding = None
+    if may_see_reach(caller):
+        finding = await find_reach(session, [Selected(grant.servers, grant.tools)])
     return schemas.GrantView.from_row(grant, now, finding)
 
 
@@ -145,10 +145,8 @@ async def change_grants(
         ({"ended_at": change.now} if patch is None else _new_values(grant, patch, change.now))
         for grant, patch in patches
     ]
-    await _check_servers(
-        change.session,
-        *(patch.servers for _, patch in patches if patch is not None and "servers" in patch.given()),
-    )
+    given = [patch.servers for _, patch in patches if patch is not None and "servers" in patch.given()]
+    await _check_servers(change.session, *given)
     moves: list[tuple[Grant, Values, bool]] = []
     written: list[dict[str, Any]] = []
     for (grant, patch), fields in zip(patches, values, strict=True):
@@ -179,14 +177,8 @@ def end_grants_with(change: Change, event_id: UUID, grants: Sequence[Grant]) -> 
 
 
 async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
-    grant = _require_live(await rows.lock(session, Grant, id, Lock.UPDATE))
+    grant = rows.existing(await rows.lock(session, Grant, id, Lock.UPDATE), "grant")
     if_match.check(grant.revision)
-    return grant
-
-
-def _require_live(grant: Grant | None) -> Grant:
-    if grant is None or grant.ended_at is not None:
-        raise NotFound("There is no such grant.")
     return grant
 
 

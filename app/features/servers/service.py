@@ -18,7 +18,7 @@ from app.db.engine import database_time
 from app.db.rows import Lock
 from app.domain.access import FLEET_ID
 from app.domain.definitions import text_digest
-from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.domain.errors import Conflict, FieldError, Invalid
 from app.features.servers import queries
 from app.features.servers.schemas import ServerCreate, ServerPatch, ServerQuery, ServerView
 from app.http.authorization import Caller, Permission, authorize
@@ -83,7 +83,7 @@ async def get_server(session: AsyncSession, caller: Caller, id: UUID, *, ended: 
     if ended:
         authorize(caller, Permission.AUDIT_READ)
     server = await session.get(Server, id)
-    return server if ended and server is not None else _require_live(server)
+    return server if ended and server is not None else rows.existing(server, "server")
 
 
 async def show(session: AsyncSession, server: Server) -> ServerView:
@@ -190,14 +190,8 @@ async def approve_instructions(change: Change, id: UUID, seen_digest: str, if_ma
 
 async def lock_server(change: Change, id: UUID, if_match: Precondition) -> Server:
     """Lock and read a live server. Raises ``NotFound`` and ``PreconditionFailed``."""
-    server = _require_live(await rows.lock(change.session, Server, id, Lock.UPDATE))
+    server = rows.existing(await rows.lock(change.session, Server, id, Lock.UPDATE), "server")
     if_match.check(server.revision)
-    return server
-
-
-def _require_live(server: Server | None) -> Server:
-    if server is None or server.ended_at is not None:
-        raise NotFound("There is no such server.")
     return server
 
 

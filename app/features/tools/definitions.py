@@ -17,14 +17,10 @@ from app.lib.strict_json import JsonObject
 from app.models.servers import Tool
 
 MAX_NAME_LENGTH = 256
-
 MAX_DEFINITION_BYTES = 256 * 1024
-
 MAX_SCHEMA_DEPTH = 64
-
 # A shorter secret could occur in ordinary text by chance.
 MIN_SECRET_BYTES = 8
-
 _NOT_PLAIN = "it contains something that is not plain JSON (NUL, lone surrogates, too deep)"
 
 

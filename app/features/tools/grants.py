@@ -1,6 +1,5 @@
 """The grants that reach a tool, with its last use by each."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -66,7 +65,8 @@ async def list_tool_grants(
     filters = query.filters() | {"tool_id": tool_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_grants", filters)
     rows, next_cursor = await read_page(session, _reaching(tool, query, now), Grant, cursors, query)
-    used = await _last_uses(session, tool, [row.id for row in rows])
+    uses = _uses(tool).where(col(GrantUse.grant_id).in_([row.id for row in rows]))
+    used = {use.grant_id: use.last_used_at for use in await session.scalars(uses)}
     items = [
         ToolGrantView(**dict(GrantView.from_row(row, now)), last_used_at=used.get(row.id)) for row in rows
     ]
@@ -92,8 +92,3 @@ def _uses(tool: Tool) -> Select[GrantUse]:
         col(GrantUse.part) == TOOLS,
         col(GrantUse.tool) == tool.name,
     )
-
-
-async def _last_uses(session: AsyncSession, tool: Tool, grants: Sequence[UUID]) -> dict[UUID, datetime]:
-    uses = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
-    return {row.grant_id: row.last_used_at for row in uses}

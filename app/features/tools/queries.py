@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
@@ -32,14 +32,14 @@ from app.db.rows import has_text
 from app.domain.objects import ToolState
 from app.features.tools.schemas import ToolQuery
 from app.http.authorization import Caller, Permission
-from app.http.pagination import Sorts
+from app.http.pagination import Sorts, select_filtered
 from app.http.schemas import Strict
 from app.models.audit import ObjectVersion
 from app.models.servers import TOOL_TEXTS, Server, Tool
 
 
-def _of_servers(*, ended: bool) -> Select[Tool]:
-    statement = select(Tool).join(Server, col(Server.id) == col(Tool.server_id))
+def _of_servers(tools: Select[Tool], *, ended: bool) -> Select[Tool]:
+    statement = tools.join(Server, col(Server.id) == col(Tool.server_id))
     return statement if ended else statement.where(col(Server.ended_at).is_(None))
 
 
@@ -49,15 +49,8 @@ SORTS: Sorts = {"name": col(Tool.name)}
 
 def select_tools(query: ToolQuery) -> Select[Tool]:
     """Select the tools that match a filter; removed ones only on demand."""
-    statement = _of_servers(ended=query.include == "ended")
-    for field, values in (
-        (col(Tool.server_id), query.server_id),
-        (col(Tool.name), query.name),
-        (col(Tool.risk), query.risk),
-        (col(Tool.state), query.state),
-    ):
-        if values:
-            statement = statement.where(field.in_(values))
+    filtered = select_filtered(Tool, query, "server_id", "name", "risk", "state")
+    statement = _of_servers(filtered, ended=query.include == "ended")
     if not query.state and query.include != "ended":
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
     if query.q:
@@ -68,7 +61,7 @@ def select_tools(query: ToolQuery) -> Select[Tool]:
 
 async def find(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool | None:
     """Find a tool; a removed one or one of an ended server only on demand."""
-    statement = _of_servers(ended=ended).where(col(Tool.id) == tool_id)
+    statement = _of_servers(select(Tool).where(col(Tool.id) == tool_id), ended=ended)
     if not ended:
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
     return (await session.scalars(statement)).one_or_none()
@@ -132,11 +125,6 @@ class SelectorWarning(Strict):
         examples=["No tool of these servers is named git_sttus. Did you mean git_status?"],
     )
 
-    @classmethod
-    def of(cls, pointer: str, code: str, detail: str) -> Self:
-        """Build a warning about the value at ``pointer``."""
-        return cls(pointer=pointer, code=code, detail=detail)
-
 
 @dataclass(frozen=True, slots=True)
 class Selected:
@@ -174,7 +162,8 @@ async def find_reach(
         servers.append(granted_servers)
         tools.append(within)
     each = [column for one in wanted for column in _lookup_columns(one, within)]
-    row = (await session.execute(select(_count_servers(servers), _count_tools(tools), *each))).one()
+    counts = _count(_servers(*servers)), _count(_tools(col(Tool.state) == ToolState.ACTIVE, *tools))
+    row = (await session.execute(select(*counts, *each))).one()
     reaches = Reaches(servers=row[0], tools=row[1])
     warnings: list[SelectorWarning] = []
     suggest = _MAX_SUGGESTED_FOR
@@ -219,9 +208,8 @@ def _selects_tool(stored: Mapping[str, Any]) -> ColumnElement[bool]:
     return false()
 
 
-def _count_servers(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[int]:
-    rows = select(literal(1)).select_from(Server).where(col(Server.ended_at).is_(None), *conditions)
-    return select(func.count()).select_from(rows.limit(MAX_COUNTED).subquery()).scalar_subquery()
+def _servers(*conditions: ColumnElement[bool]) -> Any:
+    return select(literal(1)).select_from(Server).where(col(Server.ended_at).is_(None), *conditions)
 
 
 def _tools(*conditions: ColumnElement[bool]) -> Any:
@@ -229,8 +217,7 @@ def _tools(*conditions: ColumnElement[bool]) -> Any:
     return joined.where(col(Server.ended_at).is_(None), *conditions)
 
 
-def _count_tools(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[int]:
-    rows = _tools(col(Tool.state) == ToolState.ACTIVE, *conditions)
+def _count(rows: Any) -> ColumnElement[int]:
     return select(func.count()).select_from(rows.limit(MAX_COUNTED).subquery()).scalar_subquery()
 
 
@@ -239,13 +226,12 @@ def _lookup_columns(one: Selected, within: ColumnElement[bool]) -> list[ColumnEl
     server = _selects_server(one.servers)
     of_pair = and_(server, _selects_tool(one.tools))
     is_there = col(Tool.state) != ToolState.REMOVED
-    servers = select(literal(1)).select_from(Server).where(col(Server.ended_at).is_(None), server)
     names: ColumnElement[Any] = null()
     if one.tools["kind"] == "names":
         matching = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
         names = func.array(matching.scalar_subquery())
     return [
-        servers.exists(),
+        _servers(server).exists(),
         _tools(of_pair, is_there).exists(),
         _tools(of_pair, is_there, within).exists(),
         names,
@@ -263,28 +249,30 @@ async def _warnings(
     suggest: int,
 ) -> list[SelectorWarning]:
     if not has_server:
-        detail = "No server matches this selector."
-        return [SelectorWarning.of(f"{one.pointer}/servers", "no_server", detail)]
+        return [_warning(f"{one.pointer}/servers", "no_server", "No server matches this selector.")]
     if one.tools["kind"] == "names" and one.tools["names"]:
         known_names = frozenset(names or ())
         unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known_names]
-        unknown_warnings = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
-        if unknown_warnings:
-            return unknown_warnings
+        if unknown:
+            return await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
     if not has_tool:
         detail = "No tool of these servers matches this selector."
-        return [SelectorWarning.of(f"{one.pointer}/tools", "no_tool", detail)]
+        return [_warning(f"{one.pointer}/tools", "no_tool", detail)]
     if not is_granted:
         detail = "No live grant of the identity reaches these tools."
-        return [SelectorWarning.of(one.pointer, "not_granted", detail)]
+        return [_warning(one.pointer, "not_granted", detail)]
     return []
+
+
+def _warning(pointer: str, code: str, detail: str) -> SelectorWarning:
+    return SelectorWarning(pointer=pointer, code=code, detail=detail)
 
 
 async def _unknown_names(
     session: AsyncSession, one: Selected, unknown: Sequence[tuple[int, str]], suggest: int
 ) -> list[SelectorWarning]:
     names: list[str] = []
-    if unknown and suggest > 0:
+    if suggest > 0:
         there = _tools(_selects_server(one.servers), col(Tool.state) != ToolState.REMOVED)
         known = there.with_only_columns(col(Tool.name)).distinct().limit(_MAX_COMPARED)
         names = list(await session.scalars(known))
@@ -294,8 +282,7 @@ async def _unknown_names(
         detail = f"No tool of these servers is named {name}."
         if near is not None:
             detail += f" Did you mean {near}?"
-        pointer = f"{one.pointer}/tools/names/{index}"
-        warnings.append(SelectorWarning.of(pointer, "unknown_tool", detail))
+        warnings.append(_warning(f"{one.pointer}/tools/names/{index}", "unknown_tool", detail))
     return warnings
 
 

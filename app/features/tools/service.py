@@ -50,10 +50,7 @@ async def list_tools(
 
 async def get_tool(session: AsyncSession, id: UUID, *, ended: bool = False) -> Tool:
     """Read a tool; with ``ended``, also a removed one, and one of an ended server. Raises ``NotFound``."""
-    tool = await queries.find(session, id, ended=ended)
-    if tool is None:
-        raise _not_found()
-    return tool
+    return rows.existing(await queries.find(session, id, ended=ended), "tool")
 
 
 async def create_tool(change: Change, body: ToolCreate) -> Tool:
@@ -161,7 +158,7 @@ async def _lock_tool(session: AsyncSession, id: UUID, if_match: Precondition) ->
     server = await _lock_server(session, (await get_tool(session, id)).server_id)
     tool = await session.get(Tool, id, populate_existing=True)
     if server is None or tool is None or tool.state == ToolState.REMOVED:
-        raise _not_found()
+        raise NotFound("There is no such tool.")
     if_match.check(tool.revision)
     return server, tool
 
@@ -190,7 +187,3 @@ def _definition(body: ToolCreate) -> Definition:
     except InvalidTool as odd:
         pointer = _FIELD_OF_MEMBER.get(odd.member or "", "/input_schema")
         raise Invalid.field(pointer, "odd_definition", f"The tool is not valid: {odd.reason}.") from None
-
-
-def _not_found() -> NotFound:
-    return NotFound("There is no such tool.")
