@@ -4,7 +4,6 @@ Access is decided by ``decide``; servers are called with the credentials that th
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from app.db.engine import commit
 from app.domain.access import AccessRequest, PolicyContext, decide, liveness
 from app.domain.definitions import definition_digest
 from app.domain.errors import NotFound, StoreUnavailable, TooManyRequests
-from app.domain.objects import Address, Server, Token, Tool
+from app.domain.objects import Address, Server, Token
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET, SCOPED_TOKEN, parse_credential
@@ -68,26 +67,24 @@ _SHOWN_TIME = "%Y-%m-%d %H:%M UTC"
 _CHECKED = Subject("token")
 _URL_BUDGET = TimeBudget(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
 _COMMAND_BUDGET = TimeBudget(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
-_REMEDIES = {
-    "credential": "An administrator must set the credential for this server again.",
-    "forbidden": "An administrator must change the address of the server, or allow it.",
-    "http_error": "An administrator must check the credential and the address of this server.",
-    "unavailable": "Try again in a minute.",
-    "busy": "Try again in a minute.",
+_BY_OPERATOR = "The operator of the server must fix it; then try again."
+_CREDENTIAL_LOST = "An administrator must set the credential for this server again."
+_BAD_ADDRESS = "An administrator must change the address of the server, or allow it."
+_BAD_SETTINGS = "An administrator must check the credential and the address of this server."
+_LATER = "Try again in a minute."
+# By kind of failure: the detail for callers who may not know where the server is, and the remedy.
+_FAILURES = {
+    "credential": ("The credential for calls is not available.", _CREDENTIAL_LOST),
+    "forbidden": ("Its address is not allowed.", _BAD_ADDRESS),
+    "unreachable": ("It cannot be reached.", _BY_OPERATOR),
+    "timeout": ("It does not answer in time.", _BY_OPERATOR),
+    "http_error": ("It answers with an error.", _BAD_SETTINGS),
+    "rpc": ("It refuses to list its tools.", _BY_OPERATOR),
+    "redirect": ("It answers with a redirect.", _BY_OPERATOR),
+    "unavailable": ("It did not answer recently, so calls to it are paused for a moment.", _LATER),
+    "busy": ("All connections to it are in use.", _LATER),
 }
-_OPERATOR_REMEDY = "The operator of the server must fix it; then try again."
-_DETAILS = {
-    "credential": "The credential for calls is not available.",
-    "forbidden": "Its address is not allowed.",
-    "unreachable": "It cannot be reached.",
-    "timeout": "It does not answer in time.",
-    "http_error": "It answers with an error.",
-    "rpc": "It refuses to list its tools.",
-    "redirect": "It answers with a redirect.",
-    "unavailable": "It did not answer recently, so calls to it are paused for a moment.",
-    "busy": "All connections to it are in use.",
-}
-_NOT_READ = "Its response is not valid."
+_NOT_READ = ("Its response is not valid.", _BY_OPERATOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +128,15 @@ class ConnectionChecks:
         standing = self._quota.standing(caller.id)
         if not self._quota.take(caller.id) and standing is not None:
             request.state.standing = standing
-            raise TooManyRequests(
-                "Too many checks in a minute: wait before the next one.", retry_after_s=standing.reset_s
-            )
+            detail = "Too many checks in a minute: wait before the next one."
+            raise TooManyRequests(detail, retry_after_s=standing.reset_s)
+        try:
+            address = ip_address(client_address(request) or "")
+        except ValueError:
+            address = None
         with self._under_way.held(caller):
             reader = AccessReader(change.session, snapshot)
-            check = await _check_database(
-                reader, change, runtime.peppers, token_id, body, address=_address(request)
-            )
+            check = await _check_database(reader, change, runtime.peppers, token_id, body, address)
             details = {"servers": len(check.reached)}
             change.record("token.check", _CHECKED, Values(token_id, {}), details=details, token_id=token_id)
             # Returns the connection to the pool: servers may be slow.
@@ -146,12 +144,8 @@ class ConnectionChecks:
             # Only callers who may read servers learn where they are.
             tells_all = caller.may(Permission.SERVERS_READ)
             deadline = asyncio.get_running_loop().time() + WITHIN_S
-            steps = await asyncio.gather(
-                *(
-                    self._ask(runtime, snapshot, check, server, deadline, tells_all)
-                    for server in check.reached
-                )
-            )
+            asked = (self._ask(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
+            steps = await asyncio.gather(*asked)
         last = [] if check.refusal is None else [check.refusal]
         return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)
 
@@ -167,28 +161,19 @@ class ConnectionChecks:
         if not server.enabled:
             meaning = meaning_of("server_disabled")
             return _of_server(server, "fail", "server_disabled", meaning.says, meaning.remedy)
-        expected = await in_slices(_expected(check, server))
         begun = monotonic()
         try:
             async with asyncio.timeout_at(deadline), self._turns:
                 begun = monotonic()
                 tools = await _list(runtime, snapshot, server, check.token.identity.id)
-        except DiscoveryFailed as failed:
-            return _failure_step(server, failed, _since(begun), tells_all)
-        except TimeoutError:
+        except (DiscoveryFailed, TimeoutError) as error:
             late = DiscoveryFailed("timeout", "It took too long.")
-            return _failure_step(server, late, _since(begun), tells_all)
-        return await in_slices(_evaluate_tools(server, expected, tools, _since(begun)))
+            failed = error if isinstance(error, DiscoveryFailed) else late
+            return _failure_step(server, failed, _since(begun), tells_all)
+        return await in_slices(_evaluate_tools(check, server, tools, _since(begun)))
 
 
 CurrentChecks = Annotated[ConnectionChecks, from_state("connection_checks")]
-
-
-def _address(request: Request) -> Address | None:
-    try:
-        return ip_address(client_address(request) or "")
-    except ValueError:
-        return None
 
 
 async def _check_database(
@@ -197,7 +182,6 @@ async def _check_database(
     peppers: Peppers,
     token_id: UUID,
     body: ConnectionCheckRequest,
-    *,
     address: Address | None,
 ) -> CheckContext:
     """Check everything except the servers themselves."""
@@ -219,7 +203,13 @@ async def _check_database(
     reached = await in_slices(_reachable_servers(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
     requested = [server for server in reached if not server_ids or server.id in server_ids]
-    steps += [_out_of_reach(id) for id in server_ids if id not in {server.id for server in requested}]
+    # The same result for an unknown server and one out of reach.
+    detail = "The token does not reach this server, or it does not exist."
+    steps += [
+        _fail("server", "out_of_reach", detail, "Ask for access to it.", server_id=id)
+        for id in server_ids
+        if id not in {server.id for server in requested}
+    ]
     checked = requested[:MAX_SERVERS]
     unasked = len(reached) - len(checked)
     return CheckContext(reader.time, anywhere, context, steps, refusal, checked, unasked)
@@ -228,9 +218,11 @@ async def _check_database(
 async def _secret(
     session: AsyncSession, peppers: Peppers, token_id: UUID, text: str, now: datetime
 ) -> CheckStep:
-    credential = parse_credential(_extract_secret(text), SCOPED_TOKEN)
+    # It may be pasted as a header's value, or in quotes.
+    secret = text.strip().strip("\"'").removeprefix("Bearer ").strip()
+    credential = parse_credential(secret, SCOPED_TOKEN)
     if credential is None:
-        return _malformed(_extract_secret(text))
+        return _malformed(secret)
     if credential.id != token_id:
         return _fail(
             "secret", "secret_of_another_token", "It is the secret of another token.",
@@ -243,11 +235,6 @@ async def _secret(
         "secret", "secret_unknown", "It has the id of this token, but is none of its secrets.",
         "Rotate the token, and give the client the new secret.",
     )  # fmt: skip
-
-
-def _extract_secret(text: str) -> str:
-    """Extract the secret from pasted text: from a header's value, or from quotes."""
-    return text.strip().strip("\"'").removeprefix("Bearer ").strip()
 
 
 def _malformed(text: str) -> CheckStep:
@@ -349,12 +336,6 @@ def _of_access(token: Token, reached: Sequence[Server]) -> CheckStep:
     )  # fmt: skip
 
 
-def _out_of_reach(server_id: UUID) -> CheckStep:
-    # The same result for an unknown server and one out of reach.
-    detail = "The token does not reach this server, or it does not exist."
-    return _fail("server", "out_of_reach", detail, "Ask for access to it.", server_id=server_id)
-
-
 async def _last_refusal(
     session: AsyncSession, peppers: Peppers, token_id: UUID, now: datetime, *, tells_all: bool
 ) -> CheckStep | None:
@@ -403,29 +384,6 @@ def _fail(name: CheckedThing, code: str, detail: str, remedy: str | None, **more
     return _step(name, "fail", code, detail, remedy, **more)
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The tools of a server for the token: those that it may call, how many of them need an approval, and how many
-    tools are not approved yet."""
-
-    usable: tuple[Tool, ...]
-    asking: int
-    quarantined: int
-
-
-def _expected(check: CheckContext, server: Server) -> Generator[None, None, Expected]:
-    """In steps of one decision each: a server may have thousands of tools."""
-    usable, met = [], Counter[str]()
-    for tool in server.tools.values():
-        yield
-        decision = decide(AccessRequest(check.token, server, tool.name), check.context, check.at.timestamp())
-        if decision.effect is not Effect.DENY:
-            usable.append(tool)
-        met[decision.effect.value] += 1
-        met[decision.reason_code] += 1
-    return Expected(tuple(usable), met[Effect.REQUIRE_APPROVAL.value], met["tool_quarantined"])
-
-
 async def _list(
     runtime: Runtime, snapshot: AccessSnapshot, server: Server, identity_id: UUID
 ) -> list[JsonObject]:
@@ -453,26 +411,32 @@ async def _list(
 
 
 def _evaluate_tools(
-    server: Server, expected: Expected, tools: list[JsonObject], took_ms: int
+    check: CheckContext, server: Server, tools: list[JsonObject], took_ms: int
 ) -> Generator[None, None, CheckStep]:
-    """In steps of one definition each: a hostile server may send megabytes."""
+    """In steps of one tool each: a server may have thousands, and a hostile one may send megabytes."""
     offered = {str(item["name"]): item for item in tools}
-    missing = other = 0
-    for tool in expected.usable:
+    callable_count = asking = pending = missing = 0
+    for tool in server.tools.values():
         yield
+        decision = decide(AccessRequest(check.token, server, tool.name), check.context, check.at.timestamp())
         item = offered.get(tool.name)
-        missing += item is None
-        other += item is not None and definition_digest(item) != tool.approved_digest
-    pending = expected.quarantined + other
-    callable_count = len(expected.usable) - missing - other
-    asking = f", {expected.asking} of them with an approval first" if expected.asking else ""
-    details = [f"It answers. {_count(callable_count, 'tool')} can be called{asking}."]
+        if decision.effect is Effect.DENY:
+            pending += decision.reason_code == "tool_quarantined"
+            continue
+        asking += decision.effect is Effect.REQUIRE_APPROVAL
+        if item is None:
+            missing += 1
+        elif definition_digest(item) != tool.approved_digest:
+            pending += 1
+        else:
+            callable_count += 1
+    approvals = f", {asking} of them with an approval first" if asking else ""
+    details = [f"It answers. {_count(callable_count, 'tool')} can be called{approvals}."]
     if pending:
         details.append(f"{_count(pending, 'tool')} more, new or changed, must be reviewed first.")
     if missing:
-        details.append(
-            f"{_count(missing, 'tool')} in reach {'is' if missing == 1 else 'are'} no longer offered."
-        )
+        are = "is" if missing == 1 else "are"
+        details.append(f"{_count(missing, 'tool')} in reach {are} no longer offered.")
     code, remedy = "ok", None
     if pending:
         code, remedy = "tools_wait", meaning_of("tool_quarantined").remedy
@@ -485,9 +449,8 @@ def _evaluate_tools(
 
 def _failure_step(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
     """The reason of a failure, without details for callers who may not know where the server is."""
-    detail = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
-    remedy = _REMEDIES.get(failed.kind, _OPERATOR_REMEDY)
-    return _of_server(server, "fail", failed.kind, detail, remedy, took_ms)
+    detail, remedy = _FAILURES.get(failed.kind, _NOT_READ)
+    return _of_server(server, "fail", failed.kind, failed.reason if tells_all else detail, remedy, took_ms)
 
 
 def _of_server(

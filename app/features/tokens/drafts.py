@@ -134,7 +134,8 @@ def _page(
     tools = 0
     for server in servers:
         yield
-        if q and server.id not in named and not _has_text(server, text):
+        in_names = text in server.slug or any(text in name.lower() for name in server.tools)
+        if q and server.id not in named and not in_names:
             continue
         own = yield from reach(identity, server, state.context, at)
         reachable = (yield from reach(anything, server, state.context, at)) if grantable else own
@@ -155,10 +156,6 @@ def _offer(reachable: Reach, own: Reach | None) -> OfferedServer:
     )
     is_whole = own is not None and len(granted) == len(tools) and reachable.parts.keys() == own.parts.keys()
     return OfferedServer(reachable.server.id, reachable.server.slug, own is not None, is_whole, tools)
-
-
-def _has_text(server: Server, text: str) -> bool:
-    return text in server.slug or any(text in name.lower() for name in server.tools)
 
 
 class DraftServer(Strict):
@@ -198,11 +195,10 @@ class DraftContent(Strict):
 
     def with_server(self, chosen: DraftServer) -> "DraftContent":
         """Replace the selection for a server. Raises ``Invalid`` when there are too many."""
-        others = [server for server in self.servers if server.server_id != chosen.server_id]
+        others = self.without_server(chosen.server_id).servers
         if len(others) >= MAX_SERVERS:
-            raise Invalid.field(
-                "/servers", "too_many", f"A token draft can have at most {MAX_SERVERS} servers."
-            )
+            detail = f"A token draft can have at most {MAX_SERVERS} servers."
+            raise Invalid.field("/servers", "too_many", detail)
         return self.model_copy(update={"servers": [*others, chosen]})
 
     def without_server(self, server_id: UUID) -> "DraftContent":
@@ -222,14 +218,8 @@ class DraftContent(Strict):
         """The token to issue. Raises ``Invalid`` if the draft is incomplete."""
         if self.identity_id is None or not self.name or not self.servers or self.expires_at is None:
             raise Invalid("The draft is not complete: go through the steps.")
-        return TokenCreate(
-            identity_id=self.identity_id,
-            name=self.name,
-            scope=self.scope(),
-            expires_at=self.expires_at,
-            ip_allow=self.ip_allow,
-            delivery=self.delivery,
-        )
+        same = self.model_dump(include={"identity_id", "name", "expires_at", "ip_allow", "delivery"})
+        return TokenCreate(scope=self.scope(), **same)
 
 
 def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], selectors.ToolSelectorModel]]:
@@ -324,10 +314,8 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
     """Compute the result of issuing a draft now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
-    server_ids = [server.server_id for server in content.servers]
-    offers = await offers_to(
-        session, reader, content.identity_id, grantable=True, server_ids=server_ids, limit=None
-    )
+    ids = [server.server_id for server in content.servers]
+    offers = await offers_to(session, reader, content.identity_id, grantable=True, server_ids=ids, limit=None)
     by_server = {server.id: server for server in offers.servers}
     servers = tuple(_choose(chosen, by_server.get(chosen.server_id)) for chosen in content.servers)
     return Prospect(content, offers.stop_reason, servers)
@@ -336,18 +324,15 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
 def _choose(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
     if offer is None:
         return ChosenServer(chosen, None, (), needs_grant=False)
-    picked = [tool for tool in offer.tools if _is_selected(chosen, tool)]
+    if chosen.mode == "read":
+        picked = [tool for tool in offer.tools if tool.risk is Risk.READ]
+    else:
+        picked = [tool for tool in offer.tools if chosen.mode == "all" or tool.name in chosen.names]
     tools = tuple(tool for tool in picked if tool.is_granted or chosen.grant)
     lacking = not offer.is_granted or not all(tool.is_granted for tool in picked)
     if chosen.mode == "all":
         lacking = lacking or not offer.is_whole
     return ChosenServer(chosen, offer.slug, tools, needs_grant=chosen.grant and lacking)
-
-
-def _is_selected(chosen: DraftServer, tool: OfferedTool) -> bool:
-    if chosen.mode == "read":
-        return tool.risk is Risk.READ
-    return chosen.mode == "all" or tool.name in chosen.names
 
 
 def grants_for(content: DraftContent, needing: list[DraftServer]) -> list[GrantCreate]:
@@ -381,9 +366,8 @@ async def issue_draft(
     ``Forbidden`` when grants are needed and the caller may not create them; and what creating grants and issuing raise.
     """
     if draft.token_id is not None:
-        raise Conflict(
-            "This token is already issued; its secret was shown once.", code="draft_already_issued"
-        )
+        detail = "This token is already issued; its secret was shown once."
+        raise Conflict(detail, code="draft_already_issued")
     body = content.token()
     prospect = await prospect_of(change.session, reader, content)
     if prospect.mark != confirmed:
