@@ -120,5 +120,7 @@ def _is_outage(error: Exception) -> bool:
 
 
 def api_router(path: str, *, tag: str | None = None, **options: Any) -> APIRouter:
-    """A router for the operations below ``/api/v1/<path>``, each in a transaction. ``path`` is the default tag."""
-    return APIRouter(prefix=f"/api/v1/{path}", tags=[tag or path], route_class=TransactionalRoute, **options)
+    """A router for the operations below ``/api/v1/<path>``, each in a transaction. ``path`` is the default tag, and an
+    endpoint's name the default operation id."""
+    options |= {"route_class": TransactionalRoute, "generate_unique_id_function": lambda route: route.name}
+    return APIRouter(prefix=f"/api/v1/{path}", tags=[tag or path], **options)

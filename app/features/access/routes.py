@@ -22,7 +22,6 @@ router = api_router("access")
 @router.get(
     "/matrix",
     dependencies=[requires(Permission.ACCESS_EXPLAIN)],
-    operation_id="get_access_matrix",
     summary="Count what identities reach of servers",
 )
 async def get_access_matrix(
@@ -38,9 +37,7 @@ CanWrite = Annotated[Change, changes(Permission.GRANTS_WRITE)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-@router.get(
-    "/stale", operation_id="list_stale_access", summary="List unused access, with proposals to narrow it"
-)
+@router.get("/stale", summary="List unused access, with proposals to narrow it")
 async def list_stale_access(
     query: Annotated[StaleQuery, Query()],
     caller: CanRead,
@@ -57,9 +54,7 @@ async def list_stale_access(
     return await list_unused(session, caller, snapshot, query, runtime)
 
 
-@router.post(
-    "/stale/apply", operation_id="apply_stale_access", summary="Narrow or end grants as the report proposes"
-)
+@router.post("/stale/apply", summary="Narrow or end grants as the report proposes")
 async def apply_stale_access(
     body: StaleApply, change: CanWrite, snapshot: CurrentSnapshot, dry_run: DryRun = False
 ) -> StaleApplied:
@@ -68,12 +63,7 @@ async def apply_stale_access(
     return await apply_proposals(change, snapshot, body, dry_run=dry_run)
 
 
-@router.post(
-    "/explain",
-    operation_id="explain_access",
-    summary="Explain why a call is decided as it is",
-    responses=problem_responses(404),
-)
+@router.post("/explain", summary="Explain why a call is decided as it is", responses=problem_responses(404))
 async def explain_access(
     body: ExplainRequest,
     caller: Annotated[Caller, requires(Permission.ACCESS_EXPLAIN)],

@@ -30,7 +30,7 @@ CanDecide = Annotated[Change, changes(Permission.SELF_READ)]
 CanAsk = Annotated[Change, changes(Permission.SELF_WRITE)]
 
 
-@router.get("", operation_id="list_approvals", summary="List approvals, newest first")
+@router.get("", summary="List approvals, newest first")
 async def list_approvals(
     query: Annotated[ApprovalQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[ApprovalView]:
@@ -39,7 +39,7 @@ async def list_approvals(
     return await service.list_approvals(session, caller, query, runtime)
 
 
-@router.post("", status_code=201, operation_id="create_approval", summary="Ask for access to a server")
+@router.post("", status_code=201, summary="Ask for access to a server")
 async def create_approval(body: AccessRequest, change: CanAsk, runtime: CurrentRuntime) -> ApprovalView:
     """For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The request
     gives no access by itself: members of the group that owns the server, or callers with `approvals.decide`, decide on
@@ -48,7 +48,7 @@ async def create_approval(body: AccessRequest, change: CanAsk, runtime: CurrentR
     return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
-@router.get("/{approval_id}", operation_id="get_approval", summary="Read one approval")
+@router.get("/{approval_id}", summary="Read one approval")
 async def get_approval(
     approval_id: ApprovalId, caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> ApprovalView:
@@ -57,9 +57,7 @@ async def get_approval(
     return await service.show_approval(session, caller, row, runtime.public_url)
 
 
-@router.get(
-    "/{approval_id}/arguments", operation_id="get_approval_arguments", summary="Read the arguments of a call"
-)
+@router.get("/{approval_id}/arguments", summary="Read the arguments of a call")
 async def get_approval_arguments(
     approval_id: ApprovalId, change: CanDecide, runtime: CurrentRuntime
 ) -> ApprovalArguments:
@@ -69,12 +67,7 @@ async def get_approval_arguments(
     return await service.read_arguments(change, row, runtime)
 
 
-@router.post(
-    "/{approval_id}/deny",
-    operation_id="deny_approval",
-    responses=problem_responses(409),
-    summary="Deny an approval",
-)
+@router.post("/{approval_id}/deny", responses=problem_responses(409), summary="Deny an approval")
 async def deny_approval(
     approval_id: ApprovalId,
     body: ApprovalDecision,
@@ -88,10 +81,7 @@ async def deny_approval(
 
 
 @router.post(
-    "/{approval_id}/withdraw",
-    operation_id="withdraw_approval",
-    responses=problem_responses(409),
-    summary="Withdraw a request for access",
+    "/{approval_id}/withdraw", responses=problem_responses(409), summary="Withdraw a request for access"
 )
 async def withdraw_approval(
     approval_id: ApprovalId, change: CanAsk, runtime: CurrentRuntime, if_match: IfMatch
@@ -103,7 +93,6 @@ async def withdraw_approval(
 
 @router.post(
     "/{approval_id}/approve",
-    operation_id="approve_approval",
     responses=problem_responses(409),
     summary="Approve a call, once, or a request for access",
 )

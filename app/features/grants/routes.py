@@ -28,20 +28,20 @@ CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GRANTS_WRITE)]
 
 
-@router.get("", operation_id="list_grants", summary="List grants, newest first")
+@router.get("", summary="List grants, newest first")
 async def list_grants(
     query: Annotated[GrantQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[GrantView]:
     return GrantView.page(*await service.list_grants(session, caller, query, runtime), runtime.clock())
 
 
-@router.post("", status_code=201, operation_id="create_grant", summary="Give a right")
+@router.post("", status_code=201, summary="Give a right")
 async def create_grant(body: GrantCreate, change: CanWrite) -> GrantView:
     grant = await service.create_grant(change, body)
     return await service.show(change.session, change.caller, grant, change.now)
 
 
-@router.get("/{grant_id}", operation_id="get_grant", summary="Read one grant")
+@router.get("/{grant_id}", summary="Read one grant")
 async def get_grant(
     grant_id: GrantId,
     caller: CanRead,
@@ -55,7 +55,7 @@ async def get_grant(
     return await service.show(session, caller, grant, runtime.clock())
 
 
-@router.patch("/{grant_id}", operation_id="update_grant", summary="Change a grant, also for existing tokens")
+@router.patch("/{grant_id}", summary="Change a grant, also for existing tokens")
 async def update_grant(
     grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch
 ) -> GrantView:
@@ -63,12 +63,12 @@ async def update_grant(
     return await service.show(change.session, change.caller, grant, change.now)
 
 
-@router.delete("/{grant_id}", status_code=204, operation_id="delete_grant", summary="End a grant")
+@router.delete("/{grant_id}", status_code=204, summary="End a grant")
 async def delete_grant(grant_id: GrantId, change: CanWrite, if_match: IfMatch) -> None:
     await service.end_grant(change, grant_id, if_match)
 
 
-@router.post("/preview", operation_id="preview_grant", summary="Preview the reach of a grant")
+@router.post("/preview", summary="Preview the reach of a grant")
 async def preview_grant(
     body: GrantPreviewRequest, caller: CanRead, session: Session, snapshot: CurrentSnapshot
 ) -> GrantPreview:

@@ -48,14 +48,14 @@ async def _answer(session: Session, shown: Shown, *, dry_run: bool) -> Shown:
     return shown
 
 
-@router.get("", operation_id="list_policies", summary="List policies, newest first")
+@router.get("", summary="List policies, newest first")
 async def list_policies(
     query: Annotated[schemas.PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.PolicyView]:
     return await service.list_policies(session, caller, query, runtime)
 
 
-@router.post("", status_code=201, operation_id="create_policy", summary="Create a policy draft")
+@router.post("", status_code=201, summary="Create a policy draft")
 async def create_policy(
     body: schemas.PolicyCreate, change: CanWrite, runtime: CurrentRuntime, dry_run: DryRun = False
 ) -> schemas.PolicyView:
@@ -66,12 +66,7 @@ async def create_policy(
     return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.get(
-    "/templates",
-    dependencies=[requires(Permission.POLICIES_READ)],
-    operation_id="list_policy_templates",
-    summary="List policy templates",
-)
+@router.get("/templates", dependencies=[requires(Permission.POLICIES_READ)], summary="List policy templates")
 async def list_policy_templates() -> PolicyTemplates:
     return PolicyTemplates(items=templates.list_templates())
 
@@ -79,7 +74,6 @@ async def list_policy_templates() -> PolicyTemplates:
 @router.post(
     "/templates/{name}/render",
     dependencies=[requires(Permission.POLICIES_READ)],
-    operation_id="render_policy_template",
     summary="Render a policy template",
 )
 async def render_policy_template(
@@ -92,9 +86,7 @@ async def render_policy_template(
     return RenderedPolicy(text=await templates.render(session, name, body.parameters))
 
 
-@router.post(
-    "/simulate", operation_id="simulate_policies", summary="Simulate policy changes on recorded calls"
-)
+@router.post("/simulate", summary="Simulate policy changes on recorded calls")
 async def simulate_policies(
     body: SimulateRequest, change: CanWrite, runtime: CurrentRuntime, snapshot: CurrentSnapshot
 ) -> PolicySimulation:
@@ -107,12 +99,7 @@ async def simulate_policies(
     return await simulate.simulate(change, runtime, snapshot, body)
 
 
-@router.get(
-    "/schema",
-    operation_id="get_policy_schema",
-    responses=problem_responses(404),
-    summary="Read the Cedar schema of policies",
-)
+@router.get("/schema", responses=problem_responses(404), summary="Read the Cedar schema of policies")
 async def get_policy_schema(
     caller: CanRead,
     session: Session,
@@ -129,7 +116,7 @@ async def get_policy_schema(
     return schemas.VocabularyView(version=vocabulary.VERSION, cedar=cedar, tool=f"{server.slug}/{tool.name}")
 
 
-@router.get("/{policy_id}", operation_id="get_policy", summary="Read one policy")
+@router.get("/{policy_id}", summary="Read one policy")
 async def get_policy(
     policy_id: PolicyId,
     caller: CanRead,
@@ -141,12 +128,7 @@ async def get_policy(
     return await service.show(session, runtime, policy)
 
 
-@router.patch(
-    "/{policy_id}",
-    operation_id="update_policy",
-    responses=problem_responses(409),
-    summary="Change the draft of a policy",
-)
+@router.patch("/{policy_id}", responses=problem_responses(409), summary="Change the draft of a policy")
 async def update_policy(
     policy_id: PolicyId,
     body: schemas.PolicyUpdate,
@@ -162,7 +144,7 @@ async def update_policy(
     return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.delete("/{policy_id}", operation_id="delete_policy", summary="End a policy")
+@router.delete("/{policy_id}", summary="End a policy")
 async def delete_policy(
     policy_id: PolicyId,
     change: CanWrite,
@@ -176,11 +158,7 @@ async def delete_policy(
     return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.get(
-    "/{policy_id}/versions",
-    operation_id="list_policy_versions",
-    summary="List the published versions of a policy, newest first",
-)
+@router.get("/{policy_id}/versions", summary="List the published versions of a policy, newest first")
 async def list_policy_versions(
     policy_id: PolicyId,
     query: Annotated[schemas.PolicyVersionQuery, Query()],
@@ -191,11 +169,7 @@ async def list_policy_versions(
     return await service.list_versions(session, caller, policy_id, query, runtime)
 
 
-@router.get(
-    "/{policy_id}/versions/{version}",
-    operation_id="get_policy_version",
-    summary="Read one version of a policy",
-)
+@router.get("/{policy_id}/versions/{version}", summary="Read one version of a policy")
 async def get_policy_version(
     policy_id: PolicyId,
     version: Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$", description="Its number.")],
@@ -207,7 +181,7 @@ async def get_policy_version(
     return schemas.PolicyVersionView.from_row(await service.get_version(session, policy, int(version)))
 
 
-@router.get("/{policy_id}/diff", operation_id="diff_policy", summary="Compare two versions of a policy")
+@router.get("/{policy_id}/diff", summary="Compare two versions of a policy")
 async def diff_policy(
     policy_id: PolicyId,
     caller: CanRead,
@@ -219,7 +193,7 @@ async def diff_policy(
     return await service.compare(session, caller, policy_id, from_, to)
 
 
-@router.post("/{policy_id}/publish", operation_id="publish_policy", summary="Publish a policy")
+@router.post("/{policy_id}/publish", summary="Publish a policy")
 async def publish_policy(
     policy_id: PolicyId,
     change: CanWrite,
@@ -235,7 +209,7 @@ async def publish_policy(
     return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.post("/{policy_id}/test", operation_id="test_policy", summary="Run the tests of a draft")
+@router.post("/{policy_id}/test", summary="Run the tests of a draft")
 async def test_policy(
     policy_id: PolicyId, caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> schemas.PolicyTestReport:
@@ -243,7 +217,7 @@ async def test_policy(
     return await service.report_tests(session, caller, policy_id, runtime)
 
 
-@router.post("/{policy_id}/rollback", operation_id="roll_back_policy", summary="Roll back a policy")
+@router.post("/{policy_id}/rollback", summary="Roll back a policy")
 async def roll_back_policy(
     policy_id: PolicyId,
     body: schemas.PolicyRollback,
@@ -262,7 +236,7 @@ async def roll_back_policy(
     return await _answer(change.session, shown, dry_run=dry_run)
 
 
-@router.post("/{policy_id}/unpublish", operation_id="unpublish_policy", summary="Unpublish a policy")
+@router.post("/{policy_id}/unpublish", summary="Unpublish a policy")
 async def unpublish_policy(
     policy_id: PolicyId,
     change: CanWrite,

@@ -35,14 +35,14 @@ CanWrite = Annotated[Change, changes(Permission.SERVERS_WRITE)]
 _CHANGED = problem_responses(412)
 
 
-@router.post("", operation_id="create_server", status_code=201)
+@router.post("", status_code=201)
 async def create_server(body: ServerCreate, change: CanWrite, runtime: CurrentRuntime) -> ServerView:
     """Register a server. Nothing is sent to it; `POST /servers/{id}/sync` reads its tools."""
     row = await service.create_server(change, runtime, body)
     return await service.show(change.session, row)
 
 
-@router.get("", operation_id="list_servers")
+@router.get("")
 async def list_servers(
     query: Annotated[ServerQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[ServerView]:
@@ -50,7 +50,7 @@ async def list_servers(
     return await service.list_servers(session, caller, query, runtime)
 
 
-@router.get("/{server_id}", operation_id="get_server")
+@router.get("/{server_id}")
 async def get_server(
     server_id: ServerId, caller: CanRead, session: Session, include: IncludeEnded = None
 ) -> ServerView:
@@ -59,7 +59,7 @@ async def get_server(
     return await service.show(session, row)
 
 
-@router.patch("/{server_id}", operation_id="update_server", responses=problem_responses(409))
+@router.patch("/{server_id}", responses=problem_responses(409))
 async def update_server(
     server_id: ServerId, body: ServerPatch, change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch
 ) -> ServerView:
@@ -68,7 +68,7 @@ async def update_server(
     return await service.show(change.session, row)
 
 
-@router.delete("/{server_id}", operation_id="delete_server", status_code=204, responses=_CHANGED)
+@router.delete("/{server_id}", status_code=204, responses=_CHANGED)
 async def delete_server(server_id: ServerId, change: CanWrite, if_match: IfMatch) -> None:
     """End a server, immediately for every token. Its credentials are deleted, and its slug is reserved for 90 days."""
     await service.end_server(change, server_id, if_match)
@@ -76,7 +76,6 @@ async def delete_server(server_id: ServerId, change: CanWrite, if_match: IfMatch
 
 @router.post(
     "/{server_id}/sync",
-    operation_id="sync_server",
     responses=problem_responses(409)
     | {
         202: {
@@ -109,7 +108,7 @@ async def sync_server(
     return await service.show(session, row)
 
 
-@router.get("/{server_id}/instructions", operation_id="get_server_instructions")
+@router.get("/{server_id}/instructions")
 async def get_server_instructions(
     server_id: ServerId, caller: CanRead, session: Session
 ) -> ServerInstructions:
@@ -117,11 +116,7 @@ async def get_server_instructions(
     return ServerInstructions.from_row(await service.get_server(session, caller, server_id))
 
 
-@router.post(
-    "/{server_id}/instructions/approve",
-    operation_id="approve_server_instructions",
-    responses=problem_responses(409),
-)
+@router.post("/{server_id}/instructions/approve", responses=problem_responses(409))
 async def approve_server_instructions(
     server_id: ServerId, body: InstructionsApprove, change: CanWrite, if_match: IfMatch
 ) -> ServerInstructions:
@@ -132,7 +127,7 @@ async def approve_server_instructions(
     return ServerInstructions.from_row(row)
 
 
-@router.get("/{server_id}/credentials", operation_id="list_server_credentials")
+@router.get("/{server_id}/credentials")
 async def list_server_credentials(
     server_id: ServerId,
     query: Annotated[CredentialQuery, Query()],
@@ -144,7 +139,7 @@ async def list_server_credentials(
     return await credentials.list_credentials(session, caller, server_id, query, runtime)
 
 
-@router.put("/{server_id}/credential", operation_id="set_server_credential", responses=_CHANGED)
+@router.put("/{server_id}/credential", responses=_CHANGED)
 async def set_server_credential(
     server_id: ServerId, body: CredentialPut, change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch
 ) -> UpstreamCredentialView:
@@ -155,17 +150,13 @@ async def set_server_credential(
     return UpstreamCredentialView.model_validate(stored, from_attributes=True)
 
 
-@router.delete(
-    "/{server_id}/credential", operation_id="delete_server_credential", status_code=204, responses=_CHANGED
-)
+@router.delete("/{server_id}/credential", status_code=204, responses=_CHANGED)
 async def delete_server_credential(server_id: ServerId, change: CanWrite, if_match: IfMatch) -> None:
     """Remove the credential of a server: calls carry none. `If-Match` takes the server's `ETag`."""
     await credentials.delete_credential(change, server_id, None, if_match)
 
 
-@router.put(
-    "/{server_id}/credentials/{identity_id}", operation_id="set_identity_credential", responses=_CHANGED
-)
+@router.put("/{server_id}/credentials/{identity_id}", responses=_CHANGED)
 async def set_identity_credential(
     server_id: ServerId,
     identity_id: IdentityId,
@@ -181,12 +172,7 @@ async def set_identity_credential(
     return UpstreamCredentialView.model_validate(stored, from_attributes=True)
 
 
-@router.delete(
-    "/{server_id}/credentials/{identity_id}",
-    operation_id="delete_identity_credential",
-    status_code=204,
-    responses=_CHANGED,
-)
+@router.delete("/{server_id}/credentials/{identity_id}", status_code=204, responses=_CHANGED)
 async def delete_identity_credential(
     server_id: ServerId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> None:

@@ -29,10 +29,7 @@ DryRun = Annotated[bool, Query(description="Return what would change, and change
 
 
 def reveal(
-    runtime: Runtime,
-    view: schemas.TokenView,
-    secret: str | None,
-    pickup: PickupReading | None = None,
+    runtime: Runtime, view: schemas.TokenView, secret: str | None, pickup: PickupReading | None = None
 ) -> schemas.TokenSecretView:
     """Build the only response with the secret, or with its recipient; it must not be cached."""
     return schemas.TokenSecretView(
@@ -48,19 +45,14 @@ async def _show(session: AsyncSession, caller: Caller, token_id: UUID) -> schema
     return await service.with_reach(session, caller, await service.show_token(session, token_id))
 
 
-@router.get(
-    "",
-    dependencies=[requires(Permission.TOKENS_READ)],
-    operation_id="list_tokens",
-    summary="List tokens, newest first",
-)
+@router.get("", dependencies=[requires(Permission.TOKENS_READ)], summary="List tokens, newest first")
 async def list_tokens(
     query: Annotated[schemas.TokenQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.TokenView]:
     return await service.list_tokens(session, query, runtime)
 
 
-@router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
+@router.post("", status_code=201, summary="Issue or attenuate a token")
 async def create_token(
     body: schemas.TokenCreate, change: CanIssue, runtime: CurrentRuntime
 ) -> schemas.TokenSecretView:
@@ -71,7 +63,7 @@ async def create_token(
     return reveal(runtime, shown, issued.secret, issued.pickup)
 
 
-@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
+@router.post("/bulk-revoke", summary="Revoke all matching tokens")
 async def bulk_revoke_tokens(
     body: schemas.TokensRevoke, change: CanRevoke, dry_run: DryRun = False
 ) -> schemas.BulkRevocationView:
@@ -81,14 +73,12 @@ async def bulk_revoke_tokens(
     return schemas.BulkRevocationView(changed=bool(revoked.tokens), revoked=revoked)
 
 
-@router.get("/{token_id}", operation_id="get_token", summary="Read one token")
+@router.get("/{token_id}", summary="Read one token")
 async def get_token(token_id: TokenId, caller: CanRead, session: Session) -> schemas.TokenView:
     return await _show(session, caller, token_id)
 
 
-@router.patch(
-    "/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Change a token"
-)
+@router.patch("/{token_id}", responses=problem_responses(409), summary="Change a token")
 async def narrow_token(
     token_id: TokenId, body: schemas.TokenUpdate, change: CanIssue, if_match: IfMatch
 ) -> schemas.TokenView:
@@ -97,12 +87,7 @@ async def narrow_token(
     return await _show(change.session, change.caller, token_id)
 
 
-@router.post(
-    "/{token_id}/rotate",
-    operation_id="rotate_token",
-    responses=problem_responses(409),
-    summary="Rotate a token",
-)
+@router.post("/{token_id}/rotate", responses=problem_responses(409), summary="Rotate a token")
 async def rotate_token(
     token_id: TokenId, body: schemas.TokenRotate, change: CanIssue, runtime: CurrentRuntime, if_match: IfMatch
 ) -> schemas.TokenSecretView:
@@ -111,7 +96,7 @@ async def rotate_token(
     return reveal(runtime, await service.show_token(change.session, token_id), secret)
 
 
-@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
+@router.post("/{token_id}/revoke", summary="Revoke a token")
 async def revoke_token(
     token_id: TokenId,
     body: schemas.TokenRevoke,
@@ -126,7 +111,6 @@ async def revoke_token(
 @router.get(
     "/{token_id}/pickups",
     dependencies=[requires(Permission.TOKENS_READ)],
-    operation_id="list_token_pickups",
     summary="List a token's pickup links, newest first",
 )
 async def list_token_pickups(
@@ -139,12 +123,7 @@ async def list_token_pickups(
     return await pickups.list_pickups(session, token_id, query, runtime)
 
 
-@router.post(
-    "/{token_id}/pickups",
-    status_code=201,
-    operation_id="create_token_pickup",
-    summary="Create a pickup link for a token",
-)
+@router.post("/{token_id}/pickups", status_code=201, summary="Create a pickup link for a token")
 async def create_token_pickup(
     token_id: TokenId, body: schemas.PickupCreate, change: CanIssue, runtime: CurrentRuntime
 ) -> schemas.PickupView:
@@ -157,7 +136,6 @@ async def create_token_pickup(
 @router.get(
     "/{token_id}/pickups/{pickup_id}",
     dependencies=[requires(Permission.TOKENS_READ)],
-    operation_id="get_token_pickup",
     summary="Read a pickup link",
 )
 async def get_token_pickup(
@@ -170,10 +148,7 @@ async def get_token_pickup(
 
 
 @router.delete(
-    "/{token_id}/pickups/{pickup_id}",
-    operation_id="cancel_token_pickup",
-    responses=problem_responses(409),
-    summary="Cancel a pickup link",
+    "/{token_id}/pickups/{pickup_id}", responses=problem_responses(409), summary="Cancel a pickup link"
 )
 async def cancel_token_pickup(
     token_id: TokenId, pickup_id: PickupId, change: CanIssue, runtime: CurrentRuntime, if_match: IfMatch
@@ -183,7 +158,7 @@ async def cancel_token_pickup(
     return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
 
-@router.post("/{token_id}/check", operation_id="check_token", summary="Check whether a token works")
+@router.post("/{token_id}/check", summary="Check whether a token works")
 async def check_token(
     token_id: TokenId,
     body: schemas.ConnectionCheckRequest,

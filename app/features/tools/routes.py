@@ -26,7 +26,7 @@ CanRead = Annotated[Caller, requires(Permission.TOOLS_READ)]
 CanWrite = Annotated[Change, changes(Permission.TOOLS_WRITE)]
 
 
-@router.get("", operation_id="list_tools")
+@router.get("")
 async def list_tools(
     query: Annotated[ToolQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[ToolView]:
@@ -34,14 +34,14 @@ async def list_tools(
     return await service.list_tools(session, caller, query, runtime)
 
 
-@router.post("", operation_id="create_tool", status_code=201)
+@router.post("", status_code=201)
 async def create_tool(body: ToolCreate, change: CanWrite) -> ToolView:
     """Create a tool manually, active immediately. Usually, you sync the server instead."""
     tool = await service.create_tool(change, body)
     return ToolView.from_row(tool)
 
 
-@router.get("/{tool_id}", operation_id="get_tool")
+@router.get("/{tool_id}")
 async def get_tool(
     tool_id: ToolId, caller: CanRead, session: Session, include: IncludeEnded = None
 ) -> ToolView:
@@ -51,28 +51,26 @@ async def get_tool(
     return ToolView.from_row(await service.get_tool(session, tool_id, ended=include is not None))
 
 
-@router.get(
-    "/{tool_id}/changes", dependencies=[requires(Permission.TOOLS_READ)], operation_id="get_tool_changes"
-)
+@router.get("/{tool_id}/changes", dependencies=[requires(Permission.TOOLS_READ)])
 async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
     """Compare the approved definition of a tool with the pending one, by member."""
     tool = await service.get_tool(session, tool_id)
     return ToolChanges.of(tool, await approved_content(session, tool))
 
 
-@router.patch("/{tool_id}", operation_id="update_tool", responses=problem_responses(409))
+@router.patch("/{tool_id}", responses=problem_responses(409))
 async def update_tool(tool_id: ToolId, body: ToolPatch, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Change a tool: override the risk, or quarantine and release it (merge patch)."""
     return ToolView.from_row(await service.update_tool(change, tool_id, body, if_match))
 
 
-@router.delete("/{tool_id}", operation_id="delete_tool", status_code=204)
+@router.delete("/{tool_id}", status_code=204)
 async def delete_tool(tool_id: ToolId, change: CanWrite, if_match: IfMatch) -> None:
     """Remove a tool, immediately for every token. If a sync finds it again, it is quarantined."""
     await service.remove_tool(change, tool_id, if_match)
 
 
-@router.post("/{tool_id}/approve", operation_id="approve_tool", responses=problem_responses(409))
+@router.post("/{tool_id}/approve", responses=problem_responses(409))
 async def approve_tool(tool_id: ToolId, body: ToolApprove, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Approve the definition with this digest. The tool becomes active, and its annotations determine the risk."""
     return ToolView.from_row(await service.approve_tool(change, tool_id, body.definition_digest, if_match))
@@ -81,7 +79,6 @@ async def approve_tool(tool_id: ToolId, body: ToolApprove, change: CanWrite, if_
 @router.get(
     "/{tool_id}/grants",
     dependencies=[requires(Permission.GRANTS_READ)],
-    operation_id="list_tool_grants",
     summary="List the grants that reach a tool",
 )
 async def list_tool_grants(
@@ -95,7 +92,6 @@ async def list_tool_grants(
 @router.get(
     "/{tool_id}/access",
     dependencies=[requires(Permission.GRANTS_READ)],
-    operation_id="list_tool_access",
     summary="List who can call a tool, and why",
 )
 async def list_tool_access(
