@@ -8,17 +8,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlmodel import col
-
-from app.db.change import Change, write_versions
-from app.db.rows import is_one_of
+from app.db.change import Change, Values, write_versions
 from app.domain.errors import Invalid
 from app.features.groups import queries
 from app.features.groups.queries import MEMBERSHIP, members_among
 from app.features.groups.service import GROUP, flush_unique
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
+from app.lib.event_loop import map_in_slices
 from app.lib.ids import IDENTITY, format_id
-from app.models.identities import Group, GroupMember
+from app.models.identities import Group
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""
@@ -101,16 +99,13 @@ async def change_members(
     # Someone who leaves may have joined in this transaction, which is kept.
     await write_versions(session)
     # A member whom the provider does not manage was added by hand and stays.
-    of_leaving = is_one_of(col(GroupMember.identity_id), leaving & people.keys())
-    of_group = col(GroupMember.group_id) == group.id
-    former = await queries.end_memberships(session, of_group, of_leaving) if leaving else []
-    members = [GroupMember(group_id=group.id, identity_id=id) for id in joined]
-    session.add_all(members)
-    if members or former:
+    left = await queries.leave(session, group.id, leaving & people.keys()) if leaving else {}
+    members = await queries.join(session, group.id, joined) if joined else {}
+    if members or left:
         group.revision += 1
         await session.flush()
         await session.refresh(group)
-    removed = sorted(member.identity_id for member in former)
+    removed = sorted(left)
     entries = [("added", id) for id in joined] + [("removed", id) for id in removed]
     entries += [("skipped", id) for id in skipped]
     events = []
@@ -120,8 +115,14 @@ async def change_members(
             details.setdefault(what, []).append(format_id(IDENTITY, id))
         events.append(change.record("group.change_members", GROUP, group, group, details=details))
     # Joining adds the group's grants, and removes what a policy forbids to the group.
-    for before, after in [(None, member) for member in members] + [(member, None) for member in former]:
+
+    def keep(identity_id: UUID) -> None:
+        columns = {"group_id": group.id, "identity_id": identity_id}
+        before = Values(left[identity_id], columns) if identity_id in left else None
+        after = Values(members[identity_id], columns) if identity_id in members else None
         change.record_with(events[0], MEMBERSHIP, before, after)
+
+    await map_in_slices(keep, [*joined, *removed])
     change.move(narrows=[*joined, *removed])
     return Membership(joined, removed, skipped, events)
 
