@@ -33,6 +33,9 @@ CursorParameter = Annotated[
 ]
 
 
+ORDER = Field(description="The sort order; `-` sorts descending. Newest first by default.")
+
+
 class Page(BaseModel, Generic[Item]):
     """One page of a list."""
 

@@ -32,7 +32,6 @@ _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e0080000000
 _SERVER, _GRANT = "srv_01jdpnwz00e008000000000000", "grant_01jdpnwz00e008000000000000"
 _POLICY = "pol_01jdpnwz00e008000000000000"
 
-
 AskedArguments = TypeAliasType(
     "AskedArguments",
     Annotated[

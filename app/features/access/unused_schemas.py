@@ -65,7 +65,6 @@ _STALE_TOKEN: dict[str, Any] = {
     "proposal": {"action": "revoke"},
 }
 
-
 StaleKind = TypeAliasType(
     "StaleKind",
     Annotated[Literal["grant", "token"], Field(description="What was not used: a grant or a token.")],
@@ -330,7 +329,6 @@ def show_tools(selector: scopes.ToolSelector) -> selectors.ToolSelectorModel:
 
 
 MAX_APPLIED = 100
-
 
 AppliedOutcome = TypeAliasType(
     "AppliedOutcome",

@@ -69,30 +69,14 @@ def select_grants(query: GrantQuery, now: datetime) -> Select[Grant]:
 async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Grant]:
     """Lock the existing grants among these in id order."""
     statement = select(Grant).where(col(Grant.id).in_(set(ids))).order_by(col(Grant.id)).with_for_update()
-    return {
-        grant.id: grant
-        for grant in await session.scalars(statement.execution_options(populate_existing=True))
-    }
+    locked = await session.scalars(statement.execution_options(populate_existing=True))
+    return {grant.id: grant for grant in locked}
 
 
-async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Grant]:
-    """Lock the grants of a group that have not ended, in id order."""
-    statement = (
-        select(Grant)
-        .where(col(Grant.group_id) == group_id, col(Grant.ended_at).is_(None))
-        .order_by(col(Grant.id))
-        .with_for_update()
-    )
-    return list(await session.scalars(statement))
-
-
-async def open_grants_of(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[Grant]:
-    """The grants of an identity itself that have not ended, in id order; locked on demand."""
-    statement = (
-        select(Grant)
-        .where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
-        .order_by(col(Grant.id))
-    )
+async def open_grants_of(session: AsyncSession, principal_id: UUID, *, lock: bool) -> list[Grant]:
+    """The grants of an identity itself, or of a group, that have not ended, in id order; locked on demand."""
+    of_principal = (col(Grant.identity_id) == principal_id) | (col(Grant.group_id) == principal_id)
+    statement = select(Grant).where(of_principal, col(Grant.ended_at).is_(None)).order_by(col(Grant.id))
     return list(await session.scalars(statement.with_for_update() if lock else statement))
 
 

@@ -13,7 +13,7 @@ from typing_extensions import TypeAliasType
 from app.domain.objects import Server, Tool
 from app.domain.risk import Risk
 from app.features.tools.queries import Finding, Reaches, SelectorWarning
-from app.http.pagination import ListQuery, Page
+from app.http.pagination import ORDER, ListQuery, Page
 from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent, example
 from app.http.selectors import (
     ServerSelectorModel,
@@ -115,11 +115,7 @@ class GrantUpdate(Patch):
 
 
 GrantOrder = TypeAliasType(
-    "GrantOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-expires_at", "expires_at"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "GrantOrder", Annotated[Literal["-created_at", "created_at", "-expires_at", "expires_at"], ORDER]
 )
 
 

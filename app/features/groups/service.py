@@ -12,7 +12,7 @@ from app.db.rows import Lock
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
-from app.features.grants.queries import group_holds_grants, lock_grants_of_group
+from app.features.grants.queries import group_holds_grants, open_grants_of
 from app.features.grants.service import end_grants_with
 from app.features.groups.queries import MEMBERSHIP, SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
@@ -159,7 +159,7 @@ async def end_group(change: Change, id: UUID, if_match: Precondition) -> None:
 async def end_locked_group(change: Change, group: Group) -> None:
     """End a group, for which no shared lock may be held, with its memberships, grants and pending approvals."""
     session = change.session
-    grants = await lock_grants_of_group(session, group.id)
+    grants = await open_grants_of(session, group.id, lock=True)
     # Before the memberships, in the order of a decision on an approval.
     approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
     await cancel_approvals(change, approvals, "group_ended")

@@ -12,7 +12,7 @@ from app.features.audit.schemas import AuditDecision
 from app.features.identities.schemas import IdentityAttributes, IdentityKind
 from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
-from app.http.pagination import CursorParameter, Limit, ListQuery
+from app.http.pagination import ORDER, CursorParameter, Limit, ListQuery
 from app.http.schemas import (
     CleanText,
     IpAddress,
@@ -344,13 +344,7 @@ class PolicyChange(Strict):
     policy: PolicyView
 
 
-PolicyOrder = TypeAliasType(
-    "PolicyOrder",
-    Annotated[
-        Literal["-created_at", "created_at"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
-)
+PolicyOrder = TypeAliasType("PolicyOrder", Annotated[Literal["-created_at", "created_at"], ORDER])
 
 
 class PolicyQuery(ListQuery):

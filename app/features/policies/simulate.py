@@ -305,7 +305,6 @@ MAX_WINDOW = timedelta(days=31)
 MAX_CHANGES = 50
 MAX_SHOWN = 1_000
 
-
 _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 
 

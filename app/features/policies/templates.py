@@ -264,7 +264,6 @@ TEMPLATES: dict[str, type[Template]] = {
     for template in (ReadOnlyHours, ArgumentLimit, AllowedPaths, AllowedHosts, DailyQuota, ApproveDestructive)
 }
 
-
 PolicyTemplateParameters = TypeAliasType(
     "PolicyTemplateParameters",
     Annotated[

@@ -40,7 +40,6 @@ _REASONS = {
     "too_large": "its response is too large",
 }
 
-
 _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
 """All capabilities of clients: some servers show a tool only to clients that can answer its requests."""
 MAX_INSTRUCTIONS_LENGTH = 16 * 1024

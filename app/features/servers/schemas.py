@@ -16,7 +16,7 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from app.domain.definitions import text_digest
-from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Limit, ListQuery
+from app.http.pagination import DEFAULT_LIMIT, ORDER, CursorParameter, Limit, ListQuery
 from app.http.schemas import (
     CleanSecret,
     CleanText,
@@ -78,7 +78,6 @@ EnvironmentVariables = TypeAliasType(
         AfterValidator(_small_and_harmless),
     ],
 )
-
 UpstreamCredentialKind = TypeAliasType(
     "UpstreamCredentialKind",
     Annotated[
@@ -86,8 +85,6 @@ UpstreamCredentialKind = TypeAliasType(
         Field(description="The credential in calls to the server, or in the environment of its program."),
     ],
 )
-
-
 TokenEndpointAuthMethod = TypeAliasType(
     "TokenEndpointAuthMethod",
     Annotated[
@@ -249,16 +246,11 @@ class UpstreamCredentialView(Strict):
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the separator, so ``a`` +
 # ``b__c`` and ``a__b`` + ``c`` cannot both exist.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
 Command = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 Arguments = Annotated[
     list[Annotated[str, StringConstraints(max_length=2000), CleanText]], Field(max_length=100)
 ]
-
 EnvNames = Annotated[list[VariableName], Field(max_length=50)]
-
 LabelChanges = TypeAliasType(
     "LabelChanges",
     Annotated[
@@ -270,7 +262,6 @@ LabelChanges = TypeAliasType(
         ),
     ],
 )
-
 Transport = TypeAliasType(
     "Transport",
     Annotated[
@@ -278,8 +269,6 @@ Transport = TypeAliasType(
         Field(description="`streamable_http`: a server at a URL; `stdio`: a command on the gateway's host."),
     ],
 )
-
-
 ServerStatus = TypeAliasType(
     "ServerStatus",
     Annotated[
@@ -287,7 +276,6 @@ ServerStatus = TypeAliasType(
         Field(description="A `disabled` server is not listed and cannot be called."),
     ],
 )
-
 NewTools = TypeAliasType(
     "NewTools",
     Annotated[
@@ -297,7 +285,6 @@ NewTools = TypeAliasType(
         ),
     ],
 )
-
 KeepArguments = TypeAliasType(
     "KeepArguments",
     Annotated[
@@ -307,7 +294,6 @@ KeepArguments = TypeAliasType(
         ),
     ],
 )
-
 Requestable = TypeAliasType(
     "Requestable",
     Annotated[
@@ -318,7 +304,6 @@ Requestable = TypeAliasType(
         ),
     ],
 )
-
 SyncState = TypeAliasType(
     "SyncState",
     Annotated[
@@ -326,13 +311,11 @@ SyncState = TypeAliasType(
         Field(description="The result of the last sync; `running`: a requested one has not ended."),
     ],
 )
-
 Digest = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-f]{64}$"),
     Field(description="SHA-256 of the text, in hexadecimal.", examples=["9f86d081" * 8]),
 ]
-
 InstructionsState = TypeAliasType(
     "InstructionsState",
     Annotated[
@@ -340,7 +323,6 @@ InstructionsState = TypeAliasType(
         Field(description="Whether the server has instructions, and whether clients get them."),
     ],
 )
-
 IncludeEnded = Annotated[
     Literal["ended"] | None, Field(description="`ended`: also ended ones; needs `audit.read`.")
 ]
@@ -527,11 +509,7 @@ class ServerPatch(Patch):
 
 
 ServerOrder = TypeAliasType(
-    "ServerOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-slug", "slug", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "ServerOrder", Annotated[Literal["-created_at", "created_at", "-slug", "slug", "-name", "name"], ORDER]
 )
 
 

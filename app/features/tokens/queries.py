@@ -128,7 +128,6 @@ _IN_FLIGHT = text(
     ) IS NULL"""
 )
 
-
 _REACHES_SERVER = """(tokens.scope ->> 'kind' = 'grants' OR EXISTS (
     SELECT 1 FROM servers asked, jsonb_array_elements(tokens.scope -> 'entries') entry
     WHERE asked.id = CAST(:asked_server AS uuid) AND (

@@ -18,7 +18,7 @@ from typing_extensions import TypeAliasType
 
 from app.features.tools.queries import Reaches, SelectorWarning
 from app.http.idempotency import Revealed
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import CleanSecret, Name, Patch, ShortText, Strict, Time, absent, example
 from app.http.selectors import TokenScopeModel, show_scope
 from app.lib.ids import PICKUP, EventId, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
@@ -83,10 +83,7 @@ TokenDelivery = TypeAliasType(
 )
 TokenOrder = TypeAliasType(
     "TokenOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    Annotated[Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"], ORDER],
 )
 CheckState = TypeAliasType(
     "CheckState",

@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from app.domain.definitions import definition_changes
 from app.domain.risk import Risk
 from app.features.servers.schemas import IncludeEnded
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent, example
 from app.http.selectors import ToolName
 from app.lib.ids import ServerId, ToolId
@@ -210,11 +210,7 @@ class ToolApprove(Strict):
 
 
 ToolOrder = TypeAliasType(
-    "ToolOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "ToolOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 
