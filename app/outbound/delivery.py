@@ -6,8 +6,9 @@ No redirect is followed, and only the status code of the response is kept.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from random import SystemRandom
 from urllib.parse import urlsplit
 
 from app import __version__
@@ -18,6 +19,7 @@ MAX_PAUSE_S = 24 * 3600
 """The longest pause that an endpoint can ask for."""
 _ANSWER_BYTES = 16 * 1024
 _ERRORS = frozenset({"resolve", "connect", "tls", "timeout", "closed", "busy"})
+_spread = SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ def pause_of(retry_after: bytes | None, now: datetime) -> float:
         return 0.0
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     return min(max((until - now).total_seconds(), 0.0), MAX_PAUSE_S)
+
+
+def spread_pause(pause: timedelta, asked_s: float) -> timedelta:
+    """A pause before the next attempt, at least as long as the endpoint asks for. It is randomized, so that attempts
+    that failed together are not repeated together."""
+    return max(pause * _spread.uniform(1.0, 1.2), timedelta(seconds=asked_s))
 
 
 def check_destination(policy: AddressPolicy, url: str, what: str) -> None:

@@ -13,13 +13,8 @@ from app import __version__
 from app.features.audit.schemas import AuditEventView
 
 VERSION = "1.9.0"
-AUTHENTICATION, ENTITY_MANAGEMENT, GROUP_MANAGEMENT, USER_MANAGEMENT, API_ACTIVITY = (
-    3002,
-    3004,
-    3006,
-    3007,
-    6003,
-)
+AUTHENTICATION, API_ACTIVITY = 3002, 6003
+ENTITY_MANAGEMENT, GROUP_MANAGEMENT, USER_MANAGEMENT = 3004, 3006, 3007
 OTHER = 99
 """An activity without a name in the class; ``activity_name`` is then the action."""
 
@@ -106,8 +101,13 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
     """Convert an audit event to an OCSF event of its class, without loss."""
     fields: dict[str, Any] = event.model_dump(mode="json", exclude_none=True)
     uid, activity = class_of(event.action)
-    status = _status_of(fields)
+    if "outcome" in fields:
+        status = _STATUS_OF.get(fields["outcome"], 0)
+    else:
+        # Unknown for an admitted call, whose outcome is an event of its own.
+        status = 2 if fields.get("decision") in ("deny", "require_approval") else 0
     severity = 3 if event.action in _NOTABLE else 2 if status == 2 else 1
+    program = fields.get("client", {})
     unmapped = {name: fields[name] for name in (*_UNMAPPED, *_UNMAPPED_OF.get(uid, ())) if name in fields}
     event_fields: dict[str, Any] = {
         "activity_id": activity,
@@ -121,29 +121,22 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
         "status": _STATUS[status],
         "message": _message(fields),
         "metadata": _metadata(fields),
-        "actor": _actor(fields),
+        "actor": {"user": _caller(fields)} | ({"app_name": program["name"]} if "name" in program else {}),
     }
     if activity == OTHER:
         event_fields["activity_name"] = event.action
-    if "reason_code" in fields:
-        event_fields["status_detail"] = fields["reason_code"]
-    if "outcome" in fields:
-        event_fields["status_code"] = fields["outcome"]
-    if "count" in fields:
-        event_fields["count"] = fields["count"]
-    program = fields.get("client", {})
+    for attribute, name in (("status_detail", "reason_code"), ("status_code", "outcome"), ("count", "count")):
+        if name in fields:
+            event_fields[attribute] = fields[name]
     if "version" in program:
         unmapped["client"] = {"version": program["version"]}
-    event_fields |= _decision(fields) | _source(fields) | _of_class(uid, fields)
+    where = {"ip": program["ip"]} if "ip" in program else {"name": "unknown"}
+    http = {"uid": fields.get("request_id"), "user_agent": program.get("user_agent")}
+    http = {name: value for name, value in http.items() if value}
+    source = {"src_endpoint": where} | ({"http_request": http} if http else {})
+    event_fields |= _decision(fields) | source | _of_class(uid, fields)
     event_fields["observables"] = _observables(event_fields)
     return event_fields | ({"unmapped": unmapped} if unmapped else {})
-
-
-def _status_of(fields: dict[str, Any]) -> int:
-    """Unknown for an admitted call whose outcome is an event of its own."""
-    if "outcome" in fields:
-        return _STATUS_OF.get(fields["outcome"], 0)
-    return 2 if fields.get("decision") in ("deny", "require_approval") else 0
 
 
 def _message(fields: dict[str, Any]) -> str:
@@ -172,10 +165,8 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
 def _user(kind: str, uid: str | None, name: str | None = None) -> dict[str, Any]:
     """A user; OCSF requires a uid or a name (constraint ``at_least_one``)."""
     user = {"uid": uid, "name": name if uid else name or kind}
-    return {key: value for key, value in user.items() if value} | {
-        "type": kind,
-        "type_id": _USER_TYPES.get(kind, 0),
-    }
+    named = {key: value for key, value in user.items() if value}
+    return named | {"type": kind, "type_id": _USER_TYPES.get(kind, 0)}
 
 
 def _caller(fields: dict[str, Any]) -> dict[str, Any]:
@@ -184,11 +175,6 @@ def _caller(fields: dict[str, Any]) -> dict[str, Any]:
     if "token_id" in fields:
         user["programmatic_credentials"] = [{"uid": fields["token_id"], "type": "scoped_token"}]
     return user
-
-
-def _actor(fields: dict[str, Any]) -> dict[str, Any]:
-    program = fields.get("client", {})
-    return {"user": _caller(fields)} | ({"app_name": program["name"]} if "name" in program else {})
 
 
 def _decision(fields: dict[str, Any]) -> dict[str, Any]:
@@ -203,14 +189,6 @@ def _decision(fields: dict[str, Any]) -> dict[str, Any]:
         "disposition_id": action,
         "authorizations": [{"decision": decision, **policy} for policy in policies],
     }
-
-
-def _source(fields: dict[str, Any]) -> dict[str, Any]:
-    client, request = fields.get("client", {}), fields.get("request_id")
-    where = {"ip": client["ip"]} if "ip" in client else {"name": "unknown"}
-    http = {"uid": request, "user_agent": client.get("user_agent")}
-    http = {name: value for name, value in http.items() if value}
-    return {"src_endpoint": where} | ({"http_request": http} if http else {})
 
 
 def _of_class(uid: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -242,11 +220,7 @@ def _as_call(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _entity(fields: dict[str, Any]) -> dict[str, Any]:
     what = fields.get("object", {"type": fields["action"].partition(".")[0]})
-    return (
-        {"uid": what["id"], "type": what["type"]}
-        if "id" in what
-        else {"name": what["type"], "type": what["type"]}
-    )
+    return ({"uid": what["id"]} if "id" in what else {"name": what["type"]}) | {"type": what["type"]}
 
 
 def _observables(event_fields: dict[str, Any]) -> list[dict[str, Any]]:

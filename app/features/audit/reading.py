@@ -25,33 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
 from app.domain.errors import Malformed, NotFound
-from app.features.audit import queries
+from app.features.audit import queries, schemas
 from app.features.audit.ocsf import ocsf_lines
-from app.features.audit.queries import (
-    NamedIds,
-    Place,
-    Position,
-    Span,
-    find_named_ids,
-    names_of,
-    skip,
-    span_of,
-)
-from app.features.audit.schemas import (
-    MAX_RANGE,
-    Actor,
-    AuditArgumentsView,
-    AuditDecision,
-    AuditedClient,
-    AuditedObject,
-    AuditedServer,
-    AuditEventView,
-    AuditExportQuery,
-    AuditFilters,
-    AuditOutcome,
-    AuditQuery,
-    show_id,
-)
+from app.features.audit.queries import NamedIds, Place, Position, Span
 from app.http.authorization import Caller
 from app.http.live import Look, News, live_event
 from app.http.pagination import Cursors, Page
@@ -78,7 +54,7 @@ _Region = tuple[Position | None, Position | None]
 
 
 async def find(
-    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
+    session: AsyncSession, query: schemas.AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     """Find the rows of a page before a position, and the position to continue from; None at the end."""
     if not query.narrows_refused:
@@ -90,21 +66,21 @@ async def find(
 
 
 async def _find_in_span(
-    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
+    session: AsyncSession, query: schemas.AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
-    give_up, width = monotonic() + SEARCH_TIME_S, FIRST_WINDOW
+    give_up, width, is_walked = monotonic() + SEARCH_TIME_S, FIRST_WINDOW, query.is_walked
 
     async def add(within: list[ColumnElement[bool]]) -> None:
         remaining = query.limit + 1 - len(rows)
         rows.extend(await session.execute(queries.select_newest(query, named, within, remaining)))
 
-    for region in _regions(await span_of(session, query), before):
+    for region in _regions(await queries.span_of(session, query), before):
         async for epoch, first, last in _epochs(session, region):
             end = last
-            if not query.is_walked:
+            if not is_walked:
                 await add(queries.between(epoch, first, end))
-            while query.is_walked and len(rows) <= query.limit:
+            while is_walked and len(rows) <= query.limit:
                 window = queries.window_start(queries.between(epoch, first, end), width)
                 start = (await session.execute(window)).one_or_none()
                 if start is None:
@@ -157,7 +133,7 @@ async def _epochs(
 
 
 _DECISIONS, _OUTCOMES = (
-    frozenset(get_args(get_args(kind.__value__)[0])) for kind in (AuditDecision, AuditOutcome)
+    frozenset(get_args(get_args(kind.__value__)[0])) for kind in (schemas.AuditDecision, schemas.AuditOutcome)
 )
 
 
@@ -183,7 +159,9 @@ _EVENT = Subject("audit_event")
 _LAST_IN_TRANSACTION = 2**63 - 1
 
 
-async def list_events(session: AsyncSession, runtime: Runtime, query: AuditQuery) -> Page[AuditEventView]:
+async def list_events(
+    session: AsyncSession, runtime: Runtime, query: schemas.AuditQuery
+) -> Page[schemas.AuditEventView]:
     """Read one page, newest first; with ``after``, poll what was committed after that cursor, oldest first.
 
     Raises ``Malformed``: ``range_too_wide``, ``since_required``, an invalid cursor.
@@ -200,13 +178,13 @@ async def list_events(session: AsyncSession, runtime: Runtime, query: AuditQuery
 
 
 async def page(
-    session: AsyncSession, query: AuditQuery, cursors: Cursors, now: datetime
-) -> tuple[list[AuditEventView], str | None]:
+    session: AsyncSession, query: schemas.AuditQuery, cursors: Cursors, now: datetime
+) -> tuple[list[schemas.AuditEventView], str | None]:
     """Read one page, newest first, and its next cursor. Raises as ``list_events``."""
     check_since(query)
     _check_range(query, now)
     before = _position(cursors.read(query.cursor))
-    rows, following = await find(session, query, await find_named_ids(session, query), before)
+    rows, following = await find(session, query, await queries.find_named_ids(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
 
 
@@ -214,13 +192,13 @@ async def page(
 class EventBatch:
     """A part of the log in commit order: events with their positions, and the position that was reached."""
 
-    items: list[tuple[AuditEventView, queries.Position]]
+    items: list[tuple[schemas.AuditEventView, queries.Position]]
     reached: queries.Position
 
 
 async def read_on(
     session: AsyncSession,
-    query: AuditFilters,
+    query: schemas.AuditFilters,
     after: queries.Position,
     limit: int,
     until: queries.Position | None = None,
@@ -229,11 +207,11 @@ async def read_on(
 
     If few match, it searches further until its deadline.
     """
-    named, give_up = await find_named_ids(session, query), monotonic() + SEARCH_TIME_S
+    named, give_up = await queries.find_named_ids(session, query), monotonic() + SEARCH_TIME_S
     rows: list[Any] = []
     reached, width = after, POLL_WINDOW
     while True:
-        window = await next_window(session, query, await skip(session, query, reached), width, until)
+        window = await next_window(session, query, await queries.skip(session, query, reached), width, until)
         if window is None:
             break
         start, reached = window
@@ -254,7 +232,7 @@ async def read_on(
 
 async def next_window(
     session: AsyncSession,
-    query: AuditFilters,
+    query: schemas.AuditFilters,
     start: queries.Position,
     width: int,
     until: queries.Position | None = None,
@@ -282,7 +260,7 @@ async def present(session: AsyncSession) -> queries.Position:
     return (row.epoch, row.xact, _LAST_IN_TRANSACTION)
 
 
-async def read(session: AsyncSession, id: UUID) -> AuditEventView:
+async def read(session: AsyncSession, id: UUID) -> schemas.AuditEventView:
     """Read one event. Raises ``NotFound``."""
     row = (await session.execute(queries.select_by_id(id))).one_or_none()
     if row is None:
@@ -290,24 +268,24 @@ async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     return (await _show(session, [row]))[0]
 
 
-async def read_arguments(change: Change, id: UUID, runtime: Runtime) -> AuditArgumentsView:
+async def read_arguments(change: Change, id: UUID, runtime: Runtime) -> schemas.AuditArgumentsView:
     """Read the recorded arguments of a call. Reading them is recorded as an event. Raises ``NotFound``."""
     event = await read(change.session, id)
     kept, arguments = await kept_arguments(change.session, runtime.sealer, id)
     if kept:
         server_id = None if event.server is None else event.server.id
         change.record("arguments.read", _EVENT, Values(id, {}), server_id=server_id, tool=event.tool)
-    return AuditArgumentsView(event_id=id, kept=kept, arguments=arguments)
+    return schemas.AuditArgumentsView(event_id=id, kept=kept, arguments=arguments)
 
 
-def check_since(query: AuditFilters) -> None:
+def check_since(query: schemas.AuditFilters) -> None:
     """Raise ``Malformed`` (``since_required``) for a filter that would search the whole log."""
     if query.reads_results and query.since is None:
         raise Malformed("A filter by outcome or duration needs since.", code="since_required")
 
 
-def _check_range(query: AuditQuery, now: datetime) -> None:
-    if query.is_walked and (query.since is None or (query.until or now) - query.since > MAX_RANGE):
+def _check_range(query: schemas.AuditQuery, now: datetime) -> None:
+    if query.is_walked and (query.since is None or (query.until or now) - query.since > schemas.MAX_RANGE):
         raise Malformed(
             "These filters need since and until of at most 31 days, or one of id, token_id, actor_id, actor_name, "
             "server_id, server_slug, request_id or a decision other than allow.",
@@ -319,13 +297,15 @@ def _position(values: list[Any] | None) -> queries.Position | None:
     return None if values is None else (values[0], values[1], values[2])
 
 
-async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[AuditEventView]:
+async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[schemas.AuditEventView]:
     events = [row[0] for row in rows]
-    names = await names_of(session, [id for event in events for id in (event.actor_id, event.server_id)])
+    names = await queries.names_of(
+        session, [id for event in events for id in (event.actor_id, event.server_id)]
+    )
     return await map_in_slices(lambda row: _view(row, names), rows)
 
 
-def _view(row: Any, names: dict[UUID, str]) -> AuditEventView:
+def _view(row: Any, names: dict[UUID, str]) -> schemas.AuditEventView:
     event: AuditEvent = row[0]
     client: AuditClient | None = row[1]
     columns = event.model_dump(
@@ -342,25 +322,27 @@ def _view(row: Any, names: dict[UUID, str]) -> AuditEventView:
         "changes": event.changes,
     }
     actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
-    return AuditEventView(
+    return schemas.AuditEventView(
         **columns,
         duration_ms=row.duration_ms,
         count=event.event_count,
         arguments_digest=None if event.arguments_digest is None else event.arguments_digest.hex(),
-        actor=Actor(
+        actor=schemas.Actor(
             type=event.actor_type,
-            id=show_id(event.actor_type, actor_id),
+            id=schemas.show_id(event.actor_type, actor_id),
             name=None if actor_id is None else names.get(actor_id),
         ),
         server=None
         if event.server_id is None
-        else AuditedServer(id=event.server_id, slug=names.get(event.server_id)),
+        else schemas.AuditedServer(id=event.server_id, slug=names.get(event.server_id)),
         object=None
         if event.object_type is None
-        else AuditedObject(type=event.object_type, id=show_id(event.object_type, event.object_id)),
+        else schemas.AuditedObject(
+            type=event.object_type, id=schemas.show_id(event.object_type, event.object_id)
+        ),
         client=None
         if client is None
-        else AuditedClient(
+        else schemas.AuditedClient(
             name=client.name, version=client.version, ip=client.ip, user_agent=client.user_agent
         ),
     )
@@ -369,7 +351,7 @@ def _view(row: Any, names: dict[UUID, str]) -> AuditEventView:
 AT_ONCE = 200
 
 
-def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
+def follow(query: schemas.AuditFilters, cursors: Cursors, after: Position) -> Look:
     """Stream the events after a position, each with a cursor to continue from."""
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
@@ -409,7 +391,7 @@ _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 _PARTS = ("actor", "server", "object", "client")
 
 
-def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
+def headers_of(query: schemas.AuditExportQuery, now: datetime) -> dict[str, str]:
     """The response headers that describe the file."""
     name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{_ENDINGS.get(query.format, query.format)}"
     return {
@@ -419,7 +401,7 @@ def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
     }
 
 
-def export(query: AuditExportQuery, until: Position) -> Look:
+def export(query: schemas.AuditExportQuery, until: Position) -> Look:
     """Stream the events up to a position as parts of a file of any size, page by page in commit order."""
     after, written = BEGINNING, False
 
@@ -438,7 +420,7 @@ def export(query: AuditExportQuery, until: Position) -> Look:
     return look
 
 
-def event_lines(events: Sequence[AuditEventView]) -> bytes:
+def event_lines(events: Sequence[schemas.AuditEventView]) -> bytes:
     """Write events as the API shows them, one per line, each with its line end."""
     return b"".join(event.model_dump_json().encode() + b"\n" for event in events)
 
@@ -450,7 +432,7 @@ def _table(rows: Sequence[Sequence[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _rows(events: Sequence[AuditEventView]) -> bytes:
+def _rows(events: Sequence[schemas.AuditEventView]) -> bytes:
     rows = []
     for event in events:
         fields: dict[str, Any] = event.model_dump(mode="json")

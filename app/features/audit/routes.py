@@ -10,23 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from app.db.change import Change
 from app.domain.merkle import leaf_hash
-from app.features.audit import reading
+from app.features.audit import reading, schemas
 from app.features.audit.reading import check_since, export, follow, headers_of, position_of, present
-from app.features.audit.schemas import (
-    AuditArgumentsView,
-    AuditCheckpointView,
-    AuditConsistencyProof,
-    AuditEventProof,
-    AuditEventView,
-    AuditExportQuery,
-    AuditLogKey,
-    AuditLogKeys,
-    AuditQuery,
-    AuditRangeProof,
-    AuditStatsQuery,
-    AuditStatsView,
-    AuditStreamQuery,
-)
 from app.features.audit.sealing.leaves import (
     StoredCheckpoint,
     checkpoint_of,
@@ -65,7 +50,7 @@ CanReadArguments = Annotated[Change, changes(Permission.ARGUMENTS_READ)]
 
 
 @router.get("/keys", dependencies=_READS, operation_id="list_audit_event_keys")
-async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
+async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> schemas.AuditLogKeys:
     """List the public keys for checkpoint signatures.
 
     There is one for each name that the log has had.
@@ -73,14 +58,14 @@ async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> Au
     await session.connection()
     names = await read_log_names(await connection_of(session)) or [runtime.log_signer.name]
     keys = [key for name in dict.fromkeys(names) for key in runtime.log_signer.verifier_keys(name)]
-    items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
-    return AuditLogKeys(origin=names[0], items=items)
+    items = [schemas.AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
+    return schemas.AuditLogKeys(origin=names[0], items=items)
 
 
 @router.get("/checkpoints", dependencies=_READS, operation_id="list_audit_event_checkpoints")
 async def list_audit_event_checkpoints(
     session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
-) -> Page[AuditCheckpointView]:
+) -> Page[schemas.AuditCheckpointView]:
     """List checkpoints of the sealed audit log, newest first."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
     position = cursors.read(cursor)
@@ -92,7 +77,7 @@ async def list_audit_event_checkpoints(
 
 
 @router.get("/checkpoints/{tree_size}", dependencies=_READS, operation_id="get_audit_event_checkpoint")
-async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
+async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> schemas.AuditCheckpointView:
     """Read one checkpoint."""
     return _view(await checkpoint_of(await connection_of(session), tree_size))
 
@@ -104,10 +89,10 @@ async def get_audit_event_consistency(
     session: Session,
     tree_size: TreeSize,
     from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The size of the older log.")],
-) -> AuditConsistencyProof:
+) -> schemas.AuditConsistencyProof:
     """Read the consistency proof between a checkpoint and an older one."""
     checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
-    return AuditConsistencyProof(
+    return schemas.AuditConsistencyProof(
         old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=_hex(hashes)
     )
 
@@ -118,18 +103,18 @@ async def get_audit_event_range(
     tree_size: TreeSize,
     from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The first position.")],
     to: Annotated[int, Query(ge=1, le=_MAX_SIZE, description="The position after the last one.")],
-) -> AuditRangeProof:
+) -> schemas.AuditRangeProof:
     """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
     checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
     content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
-    return AuditRangeProof.model_validate(content)
+    return schemas.AuditRangeProof.model_validate(content)
 
 
 @router.get("/{event_id}/proof", dependencies=_READS, operation_id="get_audit_event_proof")
-async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEventProof:
+async def get_audit_event_proof(session: Session, event_id: EventId) -> schemas.AuditEventProof:
     """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds."""
     proof = await prove_event(await connection_of(session), event_id)
-    return AuditEventProof(
+    return schemas.AuditEventProof(
         event_id=event_id,
         position=proof.position,
         leaf=proof.leaf.decode(),
@@ -142,8 +127,8 @@ async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEve
 
 @router.get("/stats", dependencies=_READS, operation_id="get_audit_event_stats")
 async def get_audit_stats(
-    session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
-) -> AuditStatsView:
+    session: Session, runtime: CurrentRuntime, query: Annotated[schemas.AuditStatsQuery, Query()]
+) -> schemas.AuditStatsView:
     """Count audit events by hour. Fast for a log of any length, and current."""
     return await count_hours(session, query, runtime.clock())
 
@@ -159,7 +144,7 @@ async def export_audit_events(
     session: Session,
     runtime: CurrentRuntime,
     caller: CanRead,
-    query: Annotated[AuditExportQuery, Query()],
+    query: Annotated[schemas.AuditExportQuery, Query()],
 ) -> Response:
     """Export all matching audit events in commit order. Outcomes are separate items.
 
@@ -188,7 +173,7 @@ async def stream_audit_events(
     session: Session,
     runtime: CurrentRuntime,
     caller: CanRead,
-    query: Annotated[AuditStreamQuery, Query()],
+    query: Annotated[schemas.AuditStreamQuery, Query()],
     last_event_id: LastEventId = None,
 ) -> Response:
     """Stream audit events as server-sent events, in commit order without gaps.
@@ -206,8 +191,8 @@ async def stream_audit_events(
 
 @router.get("", dependencies=_READS, operation_id="list_audit_events")
 async def list_audit_events(
-    session: Session, runtime: CurrentRuntime, query: Annotated[AuditQuery, Query()]
-) -> Page[AuditEventView]:
+    session: Session, runtime: CurrentRuntime, query: Annotated[schemas.AuditQuery, Query()]
+) -> Page[schemas.AuditEventView]:
     """List audit events, newest first; with `after`, in commit order without gaps.
 
     A filter without an index is searched for about a second per page: if few events match, a page may hold fewer than
@@ -217,7 +202,7 @@ async def list_audit_events(
 
 
 @router.get("/{event_id}", dependencies=_READS, operation_id="get_audit_event")
-async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView:
+async def get_audit_event(session: Session, event_id: EventId) -> schemas.AuditEventView:
     """Read one audit event, a call with its outcome."""
     return await reading.read(session, event_id)
 
@@ -225,13 +210,13 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
 @router.get("/{event_id}/arguments", operation_id="get_audit_event_arguments")
 async def get_audit_event_arguments(
     change: CanReadArguments, runtime: CurrentRuntime, event_id: EventId
-) -> AuditArgumentsView:
+) -> schemas.AuditArgumentsView:
     """Read the recorded arguments of a call. Reading them is recorded as an event."""
     return await reading.read_arguments(change, event_id, runtime)
 
 
-def _view(checkpoint: StoredCheckpoint) -> AuditCheckpointView:
-    return AuditCheckpointView(
+def _view(checkpoint: StoredCheckpoint) -> schemas.AuditCheckpointView:
+    return schemas.AuditCheckpointView(
         tree_size=checkpoint.size,
         epoch=checkpoint.place[0],
         root_hash=checkpoint.root.hex(),

@@ -179,12 +179,6 @@ class AuditFilters(_Span):
         return bool(self.outcome) or self.duration_ms_min is not None or self.duration_ms_max is not None
 
     @property
-    def is_indexed(self) -> bool:
-        """Whether an index other than the commit order narrows the search."""
-        refused = bool(self.decision) and "allow" not in self.decision
-        return refused or any(getattr(self, name) for name in _INDEXED)
-
-    @property
     def narrows_refused(self) -> bool:
         """Whether the filter for refused events, which has an index, is combined with another indexed field."""
         refused = bool(self.decision) and "allow" not in self.decision
@@ -192,15 +186,14 @@ class AuditFilters(_Span):
         return refused and bool(about) and not (self.id or self.request_id or self.q)
 
     @property
-    def needs_range(self) -> bool:
-        """Whether a filter without an index is used."""
-        unserved = set(self.filters()) - {"since", "until", *_INDEXED}
-        return any(getattr(self, name) not in (None, []) for name in unserved)
-
-    @property
     def is_walked(self) -> bool:
-        """Whether the search reads the log event by event."""
-        return self.needs_range and not self.is_indexed
+        """Whether the search reads the log event by event: no index other than the commit order narrows it."""
+        given = {name for name, value in self.filters().items() if value not in (None, [])} - {
+            "since",
+            "until",
+        }
+        refused = bool(self.decision) and "allow" not in self.decision
+        return bool(given) and given.isdisjoint(_INDEXED) and not refused
 
 
 class AuditQuery(AuditFilters):

@@ -15,17 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.engine import delete_rows
 from app.db.jobs import Periodic
 from app.domain.errors import Malformed
+from app.features.audit import schemas
 from app.features.audit.queries import RESULT, find_named_ids
 from app.features.audit.reading import decision_of, find, next_window
-from app.features.audit.schemas import (
-    MAX_RANGE,
-    AuditCounts,
-    AuditFilters,
-    AuditHourCounts,
-    AuditQuery,
-    AuditStatsQuery,
-    AuditStatsView,
-)
 from app.models.audit import AuditEvent, AuditRollup
 
 TAIL = 50_000
@@ -71,7 +63,9 @@ UNION ALL SELECT NULL, '', 0, 0, count(*) FROM tail
 )
 
 
-async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: datetime) -> AuditStatsView:
+async def count_hours(
+    session: AsyncSession, query: schemas.AuditStatsQuery, now: datetime
+) -> schemas.AuditStatsView:
     """Count whole hours. Raises ``Malformed`` (``range_too_wide``)."""
     since, until = _whole_hours(query, now)
     values: dict[str, Any] = {"since": since, "until": until, "tail": TAIL}
@@ -81,10 +75,12 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
     return _view(since, until, counted, is_complete=all(row.tail < TAIL for row in rows))
 
 
-async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime) -> AuditStatsView:
+async def count_matching(
+    session: AsyncSession, query: schemas.AuditQuery, now: datetime
+) -> schemas.AuditStatsView:
     """Count by hour with any filters, over the newest ``MAX_MATCHING`` matching events, found as in a list.
     ``is_complete`` is false if there are more. Raises ``Malformed``."""
-    since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
+    since, until = _whole_hours(schemas.AuditStatsQuery(since=query.since, until=query.until), now)
     list_query = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
     rows, following = await find(session, list_query, await find_named_ids(session, query), None)
     events: list[AuditEvent] = [row[0] for row in rows]
@@ -98,7 +94,7 @@ def _view(
     counted: Iterable[tuple[datetime, str | None, int, int]],
     *,
     is_complete: bool,
-) -> AuditStatsView:
+) -> schemas.AuditStatsView:
     """Sum up counts, each with its hour, its decision, and the numbers of events and of things."""
     hours = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     total = _none()
@@ -111,21 +107,21 @@ def _view(
             counts["count"] += things
             if decision is not None:
                 counts[decision] += things
-    return AuditStatsView(
+    return schemas.AuditStatsView(
         since=since,
         until=until,
-        hours=[AuditHourCounts(hour=hour, **counts) for hour, counts in hours.items()],
-        total=AuditCounts(**total),
+        hours=[schemas.AuditHourCounts(hour=hour, **counts) for hour, counts in hours.items()],
+        total=schemas.AuditCounts(**total),
         is_complete=is_complete,
     )
 
 
-def _whole_hours(query: AuditStatsQuery, now: datetime) -> tuple[datetime, datetime]:
+def _whole_hours(query: schemas.AuditStatsQuery, now: datetime) -> tuple[datetime, datetime]:
     if any(time is not None and time.year < _FIRST_YEAR for time in (query.since, query.until)):
         raise Malformed(f"Nothing was recorded before {_FIRST_YEAR}: give a later time.")
     until = _floor(min(query.until or now, now) - timedelta(microseconds=1)) + _HOUR
     since = until - _USUAL if query.since is None else _floor(query.since)
-    if until - since > MAX_RANGE + _HOUR:
+    if until - since > schemas.MAX_RANGE + _HOUR:
         raise Malformed("Counts cover at most 31 days: give since and until.", code="range_too_wide")
     if since >= until:
         raise Malformed("There is no full hour between since and now: give an earlier time.")
@@ -137,12 +133,12 @@ def _floor(time: datetime) -> datetime:
 
 
 def _none() -> dict[str, int]:
-    return dict.fromkeys(AuditCounts.model_fields, 0)
+    return dict.fromkeys(schemas.AuditCounts.model_fields, 0)
 
 
 AT_ONCE = 20_000
 """Events per transaction. Readers stop at the oldest open transaction, so it must be short."""
-_EVERYTHING = AuditFilters()
+_EVERYTHING = schemas.AuditFilters()
 _COUNT = text("""
 WITH counted AS (
     SELECT date_trunc('hour', time, 'UTC') AS hour, action, coalesce(decision, '') AS kind, count(*) AS events,
@@ -187,11 +183,16 @@ class HourCounts(Periodic):
             window = await next_window(session, _EVERYTHING, (note.epoch, note.xact, note.seq), AT_ONCE)
             if window is None:
                 return 0
-            (_, *after), end = window
-            epoch, xact, seq = end
-            values = {"epoch": epoch, "after_xact": after[0], "after_seq": after[1], "xact": xact, "seq": seq}
+            (_, after_xact, after_seq), (epoch, xact, seq) = window
+            values = {
+                "epoch": epoch,
+                "after_xact": after_xact,
+                "after_seq": after_seq,
+                "xact": xact,
+                "seq": seq,
+            }
             counted: int = (await session.execute(_COUNT, values)).scalar_one()
-            note.epoch, note.xact, note.seq = end
+            note.epoch, note.xact, note.seq = epoch, xact, seq
             await session.commit()
         return counted
 

@@ -35,55 +35,47 @@ class Batch:
     is_full: bool
 
 
-@dataclass(slots=True)
-class _FormattedEvents:
-    items: list[bytes]
-    size: int
-    end: Position
-    is_full: bool = False
-
-
 async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
     """The pending batch, unchanged, or the next one, which may have no event. None if nothing is new."""
-    written = await _events(session, sink)
-    checkpoint = await _checkpoint(session, sink)
-    if written.end == position(sink) and checkpoint is None:
+    items, reached, is_full = await _events(session, sink)
+    events, checkpoint = len(items), await _checkpoint(session, sink)
+    if reached == position(sink) and checkpoint is None:
         return None
-    items = list(written.items)
     if checkpoint is not None:
-        items.append(_checkpoint_item(checkpoint))
-    end = BatchEnd(written.end, None if checkpoint is None else checkpoint.tree_size)
+        item = {"action": "audit.checkpoint", "tree_size": checkpoint.tree_size, "note": checkpoint.note}
+        items.append(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode())
+    end = BatchEnd(reached, None if checkpoint is None else checkpoint.tree_size)
     body = FORMATS[sink.format].join(items) if items else b""
     # The same id for the same events to the same sink, for any worker and any number of attempts.
     place = f"{sink.id} {position(sink)} {end.end} {end.checkpoint}"
     id = "bat_" + hashlib.sha256(place.encode()).hexdigest()[:32]
-    return Batch(id, end, len(written.items), body, written.is_full)
+    return Batch(id, end, events, body, is_full)
 
 
-async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
-    """Format events up to the end of the pending batch, or as many as fit into a new one."""
+async def _events(session: AsyncSession, sink: AuditSink) -> tuple[list[bytes], Position, bool]:
+    """Format events up to the end of the pending batch, or as many as fit into a new one.
+
+    Return them, the end, and whether more may follow immediately.
+    """
     write, pending = FORMATS[sink.format].write, pending_batch(sink)
-    written = _FormattedEvents([], 0, position(sink))
+    items: list[bytes] = []
+    size, end = 0, position(sink)
     until = None if pending is None else pending.end
-    while pending is not None or len(written.items) < sink.batch_events:
-        limit = _CHUNK if pending is not None else min(_CHUNK, sink.batch_events - len(written.items))
-        read = await read_on(session, _EVERYTHING, written.end, limit, until)
+    while until is not None or len(items) < sink.batch_events:
+        limit = _CHUNK if until is not None else min(_CHUNK, sink.batch_events - len(items))
+        read = await read_on(session, _EVERYTHING, end, limit, until)
         await asyncio.sleep(0)
         for event, place in read.items:
             item = write(event)
-            written.size += len(item) + 1
-            if pending is None and written.items and written.size > MAX_BYTES:
-                written.is_full = True
-                return written
-            written.items.append(item)
-            written.end = place
-        if read.reached == written.end and not read.items:
+            size += len(item) + 1
+            if until is None and items and size > MAX_BYTES:
+                return items, end, True
+            items.append(item)
+            end = place
+        if read.reached == end and not read.items:
             break
-        written.end = read.reached
-    written.is_full = len(written.items) >= sink.batch_events
-    if pending is not None:
-        written.end = pending.end
-    return written
+        end = read.reached
+    return items, until or end, len(items) >= sink.batch_events
 
 
 async def _checkpoint(session: AsyncSession, sink: AuditSink) -> AuditCheckpoint | None:
@@ -103,9 +95,6 @@ async def _checkpoint(session: AsyncSession, sink: AuditSink) -> AuditCheckpoint
     return newest
 
 
-_CHECKPOINT = "audit.checkpoint"
-
-
 @dataclass(frozen=True, slots=True)
 class Format:
     """``write`` an event, ``join`` written events; ``checkpoints`` says whether the format can contain them."""
@@ -116,18 +105,8 @@ class Format:
     checkpoints: bool
 
 
-def _checkpoint_item(checkpoint: AuditCheckpoint) -> bytes:
-    """A signed checkpoint of the log as an item of a batch."""
-    item = {"action": _CHECKPOINT, "tree_size": checkpoint.tree_size, "note": checkpoint.note}
-    return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def _event(event: AuditEventView) -> bytes:
     return event.model_dump_json().encode()
-
-
-def _ocsf(event: AuditEventView) -> bytes:
-    return ocsf_lines([event]).rstrip(b"\n")
 
 
 def _splunk(event: AuditEventView) -> bytes:
@@ -142,14 +121,10 @@ def _lines(items: Sequence[bytes]) -> bytes:
     return b"\n".join(items) + b"\n"
 
 
-def _array(items: Sequence[bytes]) -> bytes:
-    return b"[" + b",".join(items) + b"]"
-
-
 _NDJSON, _JSON = b"application/x-ndjson", b"application/json"
 FORMATS = {
     "ndjson": Format(_NDJSON, _event, _lines, checkpoints=True),
-    "json": Format(_JSON, _event, _array, checkpoints=True),
-    "ocsf": Format(_NDJSON, _ocsf, _lines, checkpoints=False),
+    "json": Format(_JSON, _event, lambda items: b"[" + b",".join(items) + b"]", checkpoints=True),
+    "ocsf": Format(_NDJSON, lambda event: ocsf_lines([event]).rstrip(b"\n"), _lines, checkpoints=False),
     "splunk_hec": Format(_JSON, _splunk, _lines, checkpoints=False),
 }

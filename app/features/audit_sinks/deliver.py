@@ -2,9 +2,8 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from datetime import timedelta
-from random import SystemRandom
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -21,10 +20,10 @@ from app.features.audit_sinks.queue import (
     record_failure,
     release,
 )
-from app.features.audit_sinks.service import Header, open_credential
+from app.features.audit_sinks.service import open_credential
 from app.lib.ids import AUDIT_SINK, format_id
 from app.models.audit import AuditSink
-from app.outbound.delivery import Attempt, post
+from app.outbound.delivery import Attempt, post, spread_pause
 from app.outbound.http import NotForwarded, OutboundClient, Timeouts
 
 TIMEOUTS = Timeouts(connect=5.0, first_byte=20.0, idle=5.0, total=25.0)
@@ -38,7 +37,6 @@ BATCH_DELAY = timedelta(seconds=1)
 _TOO_LARGE = 413
 # Of 9: events of a batch are alike, and a higher level saves little more.
 _LEVEL = 6
-_spread = SystemRandom()
 
 
 class AuditDeliveries(LeasedQueue[AuditSink]):
@@ -93,32 +91,43 @@ class AuditDeliveries(LeasedQueue[AuditSink]):
         if attempt.error is None:
             return await self._accepted(item, batch, attempt.status_code)
         if attempt.status_code == _TOO_LARGE and batch.events > 1:
-            await self._halve(item, batch)
+            async with self.transaction() as session:
+                await make_smaller(session, item, batch.events // 2)
+                # One that was changed in between can be claimed again immediately.
+                await release(session, item, timedelta())
         else:
             await self._failed(item, attempt)
         return None
 
     async def _attempt(self, sink: AuditSink, batch: Batch, until: float) -> Attempt | None:
+        """Send a batch once. None: nothing was sent, since the connection was open too late."""
+        headers = [
+            (b"Content-Type", FORMATS[sink.format].media_type),
+            (b"Scopegate-Batch-Id", batch.id.encode("ascii")),
+        ]
         try:
-            credential = open_credential(self._sealer, sink)
+            headers += open_credential(self._sealer, sink)
         except UnsealingFault:
             return Attempt(error="decryption_failed")
+        body = batch.body
+        if sink.compression == "gzip":
+            # Compressing a megabyte takes about 20 ms, which must not block others. Without a time, the same batch
+            # always has the same bytes.
+            body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
+            headers.append((b"Content-Encoding", b"gzip"))
         # A worker that was suspended for long must not send what another has sent already.
         loop = asyncio.get_running_loop()
-        return await send(
-            self._outbound, sink, batch, credential, self._timeouts, lambda: loop.time() < until
-        )
+        try:
+            return await post(
+                self._outbound, sink.url, headers, body, self._timeouts, lambda: loop.time() < until
+            )
+        except NotForwarded:
+            return None
 
     async def _accepted(self, sink: AuditSink, batch: Batch, status_code: int | None) -> AuditSink | None:
         rest = None if batch.is_full or pending_batch(sink) is not None or not batch.body else BATCH_DELAY
         async with self.transaction() as session:
             return await record_accepted(session, sink, batch.end, status_code=status_code, rest=rest)
-
-    async def _halve(self, sink: AuditSink, batch: Batch) -> None:
-        async with self.transaction() as session:
-            await make_smaller(session, sink, batch.events // 2)
-            # One that was changed in between can be claimed again immediately.
-            await release(session, sink, timedelta())
 
     async def _failed(self, sink: AuditSink, attempt: Attempt) -> None:
         async with self.transaction() as session:
@@ -136,40 +145,6 @@ class AuditDeliveries(LeasedQueue[AuditSink]):
             await release(session, sink, BATCH_DELAY)
 
 
-async def send(
-    outbound: OutboundClient,
-    sink: AuditSink,
-    batch: Batch,
-    credential: Sequence[Header],
-    timeouts: Timeouts,
-    may_send: Callable[[], bool],
-) -> Attempt | None:
-    """Send a batch once.
-
-    None: nothing was sent, since ``may_send`` returned false once the connection was open.
-    """
-    headers = [
-        (b"Content-Type", FORMATS[sink.format].media_type),
-        (b"Scopegate-Batch-Id", batch.id.encode("ascii")),
-        *credential,
-    ]
-    body = batch.body
-    if sink.compression == "gzip":
-        # Compressing a megabyte takes about 20 ms, which must not block others. Without a time, the same batch always
-        # has the same bytes.
-        body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
-        headers.append((b"Content-Encoding", b"gzip"))
-    try:
-        return await post(outbound, sink.url, headers, body, timeouts, may_send)
-    except NotForwarded:
-        return None
-
-
 def pause_after(failures: int, pause_s: float = 0.0) -> timedelta:
-    """The pause before the next attempt, after this many failures in a row.
-
-    It is randomized, so that sinks that failed together are not retried together, and respects the pause that the
-    endpoint asks for.
-    """
-    longer = min(FIRST_PAUSE * (1 << min(failures - 1, 10)), MAX_PAUSE)
-    return max(longer * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
+    """The pause before the next attempt, after this many failures in a row."""
+    return spread_pause(min(FIRST_PAUSE * (1 << min(failures - 1, 10)), MAX_PAUSE), pause_s)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -14,19 +14,10 @@ from app.db import resealing, rows
 from app.db.change import Change, Subject
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.reading import BEGINNING, present
-from app.features.audit_sinks.schemas import (
-    MAX_LAG_COUNT,
-    AuditSinkCreate,
-    AuditSinkLag,
-    AuditSinkQuery,
-    AuditSinkUpdate,
-    BearerSinkCredential,
-    HeaderSinkCredential,
-    NoSinkCredential,
-)
+from app.features.audit_sinks import schemas
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
-from app.http.pagination import Cursors, Sorts, caseless, read_page
+from app.http.pagination import Cursors, Sorts, caseless, read_page, select_filtered
 from app.http.runtime import Runtime
 from app.models.audit import MAX_BATCH_EVENTS, AuditSink
 from app.outbound.delivery import check_destination, shown_origin
@@ -34,7 +25,7 @@ from app.outbound.http import origin_of
 
 AUDIT_SINK = Subject(
     "audit_sink",
-    audited=tuple(name for name in AuditSinkUpdate.model_fields if name != "credential"),
+    audited=tuple(name for name in schemas.AuditSinkUpdate.model_fields if name != "credential"),
     shown={"url": shown_origin},
 )
 MAX_SINKS = 16
@@ -42,7 +33,7 @@ MAX_SINKS = 16
 SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
 """The sort orders of the list, with an index for each."""
 Header = tuple[bytes, bytes]
-Credential = NoSinkCredential | BearerSinkCredential | HeaderSinkCredential
+Credential = schemas.NoSinkCredential | schemas.BearerSinkCredential | schemas.HeaderSinkCredential
 _CREATING = 0x5C09EA51C
 _SENT = "the audit log is"
 # Epochs separately, so that both parts scan the commit order and stop at the bound.
@@ -59,13 +50,20 @@ SELECT (SELECT count(*) FROM (
 
 
 async def list_sinks(
-    session: AsyncSession, caller: Caller, query: AuditSinkQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, query: schemas.AuditSinkQuery, runtime: Runtime
 ) -> tuple[list[AuditSink], str | None]:
     """Read a page of sinks and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
-    return await read_page(session, _select_sinks(query), AuditSink, cursors, query, SORTS)
+    statement = select_filtered(AuditSink, query, "status")
+    if query.include is None:
+        statement = statement.where(col(AuditSink.ended_at).is_(None))
+    if query.failing:
+        statement = statement.where(col(AuditSink.failing_since).is_not(None))
+    if query.q:
+        statement = statement.where(col(AuditSink.name).icontains(query.q, autoescape=True))
+    return await read_page(session, statement, AuditSink, cursors, query, SORTS)
 
 
 async def get_sink(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> AuditSink:
@@ -75,18 +73,20 @@ async def get_sink(session: AsyncSession, caller: Caller, id: UUID, *, ended: bo
     return _require(await session.get(AuditSink, id), ended=ended)
 
 
-async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, AuditSinkLag]:
+async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, schemas.AuditSinkLag]:
     """The undelivered events of the sinks that have not ended. There are few sinks."""
     lags = {}
     for sink in sinks:
         if sink.ended_at is None:
-            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "limit": MAX_LAG_COUNT}
+            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "limit": schemas.MAX_LAG_COUNT}
             row = (await session.execute(_LAG, place)).one()
-            lags[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
+            lags[sink.id] = schemas.AuditSinkLag(
+                events=min(row.events, schemas.MAX_LAG_COUNT), since=row.oldest
+            )
     return lags
 
 
-async def create_sink(change: Change, body: AuditSinkCreate, runtime: Runtime) -> AuditSink:
+async def create_sink(change: Change, body: schemas.AuditSinkCreate, runtime: Runtime) -> AuditSink:
     """Create a sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
     check_destination(runtime.outbound.policy, body.url, _SENT)
     # Held until the transaction ends, so that the limit holds.
@@ -112,7 +112,7 @@ async def create_sink(change: Change, body: AuditSinkCreate, runtime: Runtime) -
 
 
 async def update_sink(
-    change: Change, id: UUID, body: AuditSinkUpdate, if_match: Precondition, runtime: Runtime
+    change: Change, id: UUID, body: schemas.AuditSinkUpdate, if_match: Precondition, runtime: Runtime
 ) -> AuditSink:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Invalid``, ``Conflict``."""
     sink = await _lock(change, id, if_match)
@@ -123,8 +123,16 @@ async def update_sink(
         return sink
     if "url" in changed:
         check_destination(runtime.outbound.policy, changed["url"], _SENT)
-        if credential is None:
-            _check_bound(sink, changed["url"])
+        if (
+            credential is None
+            and sink.sealed is not None
+            and origin_of(sink.url) != origin_of(changed["url"])
+        ):
+            raise Conflict(
+                "The stored credential is bound to the current origin and is never sent elsewhere. Send the new "
+                "origin's credential in the same request.",
+                code="credential_bound_to_origin",
+            )
     before, details = AUDIT_SINK.values(sink), {}
     sink.sqlmodel_update(changed)
     if credential is not None:
@@ -220,25 +228,3 @@ async def _write_due(change: Change, sink: AuditSink) -> None:
     sink.revision += 1
     await change.session.flush()
     await change.session.refresh(sink)
-
-
-def _check_bound(sink: AuditSink, url: str) -> None:
-    if sink.sealed is not None and origin_of(sink.url) != origin_of(url):
-        raise Conflict(
-            "The stored credential is bound to the current origin and is never sent elsewhere. Send the new origin's "
-            "credential in the same request.",
-            code="credential_bound_to_origin",
-        )
-
-
-def _select_sinks(query: AuditSinkQuery) -> Select[AuditSink]:
-    statement = select(AuditSink)
-    if query.include is None:
-        statement = statement.where(col(AuditSink.ended_at).is_(None))
-    if query.status:
-        statement = statement.where(col(AuditSink.status).in_(query.status))
-    if query.failing:
-        statement = statement.where(col(AuditSink.failing_since).is_not(None))
-    if query.q:
-        statement = statement.where(col(AuditSink.name).icontains(query.q, autoescape=True))
-    return statement

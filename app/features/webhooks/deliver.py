@@ -7,9 +7,9 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from random import SystemRandom
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from app.features.webhooks.service import WEBHOOK, live_secrets, open_secrets
 from app.http.authorization import Caller, Role
 from app.lib.ids import DELIVERY, format_id, new_id
 from app.models.webhooks import Webhook, WebhookSecret
-from app.outbound.delivery import Attempt, post
+from app.outbound.delivery import Attempt, post, spread_pause
 from app.outbound.http import OutboundClient, Timeouts
 
 SYSTEM = Caller.system(Role.ADMIN)
@@ -39,22 +39,13 @@ FAILS_FROM = 3
 """Failed attempts in a row after which the webhook is paused."""
 MAX_MESSAGES = 64
 """Messages that one worker sends at a time."""
-DELAYS = (
-    *(timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10)),
-    *(
-        timedelta(minutes=30),
-        timedelta(hours=2),
-        timedelta(hours=5),
-        timedelta(hours=10),
-        timedelta(hours=12),
-    ),
-)
+_DELAYS_S = (5, 30, 2 * 60, 10 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 12 * 3600)
+DELAYS = tuple(timedelta(seconds=each) for each in _DELAYS_S)
 """The pauses between attempts; the last one repeats, for three days in all."""
 KEPT = timedelta(days=30)
 _DELETED_AT_ONCE = 1000
 _BETWEEN_DELETIONS_S = 1.0
 _GONE = 410
-_spread = SystemRandom()
 
 _CLAIM = text("""
 WITH due AS (
@@ -166,14 +157,20 @@ class Deliveries(LeasedQueue[ClaimedMessage]):
             await record_result(session, item, attempt)
 
     async def _attempt(self, item: ClaimedMessage) -> Attempt:
-        try:
+        """Send a message once, with only ids and a link: the same body at each attempt."""
+        secrets: list[str] = []
+        with suppress(UnsealingFault):
             secrets = open_secrets(self._sealer, item.secrets)
-        except UnsealingFault:
-            return Attempt(error="decryption_failed")
+        # Without secrets, its webhook has just ended; an unsigned message is never sent.
         if not secrets:
-            # Its webhook has just ended; an unsigned message is never sent.
             return Attempt(error="decryption_failed")
-        return await send(self._outbound, item, secrets, self._public_url, self._timeouts)
+        link = message_url(item.type, item.data, self._public_url)
+        data = item.data if link is None else item.data | {"url": link}
+        happened = item.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        body = json.dumps({"type": item.type, "timestamp": happened, "data": data}, separators=(",", ":"))
+        headers = signed_headers(item, body, secrets, datetime.now(UTC))
+        attempt = await post(self._outbound, item.url, headers, body.encode(), self._timeouts)
+        return replace(attempt, error="gone", pause_s=0.0) if attempt.status_code == _GONE else attempt
 
 
 class DeliveryRetention(Periodic):
@@ -201,28 +198,6 @@ async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) 
     claimed = (await session.execute(_CLAIM, bounds | values)).mappings().all()
     secrets = await live_secrets(session, [row["webhook_id"] for row in claimed]) if claimed else {}
     return [ClaimedMessage(**row, lease=lease, secrets=secrets.get(row["webhook_id"], [])) for row in claimed]
-
-
-async def send(
-    outbound: OutboundClient,
-    message: ClaimedMessage,
-    secrets: Sequence[str],
-    public_url: str,
-    timeouts: Timeouts,
-) -> Attempt:
-    """Send a message once."""
-    body = body_of(message, public_url)
-    headers = signed_headers(message, body, secrets, datetime.now(UTC))
-    attempt = await post(outbound, message.url, headers, body.encode(), timeouts)
-    return replace(attempt, error="gone", pause_s=0.0) if attempt.status_code == _GONE else attempt
-
-
-def body_of(message: ClaimedMessage, public_url: str) -> str:
-    """The message body, with only ids and a link: the same bytes at each attempt."""
-    link = message_url(message.type, message.data, public_url)
-    data = message.data if link is None else message.data | {"url": link}
-    happened = message.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"type": message.type, "timestamp": happened, "data": data}, separators=(",", ":"))
 
 
 def signed_headers(
@@ -262,28 +237,18 @@ async def record_result(session: AsyncSession, message: ClaimedMessage, attempt:
     row = await rows.lock(session, Webhook, message.webhook_id) if error == "gone" else None
     await session.execute(_UNWELL, webhook | {"pause": pause, "fails_from": FAILS_FROM})
     await session.execute(_FAILED, result | {"lease": message.lease, "error": error, "delay": delay})
-    if row is not None:
-        _disable(session, row, message)
+    # Its endpoint asks never to be called again.
+    if row is not None and row.ended_at is None and row.url == message.url and row.status == "active":
+        before = WEBHOOK.values(row)
+        row.status, row.disabled_reason = "disabled", "gone"
+        row.revision += 1
+        change = Change(session, SYSTEM, None, datetime.now(UTC))
+        change.record("webhook.update", WEBHOOK, before, row, details={"disabled_reason": "gone"})
 
 
 def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
-    """The pause before the next attempt, after this many attempts.
-
-    It is randomized, so that messages that failed together are not retried together, and respects the pause that the
-    endpoint asks for.
-    """
-    return max(DELAYS[min(attempts, len(DELAYS)) - 1] * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
-
-
-def _disable(session: AsyncSession, webhook: Webhook, message: ClaimedMessage) -> None:
-    """Disable a locked webhook whose endpoint asks never to be called again."""
-    if webhook.ended_at is not None or webhook.url != message.url or webhook.status != "active":
-        return
-    before = WEBHOOK.values(webhook)
-    webhook.status, webhook.disabled_reason = "disabled", "gone"
-    webhook.revision += 1
-    change = Change(session, SYSTEM, None, datetime.now(UTC))
-    change.record("webhook.update", WEBHOOK, before, webhook, details={"disabled_reason": "gone"})
+    """The pause before the next attempt, after this many attempts."""
+    return spread_pause(DELAYS[min(attempts, len(DELAYS)) - 1], pause_s)
 
 
 async def forget(session: AsyncSession, now: datetime) -> bool:

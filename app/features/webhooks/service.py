@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, cast, delete, func, or_, select, update
+from sqlalchemy import cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -17,23 +17,17 @@ from app.db.change import Change, Subject
 from app.db.rows import Lock
 from app.db.webhook_events import TEST
 from app.domain.errors import Conflict, NotFound
-from app.features.webhooks.schemas import (
-    DeliveryQuery,
-    WebhookCreate,
-    WebhookQuery,
-    WebhookRotate,
-    WebhookUpdate,
-)
+from app.features.webhooks import schemas
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
-from app.http.pagination import Cursors, Sorts, caseless, read_page
+from app.http.pagination import Cursors, Sorts, caseless, read_page, select_filtered
 from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id, new_id
 from app.models.webhooks import Webhook, WebhookDelivery, WebhookSecret
 from app.outbound.delivery import check_destination, shown_origin
 
-WEBHOOK = Subject("webhook", audited=tuple(WebhookUpdate.model_fields), shown={"url": shown_origin})
+WEBHOOK = Subject("webhook", audited=tuple(schemas.WebhookUpdate.model_fields), shown={"url": shown_origin})
 KEEP_TRYING = timedelta(days=3)
 MAX_LIVE = 5
 """Secrets that sign the messages of one webhook at most: the newest, and overlapping ones."""
@@ -43,13 +37,23 @@ _SENT = "messages are"
 
 
 async def list_webhooks(
-    session: AsyncSession, caller: Caller, query: WebhookQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, query: schemas.WebhookQuery, runtime: Runtime
 ) -> tuple[list[Webhook], str | None]:
     """Read a page of webhooks and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhooks", query.filters())
-    return await read_page(session, _select_webhooks(query), Webhook, cursors, query, SORTS)
+    statement = select_filtered(Webhook, query, "status")
+    if query.include is None:
+        statement = statement.where(col(Webhook.ended_at).is_(None))
+    if query.event:
+        events = cast([event.value for event in query.event], ARRAY(TEXT))
+        statement = statement.where(col(Webhook.events).op("&&")(events))
+    if query.failing:
+        statement = statement.where(col(Webhook.failing_since).is_not(None))
+    if query.q:
+        statement = statement.where(col(Webhook.name).icontains(query.q, autoescape=True))
+    return await read_page(session, statement, Webhook, cursors, query, SORTS)
 
 
 async def get_webhook(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Webhook:
@@ -60,15 +64,12 @@ async def get_webhook(session: AsyncSession, caller: Caller, id: UUID, *, ended:
 
 
 async def list_deliveries(
-    session: AsyncSession, caller: Caller, webhook_id: UUID, query: DeliveryQuery, runtime: Runtime
+    session: AsyncSession, caller: Caller, webhook_id: UUID, query: schemas.DeliveryQuery, runtime: Runtime
 ) -> tuple[list[WebhookDelivery], str | None]:
     """Read a page of the deliveries of a webhook and the next cursor. Raises ``NotFound``."""
     await get_webhook(session, caller, webhook_id)
-    statement = select(WebhookDelivery).where(col(WebhookDelivery.webhook_id) == webhook_id)
-    if query.state:
-        statement = statement.where(col(WebhookDelivery.state).in_(query.state))
-    if query.type:
-        statement = statement.where(col(WebhookDelivery.type).in_(query.type))
+    statement = select_filtered(WebhookDelivery, query, "state", "type")
+    statement = statement.where(col(WebhookDelivery.webhook_id) == webhook_id)
     filters = query.filters() | {"webhook": webhook_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhook_deliveries", filters)
     return await read_page(session, statement, WebhookDelivery, cursors, query)
@@ -80,7 +81,9 @@ async def get_delivery(session: AsyncSession, caller: Caller, webhook_id: UUID, 
     return _require_delivery(await session.get(WebhookDelivery, id), webhook_id)
 
 
-async def create_webhook(change: Change, body: WebhookCreate, runtime: Runtime) -> tuple[Webhook, str]:
+async def create_webhook(
+    change: Change, body: schemas.WebhookCreate, runtime: Runtime
+) -> tuple[Webhook, str]:
     """Create a webhook and its signing secret. Raises ``Invalid`` (``forbidden_url`` among its codes)."""
     check_destination(runtime.outbound.policy, body.url, _SENT)
     webhook = Webhook(**dict(body))
@@ -94,7 +97,7 @@ async def create_webhook(change: Change, body: WebhookCreate, runtime: Runtime) 
 
 
 async def update_webhook(
-    change: Change, id: UUID, body: WebhookUpdate, if_match: Precondition, runtime: Runtime
+    change: Change, id: UUID, body: schemas.WebhookUpdate, if_match: Precondition, runtime: Runtime
 ) -> Webhook:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
     webhook = await _lock(change, id, if_match)
@@ -128,7 +131,7 @@ async def end_webhook(change: Change, id: UUID, if_match: Precondition) -> None:
 
 
 async def rotate_webhook(
-    change: Change, id: UUID, body: WebhookRotate, if_match: Precondition, runtime: Runtime
+    change: Change, id: UUID, body: schemas.WebhookRotate, if_match: Precondition, runtime: Runtime
 ) -> tuple[Webhook, str]:
     """Add a signing secret; earlier ones also sign for the overlap. Raises ``NotFound``, ``PreconditionFailed``."""
     webhook = await _lock(change, id, if_match)
@@ -205,22 +208,6 @@ def _require_delivery(delivery: WebhookDelivery | None, webhook_id: UUID) -> Web
 def _check_active(webhook: Webhook) -> None:
     if webhook.status != "active":
         raise Conflict("This webhook is disabled: set its status to active first.", code="webhook_disabled")
-
-
-def _select_webhooks(query: WebhookQuery) -> Select[Webhook]:
-    statement = select(Webhook)
-    if query.include is None:
-        statement = statement.where(col(Webhook.ended_at).is_(None))
-    if query.status:
-        statement = statement.where(col(Webhook.status).in_(query.status))
-    if query.event:
-        events = cast([event.value for event in query.event], ARRAY(TEXT))
-        statement = statement.where(col(Webhook.events).op("&&")(events))
-    if query.failing:
-        statement = statement.where(col(Webhook.failing_since).is_not(None))
-    if query.q:
-        statement = statement.where(col(Webhook.name).icontains(query.q, autoescape=True))
-    return statement
 
 
 # Signing secrets are generated here, shown once, encrypted for one webhook, and decrypted only for signing.

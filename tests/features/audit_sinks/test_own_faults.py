@@ -15,7 +15,7 @@ def broken(*_: Any, **_named: Any) -> NoReturn:
     raise RuntimeError(TOKEN)
 
 
-@pytest.mark.parametrize("where", ["next_batch", "open_credential", "send", "record_accepted"])
+@pytest.mark.parametrize("where", ["next_batch", "open_credential", "post", "record_accepted"])
 async def test_a_fault_of_ours_is_told_of_without_its_words_and_tried_again_after_a_pause(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -211,7 +211,7 @@ async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_n
         return failed
 
     fail_once("claim", ProgrammingError("the statement", None, Exception("the words")))
-    sending = fail_once("send", ValueError("the words"))
+    sending = fail_once("post", ValueError("the words"))
     async with receiver() as endpoint:
         await world.webhook(endpoint.url)
         await world.tell()

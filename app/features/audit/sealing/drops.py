@@ -22,17 +22,8 @@ from app.db.connection import Connection
 from app.db.partitions import MONTHS_AHEAD, partition_month
 from app.domain.merkle import inclusion_nodes, leaf_hash, verify_inclusion
 from app.features.audit.epochs import record_by_system
-from app.features.audit.sealing.leaves import (
-    LEAF_COLUMNS,
-    TILE,
-    LogFault,
-    SealedTree,
-    StoredCheckpoint,
-    latest_checkpoint,
-    leaf_of,
-    place_of,
-    position_of,
-)
+from app.features.audit.sealing import leaves
+from app.features.audit.sealing.leaves import LogFault, SealedTree, StoredCheckpoint, leaf_of, place_of
 from app.features.audit.sealing.proofs import hashes_of
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions
 
@@ -64,10 +55,10 @@ async def record_drop(connection: Connection, partition: str) -> str | None:
     )
     if isinstance(first, str) or isinstance(last, str):
         return first if isinstance(first, str) else str(last)
-    sealed = await latest_checkpoint(connection)
+    sealed = await leaves.latest_checkpoint(connection)
     size = 0 if sealed is None else sealed.size
-    if last is not None and last >= size - size % TILE:
-        return f"the tree has no full tile yet over its last events; that takes {TILE} events"
+    if last is not None and last >= size - size % leaves.TILE:
+        return f"the tree has no full tile yet over its last events; that takes {leaves.TILE} events"
     rows = await connection.fetchval(_COUNT.format(partition))
     changes = {"partition": partition, "rows": rows, "lowest_position": first, "highest_position": last}
     if not await connection.fetchval(_ON_RECORD, DROP, json.dumps(changes)):
@@ -78,19 +69,19 @@ async def record_drop(connection: Connection, partition: str) -> str | None:
 async def _position(connection: Connection, partition: str, way: str) -> int | str | None:
     """The position of the first or last event of a month; None for an empty month, or the reason why there is none
     yet."""
-    query = _OUTERMOST.format(columns=LEAF_COLUMNS, partition=partition, way=way)
+    query = _OUTERMOST.format(columns=leaves.LEAF_COLUMNS, partition=partition, way=way)
     row = await connection.fetchrow(query)
     if row is None:
         return None
     try:
-        position = await position_of(connection, place_of(row), leaf_of(row))
+        position = await leaves.position_of(connection, place_of(row), leaf_of(row))
     except LogFault as fault:
         return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
     return "not all of its events are sealed" if position is None else position[0]
 
 
 _MARK = f'"action":"{DROP}"'.encode()
-_DROPS = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE action = '{DROP}'"  # noqa: S608
+_DROPS = f"SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE action = '{DROP}'"  # noqa: S608
 _UNSEALED = f"{_DROPS} AND (epoch, xact, seq) > ($1, $2, $3)"
 _IS_THERE = "SELECT EXISTS (SELECT FROM audit_events WHERE time >= $1 AND time < $2)"
 _PLACE = "(SELECT epoch, last_xact, last_seq FROM audit_checkpoints WHERE tree_size = $1)"
@@ -240,7 +231,7 @@ class Drops:
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
-                sealed = await position_of(connection, place_of(row), leaf)
+                sealed = await leaves.position_of(connection, place_of(row), leaf)
                 if sealed is None:
                     continue
                 proof = await hashes_of(tree, inclusion_nodes(sealed[0], latest.size))

@@ -1,12 +1,8 @@
-"""Leaves, tiles and checkpoints of the sealed log.
+"""Leaves, tiles and checkpoints of the sealed log. See ADR 22.
 
-A leaf is the stored row as JSON on one line of UTF-8. Keys are the names of columns, sorted; columns that are NULL are
-left out, so that a new column changes no leaf that was sealed before it. UUIDs are hyphenated and in lower case, times
-are RFC 3339 in UTC with six digits of a second and ``Z``, bytes are hexadecimal in lower case, integers are exact.
-There is no white space between tokens, and strings have only the escapes that JSON requires. ``changes`` follows the
-same rules, its keys sorted by code point and its numbers digit for digit as they are stored.
-
-The database formats everything except ``changes``, which costs a fraction of the worker's time that Python would take.
+A leaf is the stored row as canonical JSON, by the rules in ``docs/explanation/sealed-audit.md``. Columns that are NULL
+are left out, so that a new column changes no leaf that was sealed before it. The database formats everything except
+``changes``, which costs a fraction of the worker's time that Python would take.
 
 The tree is cut into tiles of 256 adjacent hashes, as in C2SP's tlog-tiles: on level 0 those of leaves, one level higher
 those of whole tiles below. A tile is written once, when it is full. Hashes that fill no tile yet are stored nowhere:

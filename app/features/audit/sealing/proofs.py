@@ -12,34 +12,12 @@ from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.connection import Connection
+from app.domain import merkle
 from app.domain.errors import Invalid, NotFound, Unavailable
-from app.domain.merkle import (
-    Frontier,
-    LeafRange,
-    ProofFault,
-    consistency_nodes,
-    cover,
-    inclusion_nodes,
-    leaf_hash,
-    range_nodes,
-    verify_inclusion,
-)
+from app.domain.merkle import LeafRange, ProofFault, leaf_hash
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import (
-    BEGINNING,
-    LEAF_COLUMNS,
-    LogFault,
-    SealedTree,
-    StoredCheckpoint,
-    checkpoint_of,
-    checkpoint_up_to,
-    connection_of,
-    latest_checkpoint,
-    leaf_of,
-    place_of,
-    position_of,
-    read_events,
-)
+from app.features.audit.sealing import leaves
+from app.features.audit.sealing.leaves import LogFault, SealedTree, StoredCheckpoint, leaf_of, place_of
 from app.http.authorization import Caller
 from app.http.live import Look, News
 from app.lib.event_loop import map_in_slices
@@ -58,12 +36,12 @@ async def hashes_of(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]
     """The hashes of a proof, given its nodes as by ``merkle.inclusion_nodes``. Raises ``LogFault``."""
     # A node is the root of a tree of its own, whose complete subtrees are those of the large tree.
     return [
-        Frontier(end - first, [await tree.subtree(*each) for each in cover(first, end)]).root()
+        merkle.Frontier(end - first, [await tree.subtree(*each) for each in merkle.cover(first, end)]).root()
         for first, end in nodes
     ]
 
 
-_EVENT = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
+_EVENT = f"SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +61,7 @@ async def prove_event(connection: Connection, id: UUID) -> EventProof:
         raise NotFound("There is no such audit event.")
     leaf = leaf_of(row)
     try:
-        sealed_at = await position_of(connection, place_of(row), leaf)
+        sealed_at = await leaves.position_of(connection, place_of(row), leaf)
         if sealed_at is None:
             raise NotFound(
                 "The event is not sealed yet. That takes a few seconds after every transaction that began before it "
@@ -92,11 +70,11 @@ async def prove_event(connection: Connection, id: UUID) -> EventProof:
             )
         position, checkpoint = sealed_at
         hashes = await hashes_of(
-            await verified_tree(connection, checkpoint), inclusion_nodes(position, checkpoint.size)
+            await verified_tree(connection, checkpoint), merkle.inclusion_nodes(position, checkpoint.size)
         )
     except LogFault as fault:
         raise corrupted_log(fault) from None
-    if not verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
+    if not merkle.verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
         raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
     return EventProof(position, leaf, checkpoint, hashes)
 
@@ -109,7 +87,7 @@ async def prove_consistency(
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     advice = f"Give a size of at most {size}"
-    return await _prove(connection, size, "?from", advice, partial(consistency_nodes, old_size))
+    return await _prove(connection, size, "?from", advice, partial(merkle.consistency_nodes, old_size))
 
 
 async def prove_range(
@@ -120,7 +98,7 @@ async def prove_range(
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     advice = "Give from and to as positions in that log"
-    return await _prove(connection, size, "?to", advice, partial(range_nodes, first, end))
+    return await _prove(connection, size, "?to", advice, partial(merkle.range_nodes, first, end))
 
 
 async def _prove(
@@ -130,7 +108,7 @@ async def _prove(
     advice: str,
     nodes_of: Callable[[int], Iterable[LeafRange]],
 ) -> tuple[StoredCheckpoint, list[bytes]]:
-    checkpoint = await checkpoint_of(connection, size)
+    checkpoint = await leaves.checkpoint_of(connection, size)
     try:
         tree = await verified_tree(connection, checkpoint)
         return checkpoint, await hashes_of(tree, nodes_of(size))
@@ -170,22 +148,22 @@ class LeafExport:
         count = min(_AT_ONCE, self.end - self._position)
         if not count:
             return []
-        rows = await read_events(connection, self._place, count, self.checkpoint.place)
+        rows = await leaves.read_events(connection, self._place, count, self.checkpoint.place)
         if not rows:
             raise LogFault(f"the events from position {self._position} on are missing")
         hashed = await _hash_rows(rows)
-        leaves = [leaf for leaf, _ in hashed]
+        content = [leaf for leaf, _ in hashed]
         tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
-        hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
-        for start in range(0, len(leaves), _HASHED_AT_ONCE):
+        hashes = await tree.leaf_hashes(self._position, self._position + len(content))
+        for start in range(0, len(content), _HASHED_AT_ONCE):
             part = hashed[start : start + _HASHED_AT_ONCE]
             if [each for _, each in part] != hashes[start : start + _HASHED_AT_ONCE]:
                 raise LogFault(
                     f"at position {self._position + start} or soon after it is not what was sealed there"
                 )
-        self._position += len(leaves)
+        self._position += len(content)
         self._place = place_of(rows[-1])
-        return leaves
+        return content
 
 
 async def leaves_between(connection: Connection, first: int | None, end: int | None) -> LeafExport:
@@ -194,7 +172,7 @@ async def leaves_between(connection: Connection, first: int | None, end: int | N
 
     Raises ``Invalid`` for positions that are not sealed or were dropped; ``LogFault``.
     """
-    latest = await latest_checkpoint(connection)
+    latest = await leaves.latest_checkpoint(connection)
     size = 0 if latest is None else latest.size
     to = size if end is None else end
     if latest is None or not (first or 0) < to <= size:
@@ -217,32 +195,32 @@ async def export_leaves(connection: Connection, first: int | None, end: int | No
     """Stream ``leaves_between``, one per line. The stream stops with ``LogFault``; before it, raises ``Unavailable``
     (``audit_log_corrupted``) instead."""
     try:
-        leaves = await leaves_between(connection, first, end)
+        export = await leaves_between(connection, first, end)
     except LogFault as fault:
         raise corrupted_log(fault) from None
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
-        content = b"".join(leaf + b"\n" for leaf in await leaves.next(await connection_of(session)))
+        content = b"".join(leaf + b"\n" for leaf in await export.next(await leaves.connection_of(session)))
         return News([content] if content else [], is_last=not content)
 
     return look
 
 
 async def _oldest(connection: Connection) -> tuple[int, Position] | None:
-    rows = await read_events(connection, BEGINNING, 1)
-    position = await position_of(connection, place_of(rows[0]), leaf_of(rows[0])) if rows else None
+    rows = await leaves.read_events(connection, leaves.BEGINNING, 1)
+    position = await leaves.position_of(connection, place_of(rows[0]), leaf_of(rows[0])) if rows else None
     return None if position is None else (position[0], place_of(rows[0]))
 
 
 async def _seek(
     connection: Connection, latest: StoredCheckpoint, position: int
 ) -> tuple[int, Position] | None:
-    lower = await checkpoint_up_to(connection, position)
-    before, after = (0, BEGINNING) if lower is None else (lower.size, lower.place)
+    lower = await leaves.checkpoint_up_to(connection, position)
+    before, after = (0, leaves.BEGINNING) if lower is None else (lower.size, lower.place)
     tree = SealedTree(connection, latest.size, latest.place)
     (expected,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
-        rows = await read_events(connection, after, _AT_ONCE, latest.place)
+        rows = await leaves.read_events(connection, after, _AT_ONCE, latest.place)
         for row, (_, each) in zip(rows, await _hash_rows(rows), strict=True):
             if each == expected:
                 return position, place_of(row)

@@ -25,22 +25,8 @@ from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.merkle import leaf_hash
 from app.features.audit.epochs import record_by_system
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import (
-    BEGINNING,
-    MAX_LEAVES,
-    PREVIOUS,
-    LogFault,
-    PartialTree,
-    SealedTree,
-    StoredCheckpoint,
-    Tile,
-    connection_of,
-    latest_checkpoint,
-    leaf_of,
-    place_of,
-    read_events,
-    signature_fault,
-)
+from app.features.audit.sealing import leaves
+from app.features.audit.sealing.leaves import LogFault, PartialTree, StoredCheckpoint, leaf_of, place_of
 from app.lib.ids import new_id
 from app.lib.logs import log_fault
 
@@ -140,13 +126,13 @@ class SealedLog:
         its continuation.
         """
         # mutation: sealing_resumed
-        last = await latest_checkpoint(connection)
+        last = await leaves.latest_checkpoint(connection)
         if last is None:
             if await connection.fetchval("SELECT EXISTS (SELECT FROM audit_tiles)"):
                 raise LogFault("there are tiles, and no checkpoint that seals them")
-            return cls(connection, signer, PartialTree(), BEGINNING)
+            return cls(connection, signer, PartialTree(), leaves.BEGINNING)
         check_signed(last, signer)
-        tree = await SealedTree(connection, last.size, last.place).partial_tree()
+        tree = await leaves.SealedTree(connection, last.size, last.place).partial_tree()
         if tree.root() != last.root:
             raise LogFault(
                 f"events or tiles are not those that the checkpoint of {last.size} events was signed for"
@@ -173,7 +159,7 @@ class SealedLog:
         After any error this object must not be used again. Raises ``ConcurrentCheckpoint``, ``LogFault``, asyncpg's
         errors and ``OSError``.
         """
-        rows = await read_events(self._connection, self._place, MAX_LEAVES)
+        rows = await leaves.read_events(self._connection, self._place, leaves.MAX_LEAVES)
         if not rows:
             return False
         size, tiles = self._tree.size, []
@@ -185,10 +171,10 @@ class SealedLog:
         await self._write(size, tiles)
         return True
 
-    async def _write(self, before: int, tiles: list[Tile]) -> None:
+    async def _write(self, before: int, tiles: list[leaves.Tile]) -> None:
         size, root = self._tree.size, self._tree.root()
         # The text names the previous checkpoint, so that a removed one is noticed.
-        text = f"{Checkpoint(self._signer.name, size, root)}{PREVIOUS}{before}\n"
+        text = f"{Checkpoint(self._signer.name, size, root)}{leaves.PREVIOUS}{before}\n"
         note = self._signer.sign(text)
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
@@ -215,14 +201,14 @@ class SealedLog:
 
 def check_signed(sealed: StoredCheckpoint, signer: NoteSigner) -> None:
     """Raise ``LogFault`` unless a stored checkpoint is signed by a key of this service for the content of its row."""
-    fault = signature_fault(sealed, signer.verifier_keys)
+    fault = leaves.signature_fault(sealed, signer.verifier_keys)
     if fault is not None:
         raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}")
 
 
 async def sealing_delay(connection: Connection, sealed: Position) -> float:
     """Age in seconds of the oldest event after a place that could be sealed; 0 if there is none."""
-    rows = await read_events(connection, sealed, 1)
+    rows = await leaves.read_events(connection, sealed, 1)
     if not rows:
         return 0.0
     age: float | None = await connection.fetchval(_AGE, *place_of(rows[0]))
@@ -316,11 +302,11 @@ class Sealing:
         """Measure the sealing delay without a session of its own; return whether no worker seals."""
         known = self._rewinds.known
         async with self._sessions() as session:
-            raw = await connection_of(session)
+            raw = await leaves.connection_of(session)
             await check_name(raw, self._signer.name)
             self._other_name = ""
-            last = await latest_checkpoint(raw)
-            self._behind = await sealing_delay(raw, BEGINNING if last is None else last.place)
+            last = await leaves.latest_checkpoint(raw)
+            self._behind = await sealing_delay(raw, leaves.BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
         size = 0 if last is None else last.size
         self._rewinds.record_checkpoint(size, b"" if last is None else last.root, known)

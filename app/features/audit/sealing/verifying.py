@@ -20,32 +20,9 @@ from app.crypto.client_ids import is_client
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
 from app.db.connection import Connection
 from app.domain.merkle import Frontier, cover
+from app.features.audit.sealing import leaves
 from app.features.audit.sealing.drops import Drops
-from app.features.audit.sealing.leaves import (
-    BEGINNING,
-    LEAF_COLUMNS,
-    MAX_LEAVES,
-    TILE,
-    TILE_BITS,
-    Entries,
-    KeptHashes,
-    Keys,
-    LogFault,
-    PartialTree,
-    SealedTree,
-    StoredCheckpoint,
-    checkpoint_before,
-    checkpoint_from,
-    checkpoint_holding,
-    checkpoint_up_to,
-    checkpoints_between,
-    latest_checkpoint,
-    leaf_of,
-    place_of,
-    position_of,
-    previous_size,
-    signature_fault,
-)
+from app.features.audit.sealing.leaves import LogFault, SealedTree, StoredCheckpoint, leaf_of, place_of
 from app.features.audit.sealing.verdict import (
     CHECKPOINT,
     MAX_FAULTS,
@@ -67,7 +44,7 @@ SELECT id, salt, ip, user_agent, name, version FROM audit_clients WHERE id > $1 
 """
 _NAMED = f"""
 SELECT DISTINCT ON (client_id) client_id, id, epoch, xact, seq, count(*) OVER (PARTITION BY client_id) AS events,
-    {LEAF_COLUMNS}
+    {leaves.LEAF_COLUMNS}
 FROM audit_events WHERE client_id = ANY($1) ORDER BY client_id, epoch, xact, seq
 """  # noqa: S608
 _ERASED = """
@@ -79,7 +56,16 @@ WHERE NOT EXISTS (SELECT FROM audit_clients WHERE id = client_id)
 async def check_origins(connection: Connection, verdict: Verdict, keys: Sequence[bytes]) -> None:
     """Add faults for altered rows, and a note with the number of erased ones. ``keys`` are for rows of older
     versions."""
-    altered = await _altered(connection, keys)
+    # By id, whether each altered row has a salt.
+    altered: dict[UUID, bool] = {}
+    after = UUID(int=0)
+    while rows := await connection.fetch(_ROWS, after, _AT_ONCE):
+        altered |= {
+            id: salt is not None
+            for id, salt, ip, user_agent, name, version in rows
+            if not is_client(id, salt, (ip, user_agent, name, version), keys)
+        }
+        after = rows[-1]["id"]
     listed = list(altered)[:MAX_FAULTS]
     rows = await connection.fetch(_NAMED, listed)
     for row in rows:
@@ -92,24 +78,10 @@ async def check_origins(connection: Connection, verdict: Verdict, keys: Sequence
         verdict.notes.append(f"addresses and programs of {erased} clients that events name were erased")
 
 
-async def _altered(connection: Connection, keys: Sequence[bytes]) -> dict[UUID, bool]:
-    """The ids of altered rows, and whether each has a salt."""
-    altered: dict[UUID, bool] = {}
-    after = UUID(int=0)
-    while rows := await connection.fetch(_ROWS, after, _AT_ONCE):
-        altered |= {
-            id: salt is not None
-            for id, salt, ip, user_agent, name, version in rows
-            if not is_client(id, salt, (ip, user_agent, name, version), keys)
-        }
-        after = rows[-1]["id"]
-    return altered
-
-
 async def _fault(connection: Connection, row: Record, *, is_salted: bool) -> Fault:
     place, leaf = place_of(row), leaf_of(row)
     try:
-        sealed = await position_of(connection, place, leaf)
+        sealed = await leaves.position_of(connection, place, leaf)
     except LogFault:
         sealed = None
     position = 0 if sealed is None else sealed[0]
@@ -124,15 +96,15 @@ async def _fault(connection: Connection, row: Record, *, is_salted: bool) -> Fau
 # with 3; visible ones are below the snapshot's end.
 _MISPLACED = f"""
 WITH present AS (SELECT scopegate_epoch() AS epoch, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xact)
-(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)
+(SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)
 UNION ALL
 (SELECT stray.* FROM (SELECT epoch AS opened FROM log_epochs) AS known CROSS JOIN LATERAL
- (SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch = opened AND xact < 1 LIMIT $1) AS stray)
+ (SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE epoch = opened AND xact < 1 LIMIT $1) AS stray)
 UNION ALL
-(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events
+(SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events
  WHERE epoch = (SELECT epoch FROM present) AND xact >= (SELECT xact FROM present) LIMIT $1)
 UNION ALL
-(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch > (SELECT epoch FROM present) LIMIT $1)
+(SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE epoch > (SELECT epoch FROM present) LIMIT $1)
 LIMIT $1
 """  # noqa: S608
 
@@ -169,17 +141,17 @@ class Verification:
     def __init__(
         self,
         connection: Connection,
-        keys: Keys,
+        keys: leaves.Keys,
         kept: Sequence[ExternalCheckpoint],
         latest: StoredCheckpoint,
         span: Span,
     ) -> None:
         self._connection, self._keys, self._kept = connection, keys, kept
         self._latest, self._span = latest, span
-        size, place = (0, BEGINNING) if span.start is None else (span.start.size, span.start.place)
-        self._entries = Entries(connection, place, span.end.place)
-        self._hashes = KeptHashes(connection, latest.size)
-        self._tree = PartialTree() if span.start is None else None
+        size, place = (0, leaves.BEGINNING) if span.start is None else (span.start.size, span.start.place)
+        self._entries = leaves.Entries(connection, place, span.end.place)
+        self._hashes = leaves.KeptHashes(connection, latest.size)
+        self._tree = leaves.PartialTree() if span.start is None else None
         self._drops = Drops()
         self._verdict = Verdict(size, span.end.size)
         self._unsigned: list[StoredCheckpoint] = []
@@ -192,7 +164,7 @@ class Verification:
         """Verify and return the result. ``newest`` is the size of the newest checkpoint, signed or not."""
         self._follower = await self._start()
         after = _mark(self._span.start)
-        async for sealed in checkpoints_between(self._connection, after.size, self._span.end.size):
+        async for sealed in leaves.checkpoints_between(self._connection, after.size, self._span.end.size):
             self._verdict.checkpoints += 1
             if self._is_signed(sealed):
                 self._check_previous(sealed)
@@ -207,7 +179,7 @@ class Verification:
                         break
                 self._since.append(sealed.size)
         # Checkpoints beyond the newest signed one prove nothing about the log.
-        async for sealed in checkpoints_between(self._connection, self._latest.size, newest):
+        async for sealed in leaves.checkpoints_between(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
         self._tell_unsigned(None)
         is_whole = self._span.start is None
@@ -244,9 +216,9 @@ class Verification:
 
     def _check_previous(self, sealed: StoredCheckpoint) -> None:
         """Check that the previous checkpoint is the one named in a checkpoint."""
-        before, previous = self._since[-1], previous_size(sealed.note)
-        if previous is None and sealed.size - before > MAX_LEAVES:
-            what = f"more than the {MAX_LEAVES} events that one adds at most"
+        before, previous = self._since[-1], leaves.previous_size(sealed.note)
+        if previous is None and sealed.size - before > leaves.MAX_LEAVES:
+            what = f"more than the {leaves.MAX_LEAVES} events that one adds at most"
         elif previous is not None and previous not in self._since:
             what = f"the later one was signed after one of {previous}"
         else:
@@ -258,7 +230,7 @@ class Verification:
 
     def _is_signed(self, sealed: StoredCheckpoint) -> bool:
         """Whether a checkpoint is signed and agrees with its row; an unsigned one proves nothing."""
-        fault = signature_fault(sealed, self._keys)
+        fault = leaves.signature_fault(sealed, self._keys)
         if fault is None:
             self._tell_unsigned(sealed)
             return True
@@ -277,7 +249,13 @@ class Verification:
             words = f"the {which} events cannot be relied on: {self._why}"
             end = last.size if before is None else before.size
             self._verdict.add(
-                Fault(SIGNATURE, first.size, end, words, before=None if before is None else _mark(before))
+                Fault(
+                    SIGNATURE,
+                    first.size,
+                    end,
+                    words,
+                    before=None if before is None else _mark(before),
+                )
             )
             self._unsigned = []
 
@@ -322,8 +300,10 @@ class Verification:
             sealed = set(step.sealed) if step.findings else None
             self._drops.collect_drops([entry for entry in entries if sealed is None or entry.hash in sealed])
         for number in self._hashes.missing:
-            first, words = number * TILE, f"tile {number} of the kept hashes is missing"
-            self._verdict.add(Fault(Kind.HASHES, first, first + TILE, words, after=after, before=before))
+            first, words = number * leaves.TILE, f"tile {number} of the kept hashes is missing"
+            self._verdict.add(
+                Fault(Kind.HASHES, first, first + leaves.TILE, words, after=after, before=before)
+            )
         self._hashes.missing.clear()
 
     async def _check_upper_tiles(self, sealed: Sequence[bytes]) -> None:
@@ -332,7 +312,7 @@ class Verification:
             return
         for tile in self._tree.extend(sealed):
             if tile.level and await self._hashes.stored(tile.level, tile.number) != tile.hashes:
-                width = TILE ** (tile.level + 1)
+                width = leaves.TILE ** (tile.level + 1)
                 first, end = tile.number * width, (tile.number + 1) * width
                 which = f"tile {tile.number} of level {tile.level}"
                 words = f"{which}, over {positions(first, end)}, is not what follows from these"
@@ -341,7 +321,7 @@ class Verification:
 
 async def verify_log(
     connection: Connection,
-    keys: Keys,
+    keys: leaves.Keys,
     kept: Sequence[ExternalCheckpoint],
     find_span: FindSpan | None = None,
     client_keys: Sequence[bytes] = (),
@@ -353,7 +333,7 @@ async def verify_log(
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(_AT_THE_START)
-        newest = await latest_checkpoint(connection)
+        newest = await leaves.latest_checkpoint(connection)
         if newest is None:
             verdict = Verdict(notes=["nothing is sealed yet"])
             await check_end(connection, verdict, 0)
@@ -373,19 +353,21 @@ async def verify_log(
 async def check_end(connection: Connection, verdict: Verdict, size: int) -> None:
     """Add a fault if tiles go beyond the last checkpoint, of ``size`` events: both are written together."""
     tiles = await connection.fetch(_LAST_TILES)
-    reach = max((number + 1 << TILE_BITS * (level + 1) for level, number in tiles), default=0)
+    reach = max((number + 1 << leaves.TILE_BITS * (level + 1) for level, number in tiles), default=0)
     if reach > size:
         words = f"{positions(size, reach)} were sealed, as kept hashes say, and the checkpoints over them were cut off"
         verdict.add(Fault(Kind.CUT_OFF, size, reach, words, after=Mark(size)))
 
 
-async def _newest_signed(connection: Connection, keys: Keys, newest: StoredCheckpoint) -> StoredCheckpoint:
+async def _newest_signed(
+    connection: Connection, keys: leaves.Keys, newest: StoredCheckpoint
+) -> StoredCheckpoint:
     """The newest signed checkpoint, up to which the log is read; the newest of all, if none of very many is signed."""
     checkpoint: StoredCheckpoint | None = newest
     for _ in range(_MAX_UNSIGNED):
-        if checkpoint is None or signature_fault(checkpoint, keys) is None:
+        if checkpoint is None or leaves.signature_fault(checkpoint, keys) is None:
             return checkpoint or newest
-        checkpoint = await checkpoint_up_to(connection, checkpoint.size - 1)
+        checkpoint = await leaves.checkpoint_up_to(connection, checkpoint.size - 1)
     return newest
 
 
@@ -427,7 +409,8 @@ def by_positions(first: int, end: int | None) -> FindSpan:
                 f"the log has sealed positions 0 to {latest.size - 1}; give --from and --to within these"
             )
         return Span(
-            await checkpoint_up_to(connection, first), await checkpoint_from(connection, to) or latest
+            await leaves.checkpoint_up_to(connection, first),
+            await leaves.checkpoint_from(connection, to) or latest,
         )
 
     return find
@@ -437,30 +420,26 @@ def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
     """Find the part sealed in a span of time: the events of that time, and the checkpoints signed then."""
 
     async def find(connection: Connection, latest: StoredCheckpoint) -> Span:
-        is_signed = await connection.fetchval(_SIGNED_WITHIN, since, until)
-        if not is_signed and await connection.fetchrow(_FIRST, since, until) is None:
+        first = await connection.fetchrow(_FIRST, since, until)
+        if first is None and not await connection.fetchval(_SIGNED_WITHIN, since, until):
             raise NoSuchPart("there is no event of that time, and no checkpoint")
-        start = None if since is None else await _start(connection, since, until)
-        end = latest if until is None else await _end(connection, since, until, latest)
+        start, end = None, latest
+        if since is not None:
+            start = await leaves.checkpoint_up_to(
+                connection, await connection.fetchval(_SIGNED_BEFORE, since) or 0
+            )
+            before = start if first is None else await leaves.checkpoint_before(connection, place_of(first))
+            start = min((start, before), key=lambda sealed: 0 if sealed is None else sealed.size)
+        if until is not None:
+            size = await connection.fetchval(_SIGNED_FROM, until)
+            end = latest if size is None else await leaves.checkpoint_from(connection, size) or latest
+            last = await connection.fetchrow(_LAST, since, until)
+            holding = (
+                end if last is None else await leaves.checkpoint_holding(connection, place_of(last)) or latest
+            )
+            end = max(end, holding, key=lambda sealed: sealed.size)
         if start is not None and start.size >= end.size:
             raise NoSuchPart("nothing of that time is sealed")
         return Span(start, end)
 
     return find
-
-
-async def _start(connection: Connection, since: datetime, until: datetime | None) -> StoredCheckpoint | None:
-    signed = await checkpoint_up_to(connection, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
-    first = await connection.fetchrow(_FIRST, since, until)
-    before = signed if first is None else await checkpoint_before(connection, place_of(first))
-    return min((signed, before), key=lambda sealed: 0 if sealed is None else sealed.size)
-
-
-async def _end(
-    connection: Connection, since: datetime | None, until: datetime, latest: StoredCheckpoint
-) -> StoredCheckpoint:
-    size = await connection.fetchval(_SIGNED_FROM, until)
-    signed = latest if size is None else await checkpoint_from(connection, size) or latest
-    last = await connection.fetchrow(_LAST, since, until)
-    holding = signed if last is None else await checkpoint_holding(connection, place_of(last)) or latest
-    return max(signed, holding, key=lambda sealed: sealed.size)
