@@ -112,7 +112,16 @@ def export_lines(file: str) -> Iterator[bytes]:
 
 def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
     """Read a proof of a range or of one event. Raises ``CannotStart``."""
-    head = _proof_head(file)
+    try:
+        content = strict_json.loads_plain(next(export_lines(file), b""), unique=True)
+        kind = _EventProofHead if isinstance(content, dict) and "leaf" in content else _RangeProofHead
+        head = kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its first line"
+        raise CannotStart(f"{file} is not a proof: {where}: {first['msg']}") from None
+    except ValueError:
+        raise CannotStart(f"{file} is not a proof: its first line is not JSON") from None
     checkpoint = _check_signature(head.checkpoint.encode(), file, keys)
     if isinstance(head, _EventProofHead):
         return EventProofFile(head.position, head.leaf.encode(), checkpoint, tuple(head.hashes))
@@ -121,19 +130,6 @@ def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
     has_leaves = next(_leaf_hashes(file), None) is not None
     reader = partial(_leaf_hashes, file) if has_leaves else None
     return RangeProof(head.first, head.end, checkpoint, tuple(head.hashes), reader)
-
-
-def _proof_head(file: str) -> _RangeProofHead | _EventProofHead:
-    try:
-        content = strict_json.loads_plain(next(export_lines(file), b""), unique=True)
-        kind = _EventProofHead if isinstance(content, dict) and "leaf" in content else _RangeProofHead
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its first line"
-        raise CannotStart(f"{file} is not a proof: {where}: {first['msg']}") from None
-    except ValueError:
-        raise CannotStart(f"{file} is not a proof: its first line is not JSON") from None
 
 
 def _leaf_hashes(file: str) -> Iterator[bytes]:
@@ -277,43 +273,36 @@ def prove(settings: Settings, event: str) -> list[str]:
         id = parse_id(EVENT, event)
     except ValueError:
         raise CannotStart("give the id of an audit event: evt_...") from None
-    proof = _run(settings, lambda connection: prove_event(connection, id))
-    proof_json = {
-        "event_id": event,
-        "position": proof.position,
-        "leaf": proof.leaf.decode(),
-        "checkpoint": proof.checkpoint.note,
-        "hashes": [each.hex() for each in proof.hashes],
-    }
-    return [json.dumps(proof_json, ensure_ascii=False)]
+    position, leaf, checkpoint, hashes = _run(settings, lambda connection: prove_event(connection, id))
+    proof = {"event_id": event, "position": position, "leaf": leaf.decode(), "checkpoint": checkpoint.note}
+    return [json.dumps(proof | {"hashes": [each.hex() for each in hashes]}, ensure_ascii=False)]
 
 
 def export(settings: Settings, file: str, first: int | None, end: int | None) -> list[str]:
     """Write the leaves of a part of the log to a file, and their proof next to it. Raises ``CannotStart``,
     ``DatabaseFault``."""
     proof = f"{file}.proof"
-    part = _run(settings, lambda connection: _export(connection, file, proof, first, end))
-    return [f"{file}: {part}. Their proof is in {proof}."]
 
+    async def write(connection: Connection) -> str:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            leaves = await leaves_between(connection, first, end)
+            upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
+            head = {
+                "from": leaves.first,
+                "to": leaves.end,
+                "checkpoint": upper.note,
+                "hashes": [each.hex() for each in hashes],
+            }
+            with _new(file) as out, _new(proof) as proof_out:
+                proof_out.write(json.dumps(head).encode() + b"\n")
+                while part := await leaves.next(connection):
+                    out.writelines(leaf + b"\n" for leaf in part)
+                    for at in range(0, len(part), _HASHES_A_LINE):
+                        line = b64encode(b"".join(map(leaf_hash, part[at : at + _HASHES_A_LINE])))
+                        proof_out.write(b'"' + line + b'"\n')
+        return positions(leaves.first, leaves.end)
 
-async def _export(connection: Connection, file: str, proof: str, first: int | None, end: int | None) -> str:
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        leaves = await leaves_between(connection, first, end)
-        upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
-        head = {
-            "from": leaves.first,
-            "to": leaves.end,
-            "checkpoint": upper.note,
-            "hashes": [each.hex() for each in hashes],
-        }
-        with _new(file) as out, _new(proof) as proof_out:
-            proof_out.write(json.dumps(head).encode() + b"\n")
-            while part := await leaves.next(connection):
-                out.writelines(leaf + b"\n" for leaf in part)
-                for at in range(0, len(part), _HASHES_A_LINE):
-                    line = b64encode(b"".join(map(leaf_hash, part[at : at + _HASHES_A_LINE])))
-                    proof_out.write(b'"' + line + b'"\n')
-    return positions(leaves.first, leaves.end)
+    return [f"{file}: {_run(settings, write)}. Their proof is in {proof}."]
 
 
 def _verify(

@@ -20,14 +20,11 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    DateTime,
-    Interval,
     Select,
     Text,
     TextClause,
     Uuid,
     and_,
-    bindparam,
     case,
     false,
     func,
@@ -78,9 +75,13 @@ def _interval(value: timedelta) -> ColumnElement[Any]:
     return cast(literal(value), INTERVAL)
 
 
-def _last_result(event: Any) -> Any:
-    """The outcome row of a call that was written last: a late but true outcome wins."""
-    return (
+def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
+    """Select events with their client, and calls with their outcome; also the expressions of outcome and duration.
+
+    A call without an outcome is running while its worker's lease is fresh, and unknown afterwards.
+    """
+    # The outcome row that was written last: a late but true outcome wins.
+    last = (
         select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
         .where(
             col(_result.call_id) == event.id,
@@ -91,14 +92,6 @@ def _last_result(event: Any) -> Any:
         .limit(1)
         .lateral("outcome_row")
     )
-
-
-def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
-    """Select events with their client, and calls with their outcome; also the expressions of outcome and duration.
-
-    A call without an outcome is running while its worker's lease is fresh, and unknown afterwards.
-    """
-    last = _last_result(event)
     # mutation: outcome_missing
     running = case(
         (col(_lease.renewed_at) > func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
@@ -375,11 +368,7 @@ LEFT JOIN LATERAL (
     WHERE hour >= (SELECT hour FROM within ORDER BY hour DESC LIMIT 1) - CAST(:slack AS interval)
     ORDER BY last_epoch DESC, last_xact DESC, last_seq DESC LIMIT 1
 ) last ON true
-""").bindparams(
-    bindparam("since", type_=DateTime(timezone=True)),
-    bindparam("until", type_=DateTime(timezone=True)),
-    bindparam("slack", type_=Interval),
-)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,9 +428,6 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
     return int(await session.scalar(select(func.count()).select_from(chosen)) or 0)
 
 
-_CALL, _LIST = "tool.call", "tools.list"
-
-
 @dataclass(frozen=True, slots=True)
 class FirstUse:
     """The state of a first use: a call was allowed, the latest was refused, or a client connected without a call."""
@@ -455,13 +441,13 @@ class FirstUse:
 async def first_use(session: AsyncSession, token_id: UUID) -> FirstUse | None:
     """The first allowed call of a token, or the nearest thing to it; ``None`` before its first request."""
     of_token = select(AuditEvent).where(col(AuditEvent.token_id) == token_id)
-    calls = of_token.where(col(AuditEvent.action) == _CALL)
+    calls = of_token.where(col(AuditEvent.action) == "tool.call")
     # In the order of their index.
     first, last = col(AuditEvent.xact).asc(), col(AuditEvent.xact).desc()
     for kind, query in (
         ("called", calls.where(col(AuditEvent.decision) == "allow").order_by(first)),
         ("refused", calls.order_by(last)),
-        ("connected", of_token.where(col(AuditEvent.action) == _LIST).order_by(first)),
+        ("connected", of_token.where(col(AuditEvent.action) == "tools.list").order_by(first)),
     ):
         event = await session.scalar(query.limit(1))
         if event is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, Text, bindparam, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.engine import delete_rows
@@ -51,16 +51,11 @@ counted AS (
 SELECT hour, decision, sum(events)::bigint AS events, sum(things)::bigint AS things,
     (SELECT count(*) FROM tail) AS tail
 FROM counted
-WHERE action <> '{RESULT}' AND (cardinality(:actions) = 0 OR action = ANY (:actions))
-    AND (cardinality(:decisions) = 0 OR decision = ANY (:decisions))
+WHERE action <> '{RESULT}' AND (cardinality(CAST(:actions AS text[])) = 0 OR action = ANY (:actions))
+    AND (cardinality(CAST(:decisions AS text[])) = 0 OR decision = ANY (:decisions))
 GROUP BY hour, decision
 UNION ALL SELECT NULL, '', 0, 0, count(*) FROM tail
-""").bindparams(  # noqa: S608 - constants
-    bindparam("since", type_=DateTime(timezone=True)),
-    bindparam("until", type_=DateTime(timezone=True)),
-    bindparam("actions", type_=ARRAY(Text)),
-    bindparam("decisions", type_=ARRAY(Text)),
-)
+""")  # noqa: S608 - constants
 
 
 async def count_hours(

@@ -7,7 +7,7 @@ before it is sent, so that a repeat has the same events under the same id.
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.connection import Connection
@@ -41,12 +41,12 @@ WITH due AS (
 )
 UPDATE audit_sinks s SET lease = :lease, leased_until = now() + :held FROM due WHERE s.id = due.id
 RETURNING s.*
-""").bindparams(bindparam("held", type_=Interval))
+""")
 _BEGIN = text("""
 UPDATE audit_sinks SET batch_epoch = :epoch, batch_xact = :xact, batch_seq = :seq, batch_checkpoint = :checkpoint,
     leased_until = now() + :held
 WHERE id = :id AND lease = :lease AND revision = :revision AND status = 'active' AND ended_at IS NULL RETURNING id
-""").bindparams(bindparam("held", type_=Interval), bindparam("checkpoint", type_=BigInteger))
+""")
 # Grows by a little each time, and is halved when it was too large: soon the size fits the endpoint.
 _ACCEPTED = text("""
 UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch = NULL, batch_xact = NULL,
@@ -59,21 +59,12 @@ UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch =
     due_at = now() + CASE WHEN :goes_on THEN interval '0' ELSE :rest END
 WHERE id = :id AND lease = :lease
 RETURNING s.*
-""").bindparams(
-    bindparam("held", type_=Interval),
-    bindparam("rest", type_=Interval),
-    bindparam("checkpoint", type_=BigInteger),
-    bindparam("status_code", type_=Integer),
-)
+""")
 _FAILED = text("""
 UPDATE audit_sinks SET failures = failures + 1, failing_since = coalesce(failing_since, now()), error = :error,
     status_code = :status_code, due_at = now() + :pause, lease = NULL, leased_until = NULL
 WHERE id = :id AND lease = :lease AND revision = :revision
-""").bindparams(
-    bindparam("pause", type_=Interval),
-    bindparam("status_code", type_=Integer),
-    bindparam("error", type_=String),
-)
+""")
 _SMALLER = text("""
 UPDATE audit_sinks SET batch_epoch = NULL, batch_xact = NULL, batch_seq = NULL, batch_checkpoint = NULL,
     batch_events = :events, due_at = now(), lease = NULL, leased_until = NULL
@@ -82,7 +73,7 @@ WHERE id = :id AND lease = :lease AND revision = :revision
 _RELEASE = text("""
 UPDATE audit_sinks SET lease = NULL, leased_until = NULL, due_at = greatest(due_at, now() + :pause)
 WHERE id = :id AND lease = :lease
-""").bindparams(bindparam("pause", type_=Interval))
+""")
 _MISSED = """
 UPDATE audit_sinks s SET missed_at = now() WHERE s.ended_at IS NULL AND EXISTS (
     SELECT FROM {} e WHERE e.epoch > s.epoch OR (e.epoch = s.epoch AND (e.xact, e.seq) > (s.xact, s.seq))
@@ -118,12 +109,7 @@ async def begin(session: AsyncSession, sink: AuditSink, batch: BatchEnd) -> bool
 
 
 async def record_accepted(
-    session: AsyncSession,
-    sink: AuditSink,
-    batch: BatchEnd,
-    *,
-    status_code: int | None,
-    rest: timedelta | None,
+    session: AsyncSession, sink: AuditSink, batch: BatchEnd, status_code: int | None, rest: timedelta | None
 ) -> AuditSink | None:
     """Record that the endpoint accepted the batch, or that there was nothing to send (``status_code`` is None).
 

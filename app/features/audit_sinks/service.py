@@ -12,7 +12,7 @@ from sqlmodel import col
 from app.crypto.keys import Sealed, Sealer
 from app.db import resealing, rows
 from app.db.change import Change, Subject
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict
 from app.features.audit.reading import BEGINNING, present
 from app.features.audit_sinks import schemas
 from app.http.authorization import Caller, Permission, authorize
@@ -32,7 +32,7 @@ MAX_SINKS = 16
 """Sinks that have not ended: each reads the whole log."""
 SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
 """The sort orders of the list, with an index for each."""
-Header = tuple[bytes, bytes]
+
 Credential = schemas.NoSinkCredential | schemas.BearerSinkCredential | schemas.HeaderSinkCredential
 _CREATING = 0x5C09EA51C
 _SENT = "the audit log is"
@@ -70,7 +70,8 @@ async def get_sink(session: AsyncSession, caller: Caller, id: UUID, *, ended: bo
     """Read a sink; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     if ended:
         authorize(caller, Permission.AUDIT_READ)
-    return _require(await session.get(AuditSink, id), ended=ended)
+    sink = await session.get(AuditSink, id)
+    return sink if ended and sink is not None else rows.existing(sink, "audit sink")
 
 
 async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, schemas.AuditSinkLag]:
@@ -185,7 +186,7 @@ def put_credential(sealer: Sealer, sink: AuditSink, credential: Credential) -> N
         sink.key_id, sink.sealed = sealed.key_id, sealed.data
 
 
-def open_credential(sealer: Sealer, sink: AuditSink) -> list[Header]:
+def open_credential(sealer: Sealer, sink: AuditSink) -> list[tuple[bytes, bytes]]:
     """The headers for a sink at its current URL. Never log the result. Raises ``UnsealingFault``."""
     if sink.key_id is None or sink.sealed is None:
         return []
@@ -210,14 +211,8 @@ def _place(sink: AuditSink) -> bytes:
 
 
 async def _lock(change: Change, id: UUID, if_match: Precondition) -> AuditSink:
-    sink = _require(await rows.lock(change.session, AuditSink, id))
+    sink = rows.existing(await rows.lock(change.session, AuditSink, id), "audit sink")
     if_match.check(sink.revision)
-    return sink
-
-
-def _require(sink: AuditSink | None, *, ended: bool = False) -> AuditSink:
-    if sink is None or (sink.ended_at is not None and not ended):
-        raise NotFound("There is no such audit sink.")
     return sink
 
 

@@ -60,7 +60,8 @@ async def get_webhook(session: AsyncSession, caller: Caller, id: UUID, *, ended:
     """Read a webhook; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     if ended:
         authorize(caller, Permission.AUDIT_READ)
-    return _require(await session.get(Webhook, id), ended=ended)
+    webhook = await session.get(Webhook, id)
+    return webhook if ended and webhook is not None else rows.existing(webhook, "webhook")
 
 
 async def list_deliveries(
@@ -144,7 +145,7 @@ async def rotate_webhook(
 
 async def create_test(change: Change, id: UUID) -> WebhookDelivery:
     """Enqueue a test message. Raises ``NotFound`` and ``Conflict``."""
-    webhook = _require(await rows.lock(change.session, Webhook, id))
+    webhook = rows.existing(await rows.lock(change.session, Webhook, id), "webhook")
     _check_active(webhook)
     data = {"webhook_id": format_id(ids.WEBHOOK, id)}
     delivery = WebhookDelivery(webhook_id=id, type=TEST, data=data)
@@ -160,7 +161,7 @@ async def retry_delivery(
 
     Raises ``NotFound``, ``PreconditionFailed`` and ``Conflict``.
     """
-    webhook = _require(await rows.lock(change.session, Webhook, webhook_id))
+    webhook = rows.existing(await rows.lock(change.session, Webhook, webhook_id), "webhook")
     delivery = _require_delivery(
         await rows.lock(change.session, WebhookDelivery, id, Lock.UPDATE), webhook_id
     )
@@ -188,14 +189,8 @@ async def _write(change: Change, webhook: Webhook) -> None:
 
 
 async def _lock(change: Change, id: UUID, if_match: Precondition) -> Webhook:
-    webhook = _require(await rows.lock(change.session, Webhook, id))
+    webhook = rows.existing(await rows.lock(change.session, Webhook, id), "webhook")
     if_match.check(webhook.revision)
-    return webhook
-
-
-def _require(webhook: Webhook | None, *, ended: bool = False) -> Webhook:
-    if webhook is None or (webhook.ended_at is not None and not ended):
-        raise NotFound("There is no such webhook.")
     return webhook
 
 

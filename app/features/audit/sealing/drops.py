@@ -49,12 +49,21 @@ async def record_drop(connection: Connection, partition: str) -> str | None:
     If it must not be dropped yet, record nothing and return the reason: all of its events must be sealed in full tiles,
     since the edge of the tree is computed from events.
     """
-    first, last = (
-        await _position(connection, partition, "ASC"),
-        await _position(connection, partition, "DESC"),
-    )
-    if isinstance(first, str) or isinstance(last, str):
-        return first if isinstance(first, str) else str(last)
+    bounds: list[int | None] = []
+    for way in ("ASC", "DESC"):
+        query = _OUTERMOST.format(columns=leaves.LEAF_COLUMNS, partition=partition, way=way)
+        row = await connection.fetchrow(query)
+        if row is None:
+            bounds.append(None)
+            continue
+        try:
+            position = await leaves.position_of(connection, place_of(row), leaf_of(row))
+        except LogFault as fault:
+            return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
+        if position is None:
+            return "not all of its events are sealed"
+        bounds.append(position[0])
+    first, last = bounds
     sealed = await leaves.latest_checkpoint(connection)
     size = 0 if sealed is None else sealed.size
     if last is not None and last >= size - size % leaves.TILE:
@@ -64,20 +73,6 @@ async def record_drop(connection: Connection, partition: str) -> str | None:
     if not await connection.fetchval(_ON_RECORD, DROP, json.dumps(changes)):
         await record_by_system(connection, DROP, "audit_month", changes)
     return None
-
-
-async def _position(connection: Connection, partition: str, way: str) -> int | str | None:
-    """The position of the first or last event of a month; None for an empty month, or the reason why there is none
-    yet."""
-    query = _OUTERMOST.format(columns=leaves.LEAF_COLUMNS, partition=partition, way=way)
-    row = await connection.fetchrow(query)
-    if row is None:
-        return None
-    try:
-        position = await leaves.position_of(connection, place_of(row), leaf_of(row))
-    except LogFault as fault:
-        return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
-    return "not all of its events are sealed" if position is None else position[0]
 
 
 _MARK = f'"action":"{DROP}"'.encode()
@@ -171,15 +166,16 @@ class Drops:
         for name, month in list(self._months.items()):
             if await connection.fetchval(_IS_THERE, month.begins, month.ends):
                 # Also the state before a drop that was not completed.
-                del self._months[name]
+                reason = None
             elif opened is not None and month.ends <= opened:
-                del self._months[name]
-                self._inconsistent.append(f"{name} is recorded as dropped, but was over before the log began")
+                reason = "but was over before the log began"
             elif await self._is_between_later(connection, month):
-                del self._months[name]
-                self._inconsistent.append(
-                    f"{name} is recorded as dropped, among events that are all much later"
-                )
+                reason = "among events that are all much later"
+            else:
+                continue
+            del self._months[name]
+            if reason is not None:
+                self._inconsistent.append(f"{name} is recorded as dropped, {reason}")
 
     async def _is_between_later(self, connection: Connection, month: _Month) -> bool:
         """Whether the missing events of a month are between events that are all of a later time. Events before it are

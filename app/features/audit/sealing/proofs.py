@@ -4,7 +4,6 @@ Exported leaves are as they were sealed, in order, so they can be compared with 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -44,18 +43,11 @@ async def hashes_of(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]
 _EVENT = f"SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class EventProof:
-    """A proof that the log of a checkpoint contains an event (its ``leaf``) at a position."""
+async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, StoredCheckpoint, list[bytes]]:
+    """Prove an event: its position and leaf, a checkpoint, and the hashes that lead from the leaf to its root.
 
-    position: int
-    leaf: bytes
-    checkpoint: StoredCheckpoint
-    hashes: list[bytes]
-
-
-async def prove_event(connection: Connection, id: UUID) -> EventProof:
-    """Prove an event. Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``)."""
+    Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``).
+    """
     row = await connection.fetchrow(_EVENT, id)
     if row is None:
         raise NotFound("There is no such audit event.")
@@ -76,7 +68,7 @@ async def prove_event(connection: Connection, id: UUID) -> EventProof:
         raise corrupted_log(fault) from None
     if not merkle.verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
         raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
-    return EventProof(position, leaf, checkpoint, hashes)
+    return position, leaf, checkpoint, hashes
 
 
 async def prove_consistency(
