@@ -13,7 +13,7 @@ comparison, in small steps.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -40,15 +40,9 @@ _STEP = 64
 _MAX_STALE_ENDS = 1_000
 
 
-@dataclass(slots=True, eq=False)
-class _Dependencies:
-    """The dependencies of a call, and until when its decision holds (Unix seconds)."""
-
-    pairs: Sequence[Version]
-    until: float
-
-
-_NONE = _Dependencies((), inf)
+_Dependencies = tuple[Sequence[Version], float]
+"""The dependencies of a call, and until when its decision holds (Unix seconds). Compared by identity."""
+_NONE: _Dependencies = ((), inf)
 
 
 class DependencyIndex(Generic[Call]):
@@ -64,7 +58,7 @@ class DependencyIndex(Generic[Call]):
 
     def put(self, call: Call, pairs: Sequence[Version], until: float) -> None:
         """Set the dependencies of a call, replacing earlier ones."""
-        self._pending[call] = _Dependencies(pairs, until)
+        self._pending[call] = pairs, until
 
     def drop(self, call: Call) -> None:
         """Remove a call. Ignores unknown calls."""
@@ -86,27 +80,27 @@ class DependencyIndex(Generic[Call]):
             heapify(self._ends)
 
     def _apply(self, call: Call, now: _Dependencies) -> Generator[None, None, None]:
-        before = self._current.pop(call, _NONE).pairs
+        (before, _), (pairs, until) = self._current.pop(call, _NONE), now
         # Set first, so that a ``drop`` between two steps finds the call.
         if now is not _NONE:
             self._current[call] = now
-        if before and before is not now.pairs:
-            remaining = set(now.pairs)
+        if before and before is not pairs:
+            remaining = set(pairs)
             for place, pair in enumerate(before):
                 if pair not in remaining:
                     self._remove(call, pair)
                 if place % _STEP == _STEP - 1:
                     yield
-        for place, pair in enumerate(now.pairs):
+        for place, pair in enumerate(pairs):
             dependents = self._dependents.get(pair)
             if dependents is None:
                 dependents = self._dependents[pair] = set()
             dependents.add(call)
             if place % _STEP == _STEP - 1:
                 yield
-        if now.until < inf:
+        if until < inf:
             self._pushed += 1
-            heappush(self._ends, (now.until, self._pushed, call, now))
+            heappush(self._ends, (until, self._pushed, call, now))
 
     def _remove(self, call: Call, pair: Version) -> None:
         dependents = self._dependents.get(pair)
@@ -132,7 +126,7 @@ class DependencyIndex(Generic[Call]):
         while self._ends and self._current.get(self._ends[0][2]) is not self._ends[0][3]:
             heappop(self._ends)
         first = self._ends[0][0] if self._ends else inf
-        return min(first, min((held.until for held in self._pending.values()), default=inf))
+        return min(first, min((until for _, until in self._pending.values()), default=inf))
 
     def calls_ended_by(self, at: float) -> list[Call]:
         """The calls whose validity has ended by ``at`` (Unix seconds). Each end is returned once."""
@@ -326,13 +320,14 @@ class InFlightTable:
             connect, {CHANNEL: self._on_notification, **(listeners or {})}, self._wake.set
         )
         self._rewinds = RewindGuard() if rewinds is None else rewinds
-        self._rewinds.listeners.append(lambda: self._cut(list(self._watched)))
+        self._rewinds.listeners.append(self._cut_all)
         self._clock = clock
         self._worker_id = worker_id
         self._on_narrowed = on_narrowed
-        self._watched: dict[UUID, WatchedCall] = {}
+        self._watched: dict[int, WatchedCall] = {}
+        """By the ids' integers, whose hashes are fast."""
         self._dependencies = DependencyIndex[WatchedCall]()
-        self._reevaluator = Reevaluator(self._decided, self._cut_late)
+        self._reevaluator = Reevaluator(self._decided, self._cut)
         self._comparisons = 0
         # The last comparison that completed, and the time as of which it confirmed the unchanged calls.
         self._completed, self._completed_at = 0, -inf
@@ -359,14 +354,14 @@ class InFlightTable:
         watched = WatchedCall(
             call_id, decision.depends_on, decision.valid_until, reevaluate, cut, self._comparisons
         )
-        self._watched[call_id] = watched
+        self._watched[call_id.int] = watched
         self._dependencies.put(watched, watched.depends_on, watched.valid_until)
         if decision.valid_until < self._next_comparison_at:
             self._wake.set()
 
     def confirmed_at(self, call_id: UUID) -> float:
         """When the database last confirmed that the call is allowed (``boot_time``); ``-inf`` if never."""
-        watched = self._watched.get(call_id)
+        watched = self._watched.get(call_id.int)
         if watched is None:
             return -inf
         # A call that waits for reevaluation may not be allowed any more.
@@ -374,7 +369,7 @@ class InFlightTable:
 
     def leave(self, call_id: UUID) -> None:
         """Stop watching a call. Ignores unknown ids."""
-        watched = self._watched.pop(call_id, None)
+        watched = self._watched.pop(call_id.int, None)
         if watched is not None:
             self._dependencies.drop(watched)
             self._reevaluator.drop(watched)
@@ -382,7 +377,7 @@ class InFlightTable:
     def close(self) -> None:
         """Cut the remaining calls and end ``run``."""
         self._closing = True
-        self._cut(list(self._watched))
+        self._cut_all()
         self._wake.set()
 
     async def run(self) -> None:
@@ -447,7 +442,7 @@ class InFlightTable:
                     continue
                 if pair[1] == 0:
                     # Version 0 means that a session had not ended; once it has, the call is never allowed again.
-                    self._cut([watched.id])
+                    self._cut([watched])
                 elif not watched.is_reevaluating:
                     self._reevaluate(watched)
 
@@ -475,7 +470,7 @@ class InFlightTable:
     def _decided(self, watched: WatchedCall, begun: float, decision: Decision | None) -> None:
         """Cut the call unless it is still allowed; ``begun`` is when its reevaluation started."""
         if decision is None or not decision.allowed:
-            self._cut([watched.id])
+            self._cut([watched])
             return
         watched.depends_on, watched.valid_until = decision.depends_on, decision.valid_until
         watched.confirmed_at, watched.since = max(watched.confirmed_at, begun), self._comparisons
@@ -501,19 +496,18 @@ class InFlightTable:
         if self._watched and not self._is_blind_logged:
             self._is_blind_logged = True
             _log.warning("This worker cannot detect revocations and cuts all calls in flight.")
-        self._cut(list(self._watched))
+        self._cut_all()
         self._blind_timer = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._cut_blindly)
 
-    def _cut(self, call_ids: Iterable[UUID]) -> None:
-        for call_id in call_ids:
-            watched = self._watched.get(call_id)
-            self.leave(call_id)
-            if watched is not None:
+    def _cut_all(self) -> None:
+        self._cut(list(self._watched.values()))
+
+    def _cut(self, calls: Sequence[WatchedCall]) -> None:
+        for watched in calls:
+            if not watched.has_left:
+                self.leave(watched.id)
                 # mutation: call_cut
                 watched.cut()
-
-    def _cut_late(self, late: Sequence[WatchedCall]) -> None:
-        self._cut([watched.id for watched in late])
 
     def _on_notification(self, payload: str | None) -> None:
         ids: set[UUID] | None = None

@@ -3,14 +3,15 @@
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Protocol
 from uuid import UUID
 
 from app.access.snapshot import AccessSnapshot, with_read_timeout
-from app.admission.consuming import ApprovalReport, Demand, Settlement, approval_needs
+from app.admission.consuming import Demand, Settlement, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.rows import (
+    ClientRow,
     Clients,
     Dependency,
     Refusal,
@@ -47,7 +48,7 @@ from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.domain.visibility import within
 from app.lib.event_loop import Turns
-from app.lib.strict_json import JsonValue, canonical
+from app.lib.strict_json import canonical
 from app.outbound.client_tokens import TokenFault
 from app.outbound.stdio import Launch
 
@@ -150,9 +151,8 @@ class CallRecords:
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
-        self._known: dict[
-            tuple[int, str], tuple[Decision, str, tuple[Sequence[str], Sequence[Dependency]]]
-        ] = {}
+        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str], Sequence[Dependency]]] = {}
+        """The cells and dependencies of all calls with a decision, for recurring decisions."""
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
@@ -162,8 +162,7 @@ class CallRecords:
         if (decision.asks or decision.quotas) and decision.attainable:
             return await self._settle(call)
         client_id, client_row = self._clients.name(*call.client)
-        row = self._row(call, client_id)
-        row.client = client_row
+        row = self._row(call, client_id, client_row)
         # mutation: row_written
         sent = await self._writer.write(row)
         if sent is None:
@@ -215,41 +214,34 @@ class CallRecords:
             return None
         # Copied, because creating a keyed hash costs as much as all the rest.
         mac = self._digests.copy()
-        mac.update(canonical(cast("JsonValue", call.arguments)))
+        mac.update(canonical(call.arguments))
         return mac.digest()
 
     def _argument_sealer(self, call: Call) -> Callable[[], Sealed] | None:
         """A function that encrypts the arguments for this call; ``None`` if its server does not keep them."""
         if call.arguments is None or call.server is None or call.server.keep_arguments == "off":
             return None
-        arguments = cast("JsonValue", call.arguments)
-        return lambda: self._sealer.seal(canonical(arguments), arguments_place(call.id))
+        return lambda: self._sealer.seal(canonical(call.arguments), arguments_place(call.id))
 
-    def _row(self, call: Call, client_id: UUID) -> Row:
-        decision = call.decision
-        shared, depends_on = self._shared_parts(call, client_id)
-        trace_id = None if call.trace_id is None else clean(call.trace_id)
-        cells = cells_for(shared, call.id, client_id, self._digest(call), call.request_id, trace_id)
-        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        row = Row(call.id, cells, depends_on, span)
-        if call.server is not None and call.server.keep_arguments == "all":
-            seals = self._argument_sealer(call)
-            row.arguments = None if seals is None else seals()
-        return row
-
-    def _shared_parts(self, call: Call, client_id: UUID) -> tuple[Sequence[str], Sequence[Dependency]]:
-        """The cells and dependencies of all calls with this decision, cached for recurring decisions."""
+    def _row(self, call: Call, client_id: UUID, client: ClientRow | None) -> Row:
         decision = call.decision
         known = self._known.get((id(decision), call.method))
         # The cached decision stays referenced, so that no other can get its address.
-        if known is not None and known[0] is decision and known[1] == call.action:
-            return known[2]
-        parts = cells_of(self._values(call, client_id)), dependencies_of(decision.depends_on)
-        if decision.recurs:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[id(decision), call.method] = (decision, call.action, parts)
-        return parts
+        if known is None or known[0] is not decision or known[1] != call.action:
+            shared, depends_on = cells_of(self._values(call, client_id)), dependencies_of(decision.depends_on)
+            known = decision, call.action, shared, depends_on
+            if decision.recurs:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[id(decision), call.method] = known
+        trace_id = None if call.trace_id is None else clean(call.trace_id)
+        cells = cells_for(known[2], call.id, client_id, self._digest(call), call.request_id, trace_id)
+        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
+        row = Row(call.id, cells, known[3], span, client)
+        if call.server is not None and call.server.keep_arguments == "all":
+            seal = self._argument_sealer(call)
+            row.arguments = None if seal is None else seal()
+        return row
 
     def _values(self, call: Call, client_id: UUID) -> Values:
         """The columns of a call's row that its decision determines."""
@@ -268,7 +260,9 @@ class CallRecords:
             tool=clean(call.tool),
             grant_id=decision.grant_id,
             policy_ids=decision.policy_ids or None,
-            policy_version=_policy_version(decision),
+            policy_version=next(
+                (version for id, version in decision.depends_on if id is POLICY_SET_ID), None
+            ),
             observed_policy_ids=decision.observed or None,
             client_id=client_id,
             method=clean(call.method),
@@ -276,7 +270,7 @@ class CallRecords:
         )
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        if call_id not in self._consuming.admitted or not self._consuming.finish(call_id, outcome):
+        if not self._consuming.admitted or not self._consuming.finish(call_id, outcome):
             self._writer.write_later(make_outcome(call_id, outcome, duration_ms))
 
     def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
@@ -302,13 +296,6 @@ class CallRecords:
         self._refusals.count(Refusal(reason_code, client_id), row, request_id)
 
 
-def _policy_version(decision: Decision) -> int | None:
-    for id, version in decision.depends_on:
-        if id is POLICY_SET_ID:
-            return version
-    return None
-
-
 def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
     """The recorded decision of a call that does not run, with its approvals."""
     recorded = replace(
@@ -318,18 +305,18 @@ def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
         policy_ids=settlement.policy_ids,
         reasons=settlement.reasons,
     )
-    return Withheld(recorded, tuple(_needed_approval(report) for report in settlement.reports))
-
-
-def _needed_approval(report: ApprovalReport) -> NeededApproval:
-    return NeededApproval(
-        report.id,
-        report.need.group,
-        ApprovalState(report.standing.value),
-        report.expires_at,
-        report.need.reasons,
-        report.decision_reason,
-    )
+    approvals = [
+        NeededApproval(
+            report.id,
+            report.need.group,
+            ApprovalState(report.standing.value),
+            report.expires_at,
+            report.need.reasons,
+            report.decision_reason,
+        )
+        for report in settlement.reports
+    ]
+    return Withheld(recorded, tuple(approvals))
 
 
 class PostgresStore:

@@ -146,11 +146,7 @@ NULL = "NULL"
 
 def cells_of(values: Values) -> list[str]:
     """Encode the values for array literals."""
-    return [_cell(value, encode) for value, encode in zip(values, _ENCODERS, strict=True)]
-
-
-def _cell(value: Any, encode: Encode) -> str:
-    return NULL if value is None else encode(value)
+    return [NULL if value is None else encode(value) for value, encode in zip(values, _ENCODERS, strict=True)]
 
 
 _PLACE = {name: place for place, name in enumerate(Values._fields)}
@@ -285,13 +281,22 @@ def arguments_of(
         len(rows) + len(outcomes),
         _array([id for id, _ in places]),
         _array([version for _, version in places]),
-        *_columns([_outcome_cells(outcome) for outcome in outcomes], 4),
+        *_columns(
+            [
+                (each.id.hex, each.call_id.hex, _word(each.outcome), str(each.duration_ms))
+                for each in outcomes
+            ],
+            4,
+        ),
         _array(dependencies),
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
         _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
         *(_columns([_client_cells(client) for client in clients], 6) if clients or arguments else ()),
-        *(_columns([_kept_cells(id, sealed) for id, sealed in arguments], 3) if arguments else ()),
+        *map(
+            _array,
+            zip(*((id.hex, _word(kept.key_id), _bytes(kept.data)) for id, kept in arguments), strict=True),
+        ),
     ]
 
 
@@ -303,29 +308,19 @@ def statement_for(rows: Sequence[Row], clients: Sequence[ClientRow]) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]], width: int) -> Iterable[str | None]:
-    if not rows:
-        return [None] * width
-    return map(_array, zip(*rows, strict=True))
+    return map(_array, zip(*rows, strict=True)) if rows else [None] * width
 
 
 def _array(cells: Sequence[str]) -> str | None:
     """A column as a PostgreSQL array literal; ``None``, which ``unnest`` pads with NULL, when it has no values."""
-    if not cells or (cells[0] == NULL and all(cell == NULL for cell in cells)):
+    if not cells or (cells[0] == NULL and cells.count(NULL) == len(cells)):
         return None
     return "{" + ",".join(cells) + "}"
 
 
-def _outcome_cells(outcome: Outcome) -> tuple[str, str, str, str]:
-    return outcome.id.hex, outcome.call_id.hex, _word(outcome.outcome), str(outcome.duration_ms)
-
-
-def _kept_cells(call_id: UUID, sealed: Sealed) -> tuple[str, str, str]:
-    return call_id.hex, _word(sealed.key_id), _bytes(sealed.data)
-
-
 def _client_cells(client: ClientRow) -> list[str]:
     id, *texts, salt = client
-    return [id.hex, *(_cell(text, _text) for text in texts), _bytes(salt)]
+    return [id.hex, *(NULL if text is None else _text(text) for text in texts), _bytes(salt)]
 
 
 def _dependency_places(row: Row, places: dict[Dependency, int]) -> str:
@@ -353,17 +348,17 @@ class Clients:
         self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
     ) -> tuple[UUID, ClientRow | None]:
         """The id, and the row to write if this worker has not written it yet."""
-        # Most values need no cleaning and are found as they are.
-        known = self._known((ip, user_agent, name, version))
-        if known is not None:
-            return known, None
-        cut = (clean(ip), clean(user_agent), clean(name), clean(version))
-        known = self._known(cut)
-        if known is not None:
-            return known, None
-        salt = salt_of(self._key, cut)
-        id = client_id(salt, cut)
-        return id, (id, *cut, salt)
+        # Most values need no cleaning and are found as they are. After a while without events, a row can have been
+        # deleted.
+        seen = self._seen.get((ip, user_agent, name, version))
+        if seen is None or monotonic() - seen[1] > REMEMBER_FOR_S:
+            cut = (clean(ip), clean(user_agent), clean(name), clean(version))
+            seen = self._seen.get(cut)
+            if seen is None or monotonic() - seen[1] > REMEMBER_FOR_S:
+                salt = salt_of(self._key, cut)
+                id = client_id(salt, cut)
+                return id, (id, *cut, salt)
+        return seen[0], None
 
     def written(self, row: ClientRow) -> None:
         """Remember that the row is in the database. Its parts are truncated, so long values take no memory."""
@@ -374,11 +369,6 @@ class Clients:
     def forget(self) -> None:
         """Write every row again, as after a restore of the database."""
         self._seen.clear()
-
-    def _known(self, parts: tuple[str | None, ...]) -> UUID | None:
-        """The id of a client whose row exists. After a while without events the row can have been deleted."""
-        seen = self._seen.get(parts)
-        return None if seen is None or monotonic() - seen[1] > REMEMBER_FOR_S else seen[0]
 
 
 def clean(text: str | None) -> str | None:
@@ -484,7 +474,8 @@ class Refusals:
 
     async def run(self) -> None:
         """Flush once a minute until cancelled."""
-        await repeat("counting refusals", self._flush, FLUSH_EVERY_S, is_spread=False)
 
-    async def _flush(self) -> None:
-        self.flush()
+        async def flush() -> None:
+            self.flush()
+
+        await repeat("counting refusals", flush, FLUSH_EVERY_S, is_spread=False)

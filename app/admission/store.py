@@ -16,6 +16,7 @@ from app.domain.objects import Server, Token
 from app.domain.policy import ApprovalDemand
 from app.domain.token_format import Credential
 from app.domain.visibility import Directory, within
+from app.lib.strict_json import JsonValue
 from app.outbound.client_tokens import UpstreamTarget
 
 __all__ = ["StoreUnavailable", "TooManyLookups", "UpstreamTarget"]
@@ -72,7 +73,7 @@ class Call:
     tool: str | None
     decision: Decision
     client: Client
-    arguments: object = None
+    arguments: JsonValue = None
     """The arguments object of a call, for its digest; ``None`` when the method has no arguments."""
     request_id: str | None = None
     """``None`` if it is ``req_`` with the id of this row."""

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -50,11 +49,8 @@ _WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > now() - in
 Item = TypeVar("Item")
 
 
-@dataclass(slots=True)
-class _QueuedCall:
-    row: Row
-    answer: asyncio.Future[float | None]
-    deadline: float
+_QueuedCall = tuple[Row, asyncio.Future[float | None], float]
+"""A row, its answer, and the deadline. A tuple, because each call makes one."""
 
 
 class _Batch(NamedTuple):
@@ -191,8 +187,8 @@ class AdmissionWriter(ConnectionLoop):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
 
-    async def write(self, row: Row) -> float | None:
-        """Write one guarded row. Returns when its statement was sent (``boot_time``), however late the answer is read.
+    def write(self, row: Row) -> asyncio.Future[float | None]:
+        """Queue one guarded row. Its result is when the statement was sent (``boot_time``), however late it is read.
 
         ``None`` when a dependency changed or the validity ended. Raises ``StoreUnavailable`` when there is no
         answer within the deadline.
@@ -203,9 +199,10 @@ class AdmissionWriter(ConnectionLoop):
             # Cached because Python 3.11 makes a system call for it each time.
             self._loop = asyncio.get_running_loop()
         answer: asyncio.Future[float | None] = self._loop.create_future()
-        self._queue.append(_QueuedCall(row, answer, boot_time() + DEADLINE_S))
-        self._wake.set()
-        return await answer
+        if not self._queue:
+            self._wake.set()
+        self._queue.append((row, answer, boot_time() + DEADLINE_S))
+        return answer
 
     def write_later(self, row: Row | Outcome) -> None:
         """Queue an unguarded row (an outcome or a count) for the next statement."""
@@ -260,23 +257,24 @@ class AdmissionWriter(ConnectionLoop):
         """Refuse calls after half of their time."""
         now, remaining = boot_time(), deque[_QueuedCall]()
         for queued in self._queue:
-            if queued.answer.done():
+            _, answer, deadline = queued
+            if answer.done():
                 continue
-            if queued.deadline - DEADLINE_S / 2 <= now:
-                queued.answer.set_exception(StoreUnavailable())
+            if deadline - DEADLINE_S / 2 <= now:
+                answer.set_exception(StoreUnavailable())
             else:
                 remaining.append(queued)
         self._queue = remaining
 
     async def _send(self, batch: _Batch) -> None:
         # Skip calls whose caller is gone; nothing was sent for them.
-        calls, later = [queued for queued in batch.calls if not queued.answer.done()], batch.later
+        calls, later = [queued for queued in batch.calls if not queued[1].done()], batch.later
         batch = _Batch(calls, later)
         if not calls and not later:
             return
         sent = boot_time()
         # The first call in the queue has the earliest deadline.
-        remaining = calls[0].deadline - sent if calls else DEADLINE_S
+        remaining = calls[0][2] - sent if calls else DEADLINE_S
         try:
             async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
                 record = await self._execute(batch)
@@ -300,14 +298,14 @@ class AdmissionWriter(ConnectionLoop):
             # The statement lists the written rows only if some were not written.
             every = record["written"] == len(calls) + len(later)
             written = () if every else frozenset(record["ids"] or ())
-            for queued in calls:
-                if not queued.answer.done():
-                    queued.answer.set_result(sent if every or queued.row.id in written else None)
+            for row, answer, _ in calls:
+                if not answer.done():
+                    answer.set_result(sent if every or row.id in written else None)
 
     async def _execute(self, batch: _Batch) -> asyncpg.Record:
         if self._connection is None:
             raise asyncpg.InterfaceError("there is no connection")
-        rows, outcomes = [queued.row for queued in batch.calls], []
+        rows, outcomes = [row for row, _, _ in batch.calls], []
         for row in batch.later:
             if isinstance(row, Outcome):
                 outcomes.append(row)
@@ -360,9 +358,9 @@ class AdmissionWriter(ConnectionLoop):
                 self._later.extend(half.later)
 
     def _fail(self, calls: Iterable[_QueuedCall]) -> None:
-        for queued in calls:
-            if not queued.answer.done():
-                queued.answer.set_exception(StoreUnavailable())
+        for _, answer, _ in calls:
+            if not answer.done():
+                answer.set_exception(StoreUnavailable())
 
     def _drop_connection(self, batch: _Batch, *, maybe_committed: bool = True) -> None:
         """Drop the connection. Calls whose rows may have committed will not run; record that after reconnecting."""
@@ -371,9 +369,9 @@ class AdmissionWriter(ConnectionLoop):
         self._fail(batch.calls)
         (self._unconfirmed if maybe_committed else self._later).extend(batch.later)
         if maybe_committed:
-            for queued in batch.calls:
-                if queued.row.span is not None:
-                    self.write_later(make_outcome(queued.row.id, "not_forwarded", 0))
+            for row, _, _ in batch.calls:
+                if row.span is not None:
+                    self.write_later(make_outcome(row.id, "not_forwarded", 0))
 
 
 def _take(queue: deque[Item]) -> list[Item]:

@@ -74,12 +74,31 @@ class AccessCheck:
             decision = self._evaluate(view, at)
             if cache is not None and self.tool is not None and decision.recurs:
                 cache.put(view, self.slug, self.tool, decision)
+        if (
+            decision.effect is Effect.ALLOW
+            and not decision.quotas
+            and self.refused is None
+            and self.session_id is None
+        ):
+            return decision
         return self._apply_request(decision)
 
     def _apply_request(self, decision: Decision) -> Decision:
         """Adjust a decision to this request: its action, refusal and session."""
-        if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
-            decision = self._relax_demands(decision)
+        if self.action not in USES:
+            # Approvals and quotas do not apply to this action.
+            if decision.effect is Effect.REQUIRE_APPROVAL:
+                decision = replace(
+                    decision,
+                    effect=Effect.ALLOW,
+                    reason_code="granted",
+                    policy_ids=(),
+                    asks=(),
+                    quotas=(),
+                    reasons=(),
+                )
+            elif decision.quotas:
+                decision = replace(decision, quotas=())
         refused = self.refused
         if (
             refused is None
@@ -116,22 +135,6 @@ class AccessCheck:
         arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
         server = None if slug is None else view.servers.get(slug)
         return AccessRequest(view.token, server, self.tool, arguments, self.address, self.part, self.program)
-
-    def _relax_demands(self, decision: Decision) -> Decision:
-        """Remove approvals and quotas from a decision unless they apply to this action."""
-        if self.action in USES:
-            return decision
-        if decision.effect is not Effect.REQUIRE_APPROVAL:
-            return replace(decision, quotas=())
-        return replace(
-            decision,
-            effect=Effect.ALLOW,
-            reason_code="granted",
-            policy_ids=(),
-            asks=(),
-            quotas=(),
-            reasons=(),
-        )
 
     def reevaluate(
         self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS
@@ -184,9 +187,14 @@ class DecisionCache:
 _Key = tuple[UUID, str | None, str]
 
 
-def decide_liveness(view: View, at: float, address: Address | None) -> Decision:
-    """Decide whether the token is live, for answers of the gateway itself (such as ``initialize`` on ``/mcp``)."""
+def decide_liveness(
+    view: View, at: float, address: Address | None, servers: tuple[Server, ...] = ()
+) -> Decision:
+    """Decide whether the token is live, for answers of the gateway itself (such as ``initialize`` on ``/mcp``).
+
+    The decision also depends on ``servers``.
+    """
     stopped = liveness(view.token, at, address)
-    versions, valid_from, valid_until = all_dependencies(view.token, (), view.context, at)
+    versions, valid_from, valid_until = all_dependencies(view.token, servers, view.context, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY
     return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 from uuid import UUID
 
-from app.admission.store import Client, Store, StoreUnavailable, View
+from app.admission.store import Client, Store, StoreUnavailable
 from app.domain.objects import Network
 from app.gateway.aggregate.endpoint import Aggregate
 from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
@@ -23,6 +24,7 @@ from app.gateway.wire.messages import read_version
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
+    RETRY_SOON,
     Refused,
     refusal_reason,
     request_loop,
@@ -124,7 +126,9 @@ class Gateway:
         except Exception as error:  # noqa: BLE001
             # Fail closed on an unexpected error, and show no detail of it to the client.
             log_fault(log, "serving MCP", error)
-            await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
+            await exchange.answer_error(
+                Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=RETRY_SOON)
+            )
 
     async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
         if encoded_slash:
@@ -136,28 +140,21 @@ class Gateway:
         view = await self._authenticator.authenticate(exchange)
         usage = self._limits.enter(exchange, view)
         try:
-            await self._serve(exchange, view, exchange.path)
+            if exchange.method not in {"POST", "DELETE", "GET"}:
+                _refuse_method(exchange)
+            if exchange.path in {"/mcp", "/mcp/"}:
+                await self._aggregate.serve(exchange, view)
+            else:
+                await self._mirror.serve(exchange, view, exchange.path.removeprefix("/mcp/"))
         except Refused as refused:
-            self._count(exchange, view, refused)
+            if not exchange.recorded and refused.status < 500:
+                # The request was refused before a decision, so only this count shows it in the audit log. Count by
+                # address only, so that a client that varies its name gets one row.
+                client = Client(exchange.client.ip)
+                self._store.count_refused(view, refusal_reason(refused), client, exchange.request_id)
             raise
         finally:
             self._limits.leave(usage)
-
-    def _count(self, exchange: Exchange, view: View, refused: Refused) -> None:
-        """Count a request of a live token that was refused before a decision, so that the audit log shows it."""
-        if exchange.recorded or refused.status >= 500:
-            return
-        # Count by address only, so that a client that varies its name gets one row.
-        client = Client(exchange.client.ip)
-        self._store.count_refused(view, refusal_reason(refused), client, exchange.request_id)
-
-    async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
-        if exchange.method not in {"POST", "DELETE", "GET"}:
-            raise wrong_http_method(read_version(exchange)[1])
-        if path in {"/mcp", "/mcp/"}:
-            await self._aggregate.serve(exchange, view)
-        else:
-            await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
 
     def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
         """Cancel a call of this worker, on behalf of another worker that received the cancellation."""
@@ -182,5 +179,8 @@ class Gateway:
         await self._upstreams.aclose()
 
 
-_LATER = ((b"retry-after", b"1"),)
+def _refuse_method(exchange: Exchange) -> NoReturn:
+    raise wrong_http_method(read_version(exchange)[1])
+
+
 _CUT = "The call was ended because access was withdrawn while it ran, or could not be confirmed any more."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 from uuid import UUID
 
 from app.admission.store import (
@@ -19,6 +19,7 @@ from app.admission.store import (
     Client,
     CredentialUnavailable,
     NeededApproval,
+    Stale,
     Store,
     UpstreamTarget,
     View,
@@ -40,6 +41,7 @@ from app.gateway.wire.refusals import (
     no_such_session,
 )
 from app.lib.clock import boot_time
+from app.lib.strict_json import JsonValue
 from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
@@ -58,20 +60,13 @@ class InFlightCall(ClientWork):
     call, and converts errors to answers.
     """
 
-    __slots__ = (
-        "_pipeline",
-        "_started_at",
-        "admitted_at",
-        "approved",
-        "id",
-        "names",
-        "outcome",
-        "server",
-        "target",
-        "undelivered",
-        "view",
-        "was_cut",
-    )
+    admitted_at = -inf
+    was_cut = False
+    outcome = "error"
+    """``success`` or ``error``."""
+    undelivered = False
+    """Nothing was sent, so the request can be decided again."""
+    _started_at = 0.0
 
     def __init__(
         self,
@@ -86,22 +81,15 @@ class InFlightCall(ClientWork):
     ) -> None:
         super().__init__()
         self._pipeline = pipeline
-        self._started_at = 0.0
         self.id = id
         self.view = view
-        self.server = cast("Server", server)
+        self.server: Server = server  # type: ignore[assignment]
         """The server, where the request is about one."""
-        self.target = cast("UpstreamTarget", target)
+        self.target: UpstreamTarget = target  # type: ignore[assignment]
         """Where to forward, where the request is about a server."""
         self.names = names
         self.approved = approved
         """The call consumed an approval, which covers only this call."""
-        self.admitted_at = -inf
-        self.was_cut = False
-        self.outcome = "error"
-        """``success`` or ``error``."""
-        self.undelivered = False
-        """Nothing was sent, so the request can be decided again."""
 
     def cut(self) -> None:
         """Stop the call because access was withdrawn: close both connections, or prevent the start."""
@@ -129,25 +117,21 @@ class InFlightCall(ClientWork):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Raises ``Refused``, ``Cut`` and ``ClientLeft``."""
-        self.is_running = False
+        self.is_running, store = False, self._pipeline.store
         try:
             answer = None if error is None else self._fail(error)
         finally:
-            self._end()
+            if self.withdrawn and self.outcome == "error":
+                self.outcome = "cancelled"
+            took_ms = int((monotonic() - self._started_at) * 1000)
+            try:
+                # failpoint: before_outcome
+                store.finish(self.id, self.outcome, took_ms)
+            finally:
+                store.unwatch(self.id)
         if answer is not None:
             raise answer from None
         return self.undelivered
-
-    def _end(self) -> None:
-        """Record the outcome and stop watching."""
-        if self.withdrawn and self.outcome == "error":
-            self.outcome = "cancelled"
-        took_ms = int((monotonic() - self._started_at) * 1000)
-        try:
-            # failpoint: before_outcome
-            self._pipeline.store.finish(self.id, self.outcome, took_ms)
-        finally:
-            self._pipeline.store.unwatch(self.id)
 
     def _fail(self, error: BaseException) -> Exception | None:
         """Set the outcome for an error, and return the exception to raise instead of it, if any."""
@@ -168,25 +152,23 @@ class InFlightCall(ClientWork):
         return None
 
 
+@dataclass(slots=True)
 class FreshCall:
     """A request under its session's admission, decided on a view that was read after the request arrived.
 
     It has no row of its own, and expires like an admission.
     """
 
-    __slots__ = ("_read_at", "outcome", "server", "target", "undelivered", "view")
-
-    def __init__(self, view: View, server: Server, target: UpstreamTarget, read_at: float) -> None:
-        self._read_at = read_at
-        self.view = view
-        self.server = server
-        self.target = target
-        self.outcome = "error"
-        self.undelivered = False
+    view: View
+    server: Server
+    target: UpstreamTarget
+    read_at: float
+    outcome: str = "error"
+    undelivered: bool = False
 
     def may_start(self) -> bool:
         """Whether to send, checked when the upstream connection is ready and before anything is written."""
-        return boot_time() - self._read_at <= ADMISSION_SECONDS
+        return boot_time() - self.read_at <= ADMISSION_SECONDS
 
     async def __aenter__(self) -> Self:
         return self
@@ -251,7 +233,7 @@ class GatewayRequest:
     method: str
     check: Check | None = None
     client: Client | None = None
-    additional: object = None
+    additional: JsonValue = None
     """The arguments of a prompt, which policies do not read. Approvals cover them, and the audit log records them."""
     reason: str | None = None
     """The caller's reason, shown to approvers."""
@@ -265,23 +247,22 @@ class GatewayRequest:
         exchange, access, arguments = self.exchange, self.access, self.access.arguments
         trace = exchange.headers.get(b"traceparent")
         id, request_id = exchange.name_call()
+        # By position, because keywords cost as much as the rest of the creation.
         return Call(
-            id=id,
-            action=access.action,
-            method=self.method,
-            token=self.view.token,
-            server=server,
-            tool=access.tool,
-            decision=decision,
-            client=self.client or exchange.client,
-            arguments=arguments
-            if self.additional is None
-            else {**(arguments or {}), "arguments": self.additional},
-            reason=self.reason,
-            continues=self.continues,
-            bound=self.bound,
-            request_id=request_id,
-            trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
+            id,
+            access.action,
+            self.method,
+            self.view.token,
+            server,
+            access.tool,
+            decision,
+            self.client or exchange.client,
+            arguments if self.additional is None else {**(arguments or {}), "arguments": self.additional},
+            request_id,
+            trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
+            self.reason,
+            self.continues,
+            self.bound,
         )
 
 
@@ -333,13 +314,12 @@ class AdmittedCalls:
     Not a generator, because a generator that is left early is closed later, in another task.
     """
 
-    __slots__ = ("_call", "_pipeline", "_request", "_rounds")
+    _rounds = 0
+    _call: InFlightCall | None = None
 
     def __init__(self, pipeline: Pipeline, request: GatewayRequest) -> None:
         self._pipeline = pipeline
         self._request = request
-        self._rounds = 0
-        self._call: InFlightCall | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -359,12 +339,13 @@ class AdmittedCalls:
 
     async def _round(self) -> InFlightCall | None:
         """Decide and admit once; ``None`` when the access data has changed."""
-        pipeline, request = self._pipeline, self._request
-        access, view, at = request.access, request.view, pipeline.store.now()
-        if (access.lists or access.parts) and access.slug is not None:
-            decision, names = await access.decide_visible(view, at)
-        else:
-            decision, names = access.decide(view, at, pipeline.decisions), NO_NAMES
+        pipeline, request, store = self._pipeline, self._request, self._pipeline.store
+        access, view, at = request.access, request.view, store.now()
+        decision, names = (
+            await access.decide_visible(view, at)
+            if (access.lists or access.parts) and access.slug is not None
+            else (access.decide(view, at, pipeline.decisions), NO_NAMES)
+        )
         server = None if access.slug is None else view.servers.get(access.slug)
         record = request.record(server, decision)
         if decision.effect is not Effect.ALLOW and not decision.attainable:
@@ -373,27 +354,33 @@ class AdmittedCalls:
         target, missing = None, None
         if server is not None:
             try:
-                known = pipeline.store.known_target(server, view.token)
-                target = known or await pipeline.target(server, view.token)
+                target = store.known_target(server, view.token) or await pipeline.target(server, view.token)
             except NoCredential as error:
                 missing = error
             else:
                 if request.check is not None:
                     request.check(server, target)
         call = InFlightCall(pipeline, record.id, view, server, target, names, approved=bool(decision.asks))
-        if missing is not None:
-            if await self._admit(record, call):
-                pipeline.store.finish(call.id, "not_forwarded", 0)
-                raise missing
-            return None
-        is_admitted = False
-        pipeline.store.watch(record, view, access, call.cut)
+        verdict: Admitted | Stale | Withheld | None = None
+        store.watch(record, view, access, call.cut)
         try:
-            is_admitted = await self._admit(record, call)
+            verdict = await with_db_budget(request.exchange, store.admit(record))
+        except (asyncio.CancelledError, DatabaseBudgetExceeded):
+            # The row may be durable, but nothing was sent.
+            store.finish(call.id, "not_forwarded", 0)
+            raise
         finally:
-            if not is_admitted:
-                pipeline.store.unwatch(call.id)
-        return call if is_admitted else None
+            if missing is not None or not isinstance(verdict, Admitted):
+                store.unwatch(call.id)
+        request.exchange.recorded = True
+        if not isinstance(verdict, Admitted):
+            _raise_withheld(view, verdict, call.id)
+            return None
+        if missing is not None:
+            store.finish(call.id, "not_forwarded", 0)
+            raise missing
+        call.admitted_at = verdict.at
+        return call
 
     async def _deny(self, record: Call, at: float) -> None:
         """Raise ``Denied`` once the denial is durable."""
@@ -404,25 +391,6 @@ class AdmittedCalls:
         if isinstance(await with_db_budget(request.exchange, pipeline.store.admit(record)), Admitted):
             request.exchange.recorded = True
             raise Denied(request.view, record.decision, record.id)
-
-    async def _admit(self, record: Call, call: InFlightCall) -> bool:
-        """Write the admission; false when the access data has changed. Raises ``Denied``."""
-        exchange = self._request.exchange
-        try:
-            verdict = await with_db_budget(exchange, self._pipeline.store.admit(record))
-        except (asyncio.CancelledError, DatabaseBudgetExceeded):
-            # The row may be durable, but nothing was sent.
-            self._pipeline.store.finish(call.id, "not_forwarded", 0)
-            raise
-        exchange.recorded = True
-        if isinstance(verdict, Withheld):
-            if verdict.approvals:
-                raise ApprovalNeeded(call.view, verdict.decision, call.id, verdict.approvals)
-            raise Denied(call.view, verdict.decision, call.id)
-        if not isinstance(verdict, Admitted):
-            return False
-        call.admitted_at = verdict.at
-        return True
 
     async def _refresh(self) -> None:
         """Read the view again. Raises ``Refused`` when the session has ended."""
@@ -443,14 +411,13 @@ class FreshCalls:
     No admission detects a stale view here, so the view must have been read after the request arrived.
     """
 
-    __slots__ = ("_admitted", "_call", "_pipeline", "_request", "_rounds")
+    _rounds = 0
+    _call: FreshCall | None = None
+    _admitted: AdmittedCalls | None = None
 
     def __init__(self, pipeline: Pipeline, request: GatewayRequest) -> None:
         self._pipeline = pipeline
         self._request = request
-        self._rounds = 0
-        self._call: FreshCall | None = None
-        self._admitted: AdmittedCalls | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -477,6 +444,13 @@ class FreshCalls:
         request.exchange.recorded = True
         self._call = FreshCall(view, server, target, read_at)
         return self._call
+
+
+def _raise_withheld(view: View, verdict: Stale | Withheld, event_id: UUID) -> None:
+    if isinstance(verdict, Withheld):
+        if verdict.approvals:
+            raise ApprovalNeeded(view, verdict.decision, event_id, verdict.approvals)
+        raise Denied(view, verdict.decision, event_id)
 
 
 def undecided() -> Refused:

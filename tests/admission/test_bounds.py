@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -48,13 +48,13 @@ def room_for_two(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING", 2)
 
 
-async def come(calls: list[asyncio.Task[Any]]) -> None:
+async def come(calls: Sequence[asyncio.Future[Any]]) -> None:
     """Let calls enter the queue, which each does in its first step."""
     await asyncio.sleep(0)
     assert not any(call.done() for call in calls)
 
 
-async def leave(calls: list[asyncio.Task[Any]]) -> None:
+async def leave(calls: Sequence[asyncio.Future[Any]]) -> None:
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
@@ -65,7 +65,7 @@ async def test_a_full_queue_refuses_the_next_call_and_keeps_the_others(
 ) -> None:
     room_for_two(writer, monkeypatch)
     full = AdmissionWriter(away, DatabaseClock(), new_id(), "key")
-    calls = [asyncio.create_task(full.write(row())) for _ in range(2)]
+    calls = [full.write(row()) for _ in range(2)]
     await come(calls)
     with pytest.raises(StoreUnavailable):
         await full.write(row())
@@ -99,7 +99,7 @@ async def test_a_call_whose_caller_left_before_it_was_sent_gets_no_row(
         return opened
 
     admitting = AdmissionWriter(connect, DatabaseClock(), new_id(), "key")
-    left = asyncio.create_task(admitting.write(gone))
+    left = admitting.write(gone)
     await come([left])
     await leave([left])
     serving = asyncio.create_task(admitting.run())

@@ -214,7 +214,7 @@ async def test_a_call_is_cut_at_the_very_end_of_its_span(
         assert time.monotonic() - begun > 0.2
         await later.wait()
         assert time.monotonic() - begun > 0.9
-        table.leave(next(iter(table._watched)))
+        table.leave(next(iter(table._watched.values())).id)
 
 
 async def test_a_changed_version_reaches_exactly_the_calls_that_depend_on_it(
@@ -247,8 +247,8 @@ async def test_a_changed_version_reaches_exactly_the_calls_that_depend_on_it(
         await connection.execute(_MOVE, ids[3])
         assert await asked.get() == "both"
         assert asked.empty()
-        for call_id in list(table._watched):
-            table.leave(call_id)
+        for watched in list(table._watched.values()):
+            table.leave(watched.id)
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])

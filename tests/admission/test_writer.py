@@ -200,7 +200,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         await transaction.start()
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
         writer.write_later(make_outcome(first.id, "success", 12))
-        waiting = asyncio.create_task(writer.write(call_row(world, decided)))
+        waiting = writer.write(call_row(world, decided))
         async with asyncio.timeout(50):
             pid = None
             while pid is None:
@@ -333,7 +333,7 @@ async def test_whoever_waits_when_a_worker_ends_without_its_database_is_refused(
 
     writer = AdmissionWriter(away, DatabaseClock(), new_id(), "key")
     row = Row(new_id(), cells_of(Values(new_id(), "tool.call", "identity")))
-    waiting = asyncio.create_task(writer.write(row))
+    waiting = writer.write(row)
     await asyncio.sleep(0)
     writer.close()
     async with asyncio.timeout(50):

@@ -48,8 +48,7 @@ from app.gateway.wire.messages import (
     client_features,
     prompt_arguments,
     read_client,
-    read_message,
-    read_version,
+    read_request,
 )
 from app.gateway.wire.refusals import (
     Refused,
@@ -87,19 +86,14 @@ class Aggregate:
     async def serve(self, exchange: Exchange, view: View) -> None:
         """Answer one request of a live token."""
         try:
-            await self._serve(exchange, view)
+            message = await read_request(exchange, self.body_limit)
         except UnknownVersion:
             await record_unknown_version(self.pipeline, exchange, view, None)
             raise
-
-    async def _serve(self, exchange: Exchange, view: View) -> None:
-        if exchange.method == "DELETE":
-            await self._end_session(exchange, view)
+        if exchange.method != "POST":
+            serve = self._end_session if exchange.method == "DELETE" else self._open_legacy_stream
+            await serve(exchange, view, message)
             return
-        if exchange.method == "GET":
-            await self._open_legacy_stream(exchange, view)
-            return
-        message = await read_message(exchange, self.body_limit)
         session_id, features = None, ClientFeatures.NOTHING
         if not message.modern and message.method != "initialize":
             session_id, features = self.sessions.open(exchange, view)
@@ -111,19 +105,20 @@ class Aggregate:
             return
         if message.modern:
             features = client_features(message.params["_meta"][CAPABILITIES_KEY])
-        await self._answer(
-            view, Caller(exchange, message, session_id, requested_log_level(message), features)
-        )
-
-    async def _answer(self, view: View, caller: Caller) -> None:
-        message, session_id = caller.message, caller.session_id
+        caller = Caller(exchange, message, session_id, requested_log_level(message), features)
         resumed = None
         if "requestState" in message.params:
-            resumed = await self.approvals.resume(caller.exchange, message, view)
+            resumed = await self.approvals.resume(exchange, message, view)
         route = find_route(message)
         if route is not None:
             await self._forward(view, caller, route, resumed)
-        elif message.method in KINDS:
+        else:
+            await self._answer(view, caller)
+
+    async def _answer(self, view: View, caller: Caller) -> None:
+        """Answer a request that no single server answers."""
+        message, session_id = caller.message, caller.session_id
+        if message.method in KINDS:
             await self._list(view, caller)
         elif message.modern:
             own = {"server/discover": self._discover, "subscriptions/listen": self._listen}
@@ -266,13 +261,11 @@ class Aggregate:
                 async with call:
                     call.outcome = await stream.listen(call, wanted)
 
-    async def _open_legacy_stream(self, exchange: Exchange, view: View) -> None:
-        version, modern = read_version(exchange)
-        if modern:
-            raise wrong_http_method(modern)
+    async def _open_legacy_stream(self, exchange: Exchange, view: View, message: Message) -> None:
+        if message.modern:
+            raise wrong_http_method(modern=True)
         session_id, features = self.sessions.open(exchange, view)
         supports_url = ClientFeatures.URL in features
-        message = Message({}, "GET", {}, None, modern=False, version=version)
         stream = self._stream(Caller(exchange, message, session_id))
 
         async def uris() -> frozenset[str]:
@@ -293,8 +286,8 @@ class Aggregate:
     def _stream(self, caller: Caller) -> FleetStream:
         return FleetStream(self.pipeline, self.upstreams, self.times.listen, caller)
 
-    async def _end_session(self, exchange: Exchange, view: View) -> None:
-        if read_version(exchange)[1]:
+    async def _end_session(self, exchange: Exchange, view: View, message: Message) -> None:
+        if message.modern:
             raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
         session_id, _ = self.sessions.open(exchange, view)
         await self.sessions.end(session_id, view.token.id)

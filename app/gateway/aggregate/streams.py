@@ -15,10 +15,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.admission.store import Store, StoreUnavailable, View
-from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, all_dependencies, decide, liveness
+from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, decide
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import ApprovalDemand, Effect
-from app.gateway.access_check import NO_APPROVALS, AccessCheck
+from app.gateway.access_check import NO_APPROVALS, AccessCheck, decide_liveness
 from app.gateway.aggregate.calls import Caller, translate_upstream_error
 from app.gateway.aggregate.routes import join_uri, split_uri
 from app.gateway.aggregate.sessions import MAX_URI, MAX_URIS, Key, UpstreamSessions
@@ -100,11 +100,7 @@ class FleetAccessCheck(AccessCheck):
     on_change: Callable[[View, float], None] | None = None
 
     def _evaluate(self, view: View, at: float) -> Decision:
-        stopped = liveness(view.token, at, self.address)
-        servers = tuple(view.within())
-        versions, valid_from, valid_until = all_dependencies(view.token, servers, view.context, at)
-        effect = Effect.ALLOW if stopped is None else Effect.DENY
-        return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)
+        return decide_liveness(view, at, self.address, tuple(view.within()))
 
     def reevaluate(
         self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS

@@ -35,6 +35,7 @@ from app.gateway.relay import AnswerUpstream, Relay
 from app.gateway.results import (
     FIRST_ROUND,
     RELATED,
+    Round,
     ScopedTasks,
     Tasks,
     TaskScope,
@@ -49,11 +50,10 @@ from app.gateway.wire.answers import (
     Answer,
     InputRequestRules,
     Rewrite,
-    answer_json,
     refuse_status,
     target_secrets,
 )
-from app.gateway.wire.exchange import Alarms, Exchange, Watch
+from app.gateway.wire.exchange import Alarms, Exchange, HeaderList, Watch
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     INTRODUCING,
@@ -89,6 +89,7 @@ from app.gateway.wire.refusals import (
     unsupported_version,
 )
 from app.lib import strict_json
+from app.lib.event_loop import MIN_LARGE_BYTES, is_large, off_loop
 from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundResponse, Timeouts
 
 GRACE_SECONDS = 5.0
@@ -166,19 +167,12 @@ _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 class MirrorCall:
     """One request, from its decision to its answer."""
 
-    __slots__ = (
-        "_capabilities",
-        "_features",
-        "_opened_related",
-        "exchange",
-        "message",
-        "part",
-        "services",
-        "session",
-        "slug",
-        "tool",
-        "view",
-    )
+    session: bytes | None = None
+    tool: str | None = None
+    part: Part | None = None
+    _capabilities: object = None
+    _features: ClientFeatures | None = None
+    _opened_related = False
 
     def __init__(
         self, services: MirrorServices, exchange: Exchange, view: View, slug: str, message: Message
@@ -189,12 +183,6 @@ class MirrorCall:
         """The view when the request arrived."""
         self.slug = slug
         self.message = message
-        self.session: bytes | None = None
-        self._capabilities: object = None
-        self._features: ClientFeatures | None = None
-        self._opened_related = False
-        self.tool: str | None = None
-        self.part: Part | None = None
 
     @property
     def features(self) -> ClientFeatures:
@@ -212,21 +200,13 @@ class MirrorCall:
         else:
             arguments, additional = named_arguments(method, message), prompt_arguments(message)
             self.part = used_part(method, message)
-        self._declare()
+        if message.modern or message.method == "initialize":
+            self._declare()
         resumed, before = None, FIRST_ROUND
         if "requestState" in message.params:
             resumed = await self.services.approvals.resume(exchange, message, view)
             before = open_state(message, view, self.slug, self.services.sealer)
         self._open_related(view.servers.get(self.slug))
-
-        def check(server: Server, target: UpstreamTarget) -> None:
-            # Only callers with access to a part see what is wrong with its use.
-            if arguments is None and method.names is not None:
-                raise invalid_params(f"{method.names} must be a string.", message.modern)
-            if before is not FIRST_ROUND:
-                before.check()
-            self._check(server, target)
-
         client = read_client(exchange, message)
         access = AccessCheck(
             method.action,
@@ -234,24 +214,24 @@ class MirrorCall:
             exchange.address,
             self.tool,
             arguments,
-            lists=message.method == "tools/list",
-            part=self.part,
-            parts=message.method in INTRODUCING,
-            refused=None if resumed is None else resumed.refusal,
-            program=caller_program(client),
-            exceeds_approval=partial(exceeds_approval, message, before),
+            message.method == "tools/list",
+            self.part,
+            message.method in INTRODUCING,
+            None if resumed is None else resumed.refusal,
+            caller_program(client),
+            partial(exceeds_approval, message, before),
         )
         request = GatewayRequest(
             exchange,
             view,
             access,
             message.method,
-            check,
+            partial(self._check_use, None if arguments is not None else method.names, before),
             client,
-            additional=additional,
-            reason=message.reason,
-            continues=before.continues,
-            bound=bound_content(message),
+            additional,
+            message.reason,
+            before.continues,
+            bound_content(message),
         )
         listens = message.method == "subscriptions/listen"
         if listens:
@@ -266,8 +246,16 @@ class MirrorCall:
             if listens:
                 self.services.streams.close(view)
 
+    def _check_use(self, unnamed: str | None, before: Round, server: Server, target: UpstreamTarget) -> None:
+        """Refuse also a parameter that names nothing, and a foreign state. Only callers with access see this."""
+        if unnamed is not None:
+            raise invalid_params(f"{unnamed} must be a string.", self.message.modern)
+        if before is not FIRST_ROUND:
+            before.check()
+        self._check(server, target)
+
     def _declare(self) -> None:
-        """Reduce the declared client capabilities to those that the gateway supports."""
+        """Reduce the client capabilities, which modern requests and ``initialize`` declare, to the supported ones."""
         message = self.message
         if message.modern:
             meta = message.params["_meta"]
@@ -278,7 +266,7 @@ class MirrorCall:
                 message.params.get("notifications"), dict
             ):
                 raise invalid_params("notifications must be an object.", modern=True)
-        elif message.method == "initialize":
+        else:
             if not isinstance(message.params.get("protocolVersion"), str):
                 raise invalid_params("protocolVersion must be a string.", modern=False)
             message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
@@ -329,44 +317,36 @@ class MirrorCall:
             self.session, self._features = opened
 
     async def _forward(self, call: InFlightCall) -> str:
-        if self.message.method == "subscriptions/listen":
-            return await self._send(call, self._listen_body(call), self.services.times.listen)
-        body = strict_json.dumps(covered_body(self.message)) if call.approved else self.message.serialize()
-        if self.session is None or self.message.id is None:
-            return await self._send(call, body, self.services.times.call)
-        running, session = self.services.running, self.exchange.headers[SESSION]
-        running.begin(session, self.message.id, call)
+        message, services, target = self.message, self.services, call.target
+        times = services.times.call
+        if message.method == "subscriptions/listen":
+            body, times = self._listen_body(call), services.times.listen
+        else:
+            body = strict_json.dumps(covered_body(message)) if call.approved else message.serialize()
+        # Only calls in a session can be canceled by id.
+        key = None
+        if self.session is not None and message.id is not None:
+            key = self.exchange.headers[SESSION], message.id
+            services.running.begin(*key, call)
         try:
-            return await self._send(call, body, self.services.times.call)
+            with Watch(self.exchange, call, message.modern) as watch:
+                # mutation: call_sent
+                response = await services.outbound.request(
+                    "POST",
+                    target.url,
+                    self._headers(target, call),
+                    body,
+                    timeouts=times,
+                    before_send=call.may_start,
+                    caller=call.view.token.identity.id.int,
+                )
+                try:
+                    return await self._answer(response, watch, call)
+                finally:
+                    response.close()
         finally:
-            running.end(session, self.message.id, call)
-
-    async def _send(self, call: InFlightCall, body: bytes, times: Timeouts) -> str:
-        target, message = call.target, self.message
-        with Watch(self.exchange, call, message.modern) as watch:
-            # mutation: call_sent
-            response = await self.services.outbound.request(
-                "POST",
-                target.url,
-                self._headers(target, call),
-                body,
-                timeouts=times,
-                before_send=call.may_start,
-                caller=call.view.token.identity.id.int,
-            )
-            try:
-                secrets = target_secrets(target)
-                if response.status != 200:
-                    raise await refuse_status(response, secrets)
-                rewrite: Rewrite = refuse_input_requests
-                if message.modern or message.method != "tools/call" or "task" in message.params:
-                    rewrite = self._rewrite(message, call)
-                answer = Answer(message.id, secrets, rewrite, self._check_error)
-                if message.method == "initialize":
-                    answer.headers = self._session_headers(call, response)
-                return await self._answer(response, answer, watch, call)
-            finally:
-                response.close()
+            if key is not None:
+                services.running.end(*key, call)
 
     def _listen_body(self, call: InFlightCall) -> bytes:
         """Return a ``subscriptions/listen`` for only the notifications that the token may receive."""
@@ -383,14 +363,9 @@ class MirrorCall:
         def rewrite(result: dict[str, Any]) -> bool:
             if message.method == "tools/call" and message.modern and is_plain(result):
                 return False
+            store, rules = services.pipeline.store, services.input_rules
             change = make_rewrite(
-                message,
-                call,
-                services.sealer,
-                services.pipeline.store,
-                self._tasks,
-                services.input_rules,
-                lambda: self.features,
+                message, call, services.sealer, store, self._tasks, rules, lambda: self.features
             )
             return change(result)
 
@@ -416,20 +391,30 @@ class MirrorCall:
             else:
                 self.services.tasks.open_related(self.view.token.id, server.id, meta)
 
-    async def _answer(
-        self, response: OutboundResponse, answer: Answer, watch: Watch, call: InFlightCall
-    ) -> str:
-        media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+    async def _answer(self, response: OutboundResponse, watch: Watch, call: InFlightCall) -> str:
+        message, session, secrets = self.message, self.session, target_secrets(call.target)
+        if response.status != 200:
+            raise await refuse_status(response, secrets)
+        rewrite: Rewrite = refuse_input_requests
+        if message.modern or message.method != "tools/call" or "task" in message.params:
+            rewrite = self._rewrite(message, call)
+        answer = Answer(message.id, secrets, rewrite, self._check_error)
+        if message.method == "initialize":
+            session = response.header(SESSION)
+            answer.headers = self._session_headers(call, session)
+        media = response.header(b"content-type") or b""
+        if media != b"application/json":
+            media = media.partition(b";")[0].strip().lower()
         if media == b"application/json":
-            return await answer_json(self.exchange, response, answer)
+            raw = await response.read()
+            large = len(raw) > MIN_LARGE_BYTES and is_large(raw)
+            body, outcome = await off_loop(answer.read, raw) if large else answer.read(raw)
+            await self.exchange.answer(200, body, answer.headers)
+            return outcome
         if media != b"text/event-stream":
             raise bad_upstream(
                 "The server behind the gateway answered with a content type that is not MCP's."
             )
-        message = self.message
-        session = self.session
-        if message.method == "initialize":
-            session = response.header(SESSION)
         origin = Origin(message.method, self.tool, message.id, call.id, self.part)
         stream_filter = MirrorStreamFilter(self._stream_context(call, session), origin)
         reply = None if message.modern else self._replier(call, session)
@@ -515,10 +500,7 @@ class MirrorCall:
         headers += target.headers
         return headers
 
-    def _session_headers(
-        self, call: InFlightCall, response: OutboundResponse
-    ) -> tuple[tuple[bytes, bytes], ...]:
-        session = response.header(SESSION)
+    def _session_headers(self, call: InFlightCall, session: bytes | None) -> HeaderList:
         if session is None:
             return ()
         sealed = self.services.sealer.seal_session(call.view.token.id, call.server.id, session, self.features)

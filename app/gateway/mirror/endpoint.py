@@ -37,8 +37,7 @@ from app.gateway.wire.messages import (
     Method,
     caller_program,
     read_client,
-    read_message,
-    read_version,
+    read_request,
     supported_extensions,
 )
 from app.gateway.wire.refusals import (
@@ -59,18 +58,13 @@ LAST_EVENT_ID = b"last-event-id"
 class MirrorListen(MirrorCall):
     """One GET. A resumed answer stream is decided like the request that it answers."""
 
-    __slots__ = ("_event_id", "_origin")
-
-    def __init__(
-        self, services: MirrorServices, exchange: Exchange, view: View, slug: str, version: str | None
-    ) -> None:
-        message = Message({}, "GET", {}, None, modern=False, version=version)
-        super().__init__(services, exchange, view, slug, message)
-        self._event_id: str | None = None
-        self._origin: Origin | None = None
+    _event_id: str | None = None
+    _origin: Origin | None = None
 
     async def listen(self) -> None:
         """Decide, admit, and relay the stream until either side closes it or access is withdrawn."""
+        if self.message.modern:
+            raise wrong_http_method(modern=True)
         exchange, view = self.exchange, self.view
         if LAST_EVENT_ID in exchange.headers:
             self._resume(view)
@@ -176,8 +170,6 @@ class MirrorListen(MirrorCall):
 class MirrorNotification(MirrorCall):
     """One notification in the caller's session."""
 
-    __slots__ = ()
-
     async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         if self.message.method == "notifications/cancelled":
             # Cancel before the server gets the notification, because it may answer immediately.
@@ -189,11 +181,10 @@ class MirrorNotification(MirrorCall):
 class MirrorResponse(MirrorCall):
     """One response to a server request, under the admission of its session."""
 
-    __slots__ = ("_taken",)
+    _taken = False
 
     async def pass_on(self) -> None:
         """Forward the response with the server's own id. Raises ``Refused`` if no request of the session is pending."""
-        self._taken = False
         # The gateway answers a response without a JSON-RPC id.
         self.exchange.id = None
         await self.run_in_session(AccessCheck("mcp.response", self.slug, self.exchange.address), "POST")
@@ -212,12 +203,11 @@ class MirrorResponse(MirrorCall):
 class MirrorTask(MirrorCall):
     """One request about a task, from its decision to its answer."""
 
-    __slots__ = ()
-
     async def run(self, method: Method) -> None:
         """Decide, admit, forward, answer."""
         message, exchange, view = self.message, self.exchange, self.view
-        self._declare()
+        if message.modern:
+            self._declare()
         client = read_client(exchange, message)
         access = AccessCheck(method.action, self.slug, exchange.address, program=caller_program(client))
         if self._open(view):
@@ -269,49 +259,37 @@ class Mirror:
     async def serve(self, exchange: Exchange, view: View, slug: str) -> None:
         """Answer one request of a live token."""
         try:
-            await self._serve(exchange, view, slug)
+            message = await read_request(exchange, self.body_limit, responses=True)
         except UnknownVersion as refused:
             raise await self._refuse_version(exchange, view, slug, refused) from None
-
-    async def _serve(self, exchange: Exchange, view: View, slug: str) -> None:
-        if exchange.method == "DELETE":
-            await self._end_session(exchange, view, slug)
-            return
-        if exchange.method == "GET":
-            version, modern = read_version(exchange)
-            if modern:
-                raise wrong_http_method(modern)
-            await MirrorListen(self.services, exchange, view, slug, version).listen()
-            return
-        message = await read_message(exchange, self.body_limit, responses=True)
-        if message.is_response:
-            await MirrorResponse(self.services, exchange, view, slug, message).pass_on()
-            return
-        if message.id is None:
-            await self._notify(exchange, view, slug, message)
-            return
-        if message.method == "ping" and not message.modern:
-            await self._pong(exchange, view, slug)
-            return
-        method = (MODERN if message.modern else LEGACY).get(message.method)
-        task_method = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
+        methods = MODERN if message.modern else LEGACY
+        method = None if message.id is None else methods.get(message.method)
         if method is not None:
             await MirrorCall(self.services, exchange, view, slug, message).run(method)
-        elif task_method is not None:
-            await MirrorTask(self.services, exchange, view, slug, message).run(task_method)
+        elif exchange.method == "DELETE":
+            await self._end_session(exchange, view, slug, message)
+        elif exchange.method == "GET":
+            await MirrorListen(self.services, exchange, view, slug, message).listen()
+        elif message.is_response:
+            await MirrorResponse(self.services, exchange, view, slug, message).pass_on()
+        elif message.id is None:
+            await self._notify(exchange, view, slug, message)
+        elif message.method == "ping" and not message.modern:
+            await self._pong(exchange, view, slug)
         else:
-            raise unknown_method(message.modern)
+            task_method = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
+            if task_method is None:
+                raise unknown_method(message.modern)
+            await MirrorTask(self.services, exchange, view, slug, message).run(task_method)
 
     async def _pong(self, exchange: Exchange, view: View, slug: str) -> None:
         """Answer a ping, because the gateway is the other end of the session."""
-        server = view.servers.get(slug)
-        if SESSION in exchange.headers and (server is None or not self._has_session(exchange, view, server)):
+        sealed, server = exchange.headers.get(SESSION), view.servers.get(slug)
+        if sealed is not None and (
+            server is None or self.services.sealer.open_session(view.token.id, server.id, sealed) is None
+        ):
             raise no_such_session()
         await exchange.answer(200, result_body(exchange.id, {}))
-
-    def _has_session(self, exchange: Exchange, view: View, server: Server) -> bool:
-        sealed = exchange.headers.get(SESSION, b"")
-        return self.services.sealer.open_session(view.token.id, server.id, sealed) is not None
 
     async def _notify(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         """Forward supported notifications in the caller's session."""
@@ -321,13 +299,11 @@ class Mirror:
         call = MirrorNotification(self.services, exchange, view, slug, message)
         await call.run_in_session(AccessCheck("mcp.notification", slug, exchange.address), "POST")
 
-    async def _end_session(self, exchange: Exchange, view: View, slug: str) -> None:
-        version, modern = read_version(exchange)
-        if modern:
+    async def _end_session(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
+        if message.modern:
             raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
         if SESSION not in exchange.headers:
             raise Refused(400, -32600, "The Mcp-Session-Id header is missing.")
-        message = Message({}, "DELETE", {}, None, modern, version)
         call = MirrorCall(self.services, exchange, view, slug, message)
         await call.run_in_session(AccessCheck("mcp.end_session", slug, exchange.address), "DELETE")
 

@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 from mcp_types import SERVER_INFO_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.admission.store import UpstreamTarget
-from app.gateway.wire.exchange import Exchange, HeaderList
+from app.gateway.wire.exchange import HeaderList
 from app.gateway.wire.messages import GATEWAY_PREFIX, INPUT_REQUESTS, ClientFeatures
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, upstream_loop
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
-from app.lib.event_loop import MIN_LARGE_BYTES, is_large, is_on_loop, off_loop
+from app.lib.event_loop import is_large, is_on_loop, off_loop
 from app.lib.strict_json import fold_name
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED
@@ -363,15 +363,6 @@ def dump(message: Any) -> bytes:
         return strict_json.dumps(message) if is_on_loop() else strict_json.dumps_in_pieces(message)
     except ValueError:
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
-
-
-async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
-    """Forward a JSON answer; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
-    raw = await response.read()
-    large = len(raw) > MIN_LARGE_BYTES and is_large(raw)
-    body, outcome = await off_loop(answer.read, raw) if large else answer.read(raw)
-    await exchange.answer(200, body, answer.headers)
-    return outcome
 
 
 def _refused_by(status: int, ours: bool) -> Refused | None:

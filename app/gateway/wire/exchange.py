@@ -62,7 +62,6 @@ BODY_SECONDS = 15.0
 """How long a client may take to send its body before it gets 408."""
 _CACHED_BYTES = 256
 """Maximum length of a cached value from a client."""
-_NONE: frozenset[bytes] = frozenset()
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
 _REQUEST_ID_NAME = b"x-request-id"
@@ -77,26 +76,17 @@ class ClientGone(Exception):
 class Exchange:
     """An HTTP request and its answer. ``id`` is the JSON-RPC id of the answer, once known."""
 
-    __slots__ = (
-        "_request_id",
-        "address",
-        "alarms",
-        "client",
-        "complete",
-        "duplicated",
-        "headers",
-        "id",
-        "method",
-        "path",
-        "receive",
-        "recorded",
-        "send",
-        "sending",
-        "started",
-        "waited_s",
-        "waiting_since",
-        "waits",
-    )
+    id: str | int | None = None
+    duplicated: frozenset[bytes] = frozenset()
+    started = False
+    complete = False
+    sending = False
+    recorded = False
+    """The audit log has a row of the request: it was decided, or counted as refused."""
+    waited_s = 0.0
+    """Seconds that the request has waited for the database, without the current wait."""
+    waits = 0
+    waiting_since = 0.0
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, alarms: Alarms, proxies: tuple[Network, ...]
@@ -108,7 +98,6 @@ class Exchange:
         self.path: str = scope["path"]
         lines = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(lines)
-        self.duplicated: frozenset[bytes] = _NONE
         if len(self.headers) != len(lines):
             counts = Counter(name for name, _ in lines)
             self.duplicated = frozenset(name for name, count in counts.items() if count > 1)
@@ -128,16 +117,6 @@ class Exchange:
             self.client = _client(self.address, agent)
         request_id = self.headers.get(_REQUEST_ID_NAME)
         self._request_id: str | None = None if request_id is None else accept_request_id(request_id)
-        self.id: str | int | None = None
-        self.started = False
-        self.recorded = False
-        """The audit log has a row of the request: it was decided, or counted as refused."""
-        self.complete = False
-        self.sending = False
-        self.waited_s = 0.0
-        """Seconds that the request has waited for the database, without the current wait."""
-        self.waits = 0
-        self.waiting_since = 0.0
 
     @property
     def request_id(self) -> str:
@@ -249,15 +228,14 @@ class Exchange:
 class ClientWork:
     """Work for a client, canceled when the client disconnects."""
 
-    __slots__ = ("client_left", "is_running", "leave_outcome", "task", "withdrawn")
+    is_running = False
+    client_left = False
+    leave_outcome = "cancelled"
+    withdrawn = False
+    """The client canceled the request. The server may still answer it."""
 
     def __init__(self) -> None:
         self.task = asyncio.current_task()
-        self.is_running = False
-        self.client_left = False
-        self.leave_outcome = "cancelled"
-        self.withdrawn = False
-        """The client canceled the request. The server may still answer it."""
 
     def leave(self) -> None:
         """Cancel the work because the client disconnected."""
@@ -282,16 +260,17 @@ class Watch:
     stores the events.
     """
 
+    streaming = False
+    client_gone = False
+    """The client disconnected, and the call continues."""
+    resumable = False
+    """The client can resume the stream."""
+    _task: asyncio.Task[None] | None = None
+
     def __init__(self, exchange: Exchange, work: ClientWork, modern: bool) -> None:
         self._exchange = exchange
         self._work = work
         self._modern = modern
-        self._task: asyncio.Task[None] | None = None
-        self.streaming = False
-        self.client_gone = False
-        """The client disconnected, and the call continues."""
-        self.resumable = False
-        """The client can resume the stream."""
 
     def __enter__(self) -> Self:
         self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)

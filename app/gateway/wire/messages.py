@@ -96,11 +96,15 @@ def read_version(exchange: Exchange) -> tuple[str | None, bool]:
     raise UnknownVersion(version, NEWEST_FIRST)
 
 
-async def read_message(exchange: Exchange, limit: int, *, responses: bool = False) -> Message:
-    """Read, parse and check the body of a POST. Sets ``exchange.id``. Raises ``Refused`` and ``ClientGone``.
+async def read_request(exchange: Exchange, limit: int, *, responses: bool = False) -> Message:
+    """Read, parse and check the body of a POST; other methods have no body, and are their own message.
 
-    ``responses``: accept responses of legacy clients to requests of the server.
+    Sets ``exchange.id``. Raises ``Refused`` and ``ClientGone``. ``responses``: accept responses of legacy clients to
+    requests of the server.
     """
+    if exchange.method != "POST":
+        version, modern = read_version(exchange)
+        return Message({}, exchange.method, {}, None, modern, version)
     _check_contents(exchange.headers, limit)
     # mutation: body_read
     raw = await exchange.read_body(limit)
@@ -129,7 +133,10 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     if b"copegate" in raw.lower() or b"\\" in raw:
         reason = _take_reason(params)
     message = Message(body, method or "", params, id, modern, version, is_response, reason)
-    _check_headers(exchange, message)
+    if exchange.duplicated:
+        _check_duplicates(exchange)
+    if modern and id is not None and not _headers_match(exchange.headers, message):
+        _check_headers(exchange, message)
     return message
 
 
@@ -194,15 +201,15 @@ def _unexpected_response() -> Refused:
     return Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
 
 
+def _check_duplicates(exchange: Exchange) -> None:
+    for name in exchange.duplicated:
+        if name in _ROUTING or name.startswith(PARAM_PREFIX):
+            raise Refused(400, HEADER_MISMATCH, f"{name.decode('latin-1')} header appears more than once")
+        if name == SESSION:
+            raise Refused(400, INVALID_REQUEST, "Mcp-Session-Id appears more than once.")
+
+
 def _check_headers(exchange: Exchange, message: Message) -> None:
-    if exchange.duplicated:
-        for name in exchange.duplicated:
-            if name in _ROUTING or name.startswith(PARAM_PREFIX):
-                raise Refused(400, HEADER_MISMATCH, f"{name.decode('latin-1')} header appears more than once")
-            if name == SESSION:
-                raise Refused(400, INVALID_REQUEST, "Mcp-Session-Id appears more than once.")
-    if not message.modern or message.id is None or _headers_match(exchange.headers, message):
-        return
     headers = {VERSION.decode(): message.version or ""}
     for name in (METHOD, NAME):
         value = exchange.headers.get(name)
