@@ -19,9 +19,11 @@ from app.http.rate_limits import Quota
 from app.http.runtime import from_state
 from app.http.service_address import ServiceAddress
 
-_SESSION = "scopegate-session"
-_BROWSER = "scopegate-browser"
-_INVITATION = "scopegate-invitation"
+SESSION = "scopegate-session"
+BROWSER = "scopegate-browser"
+"""The cookie with the secret of the browser that began a sign-in."""
+INVITATION = "scopegate-invitation"
+"""The cookie with the secret of the invitation whose link this browser has opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,48 +32,25 @@ class Cookies:
 
     secure: bool
 
+    def get(self, request: Request, name: str) -> str | None:
+        """The text of a cookie."""
+        return request.cookies.get(self._full(name))
+
+    def set(self, response: Response, name: str, text: str, life: timedelta) -> None:
+        """Set a cookie for a time; a time of zero deletes it."""
+        age, full = int(life.total_seconds()), self._full(name)
+        response.set_cookie(full, text, age, path="/", secure=self.secure, httponly=True, samesite="lax")
+
+    def end(self, response: Response, name: str) -> None:
+        """Delete a cookie."""
+        self.set(response, name, "", timedelta())
+
     def session(self, request: Request) -> str | None:
         """The session secret."""
-        return request.cookies.get(self._name(_SESSION))
+        return self.get(request, SESSION)
 
-    def browser(self, request: Request) -> str | None:
-        """The secret of the browser that began a sign-in."""
-        return request.cookies.get(self._name(_BROWSER))
-
-    def invitation(self, request: Request) -> str | None:
-        """The secret of the invitation whose link this browser has opened."""
-        return request.cookies.get(self._name(_INVITATION)) or None
-
-    def set_invitation(self, response: Response, text: str, life: timedelta) -> None:
-        self._set(response, _INVITATION, text, life)
-
-    def set_session(self, response: Response, text: str, life: timedelta) -> None:
-        self._set(response, _SESSION, text, life)
-
-    def set_browser(self, response: Response, text: str, life: timedelta) -> None:
-        self._set(response, _BROWSER, text, life)
-
-    def end_invitation(self, response: Response) -> None:
-        """Delete the invitation cookie."""
-        self._set(response, _INVITATION, "", timedelta())
-
-    def end_session(self, response: Response) -> None:
-        """Delete the session cookie."""
-        self._set(response, _SESSION, "", timedelta())
-
-    def _name(self, name: str) -> str:
+    def _full(self, name: str) -> str:
         return f"__Host-{name}" if self.secure else name
-
-    def _set(self, response: Response, name: str, text: str, life: timedelta) -> None:
-        response.set_cookie(
-            self._name(name),
-            text,
-            max_age=int(life.total_seconds()),
-            path="/",
-            secure=self.secure,
-            httponly=True,
-            samesite="lax",
-        )
 
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -94,11 +73,6 @@ class Console:
     def public_url(self) -> str:
         """The URL at which browsers reach the pages."""
         return self.address.public_url
-
-    @property
-    def origin(self) -> str:
-        """The ``Origin`` header of forms of these pages."""
-        return self.address.origin
 
     def is_public_host(self, host: str) -> bool:
         """Whether a ``Host`` header names the public URL (a defense against DNS rebinding)."""

@@ -1,14 +1,17 @@
 """The request of a signed-in person for a page, and the check that a form comes from one of the console's pages."""
 
 import hmac
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
-from typing import Any, cast
+from functools import wraps
+from itertools import islice
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot
@@ -22,13 +25,16 @@ from app.features.audit.queries import names_of
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Permission, authorize
 from app.http.live import Look, live_event
+from app.http.pagination import Page
 from app.http.runtime import Runtime
 from app.http.transaction import Session
 
 TOKEN = "form_token"
+_MAX_NAMED = 200
 # Query parameters that select a page, a tab or a message.
 _NOT_FILTERS = frozenset({"cursor", "server_cursor", "sort", "limit", "tab", "done", "removed", "live"})
 _REFUSALS = (Malformed, Invalid, Conflict, PreconditionFailed)
+_Ids = ParamSpec("_Ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +68,16 @@ class PageContext:
     viewer: Viewer
     form: forms.Form = field(default_factory=forms.Form)
     problems: forms.Problems = field(default_factory=forms.Problems)
+    caller: Caller = field(init=False)
+    runtime: Runtime = field(init=False)
+    snapshot: AccessSnapshot = field(init=False)
+    console: Console = field(init=False)
+    request_id: str | None = field(init=False)
 
-    @property
-    def caller(self) -> Caller:
-        return self.viewer.caller
-
-    @property
-    def runtime(self) -> Runtime:
-        return cast("Runtime", self.request.app.state.runtime)
-
-    @property
-    def snapshot(self) -> AccessSnapshot:
-        return cast("AccessSnapshot", self.request.app.state.access)
-
-    @property
-    def console(self) -> Console:
-        return cast("Console", self.request.app.state.console)
-
-    @property
-    def request_id(self) -> str | None:
-        return cast("str | None", self.request.state.request_id)
+    def __post_init__(self) -> None:
+        state, self.caller = self.request.app.state, self.viewer.caller
+        self.runtime, self.snapshot, self.console = state.runtime, state.access, state.console
+        self.request_id = self.request.state.request_id
 
     @property
     def now(self) -> datetime:
@@ -89,9 +85,14 @@ class PageContext:
         return self.runtime.clock()
 
     @property
+    def is_sent(self) -> bool:
+        """Whether the request submitted a form."""
+        return self.request.method == "POST"
+
+    @property
     def typed(self) -> forms.Form:
         """The submitted form, or else the query parameters, which prefill one."""
-        return self.form or forms.Form(self.request.query_params.multi_items())
+        return self.form if self.is_sent else forms.Form(self.request.query_params.multi_items())
 
     def may(self, permission: str) -> bool:
         """Whether the viewer has a permission."""
@@ -111,9 +112,11 @@ class PageContext:
         """Read the query parameters that ``model`` has, and ``more``. Raises ``Malformed``."""
         return forms.read_query(model, self.request, **more)
 
-    async def names(self, ids: Iterable[UUID | None]) -> dict[UUID, str]:
-        """The names of identities, groups, policies and tokens, and the slugs of servers."""
-        return await names_of(self.session, ids)
+    async def names(self, *things: Any, first: int | None = _MAX_NAMED) -> dict[UUID, str]:
+        """The names of identities, groups, policies and tokens, and the slugs of servers whose ids ``things`` are or
+        contain; of each list within them, the ``first`` entries count, or all.
+        """
+        return await names_of(self.session, (id for thing in things for id in _ids_in(thing, first)))
 
     async def name(self, id: UUID | None, default: str | None = None) -> str | None:
         """The name of one object; ``default`` without an id or name."""
@@ -121,35 +124,42 @@ class PageContext:
 
     def pager(self, cursor: str | None) -> dict[str, Any]:
         """The addresses of a list's next page and first page."""
-        return {"more": forms.next_page(self.request, cursor), "first": forms.first_page(self.request)}
+        return forms.pager(self.request, cursor)
 
-    def page(
+    async def page(
         self,
         template: str,
+        listed: Page[Any] | None = None,
         /,
         *,
         status: int | None = None,
         done: Mapping[str, str] | None = None,
         **values: Any,
     ) -> Response:
-        """Render a template with the form's problems.
+        """Render a template with the form, its problems, and the ``names`` of the objects whose ids ``values`` contain.
 
-        ``done`` has the messages about the changes that redirect to this page, by the parameter ``done``.
+        ``listed`` becomes the ``items`` of a list and the addresses of its other pages. ``done`` has the messages about
+        the changes that redirect to this page, by the parameter ``done``.
         """
+        if listed is not None:
+            values |= {"items": listed.items, **self.pager(listed.next_cursor)}
+        if "names" not in values:
+            values["names"] = await self.names(*values.values())
         return page(
             self.request,
             template,
             viewer=self.viewer,
             status=status or self.problems.status,
+            form=self.form,
             problems=self.problems,
             is_filtered=self.is_filtered,
             done=None if done is None else done.get(self.param("done")),
             **values,
         )
 
-    def event(self, template: str, **values: Any) -> bytes:
-        """A live event that replaces a part of the page by the rendered template."""
-        return live_event(bytes(self.page(template, **values).body).decode())
+    async def event(self, template: str, **values: Any) -> bytes:
+        """A live event that replaces a part of the page by the template, without ``names``: the session has ended."""
+        return live_event(bytes((await self.page(template, names={}, **values)).body).decode())
 
     def stream(self, permission: Permission, look: Look) -> Response:
         """Stream what ``look`` finds, for as long as the viewer has the permission."""
@@ -177,7 +187,25 @@ class Submission(PageContext):
     @property
     def shown(self) -> forms.ShownRevision:
         """The revision that the page of the form showed."""
-        return forms.ShownRevision.from_form(self.form)
+        return forms.ShownRevision(f'"{self.form.text("revision")}"')
+
+
+_Handler = Callable[Concatenate[Any, _Ids], Coroutine[Any, Any, Response]]
+
+
+def on_refusal(page: _Handler[_Ids]) -> Callable[[_Handler[_Ids]], Any]:
+    """Decorate a change, which is rolled back if it is refused: ``page`` then shows the form with its problems."""
+
+    def decorate(change: _Handler[_Ids]) -> Any:
+        @wraps(change)
+        async def run(sent: Any, *args: _Ids.args, **ids: _Ids.kwargs) -> Response:
+            async with sent.attempt():
+                response = await change(sent, *args, **ids)
+            return await page(sent, *args, **ids) if sent.problems else response
+
+        return run
+
+    return decorate
 
 
 def may_open(permission: Permission) -> Any:
@@ -199,7 +227,7 @@ def may_submit(permission: Permission, *, max_bytes: int = forms.MAX_FORM_BYTES)
     async def check(request: Request, session: Session) -> Submission:
         console: Console = request.app.state.console
         # Browsers send the origin with every form.
-        if request.headers.getlist("origin") != [console.origin]:
+        if request.headers.getlist("origin") != [console.address.origin]:
             raise Forbidden("This form was not sent from a page of this service.")
         body = await request.body()
         try:
@@ -227,8 +255,7 @@ def may_submit(permission: Permission, *, max_bytes: int = forms.MAX_FORM_BYTES)
 async def _viewer(request: Request, session: Session, permission: Permission) -> Viewer:
     console: Console = request.app.state.console
     cookie = console.cookies.session(request)
-    if cookie is None:
-        # A missing cookie is no refused credential.
+    if cookie is None:  # That is no refused credential.
         raise unauthenticated()
     caller = await console.authenticate(request, session)
     request.state.caller = caller
@@ -238,3 +265,18 @@ async def _viewer(request: Request, session: Session, permission: Permission) ->
     request.state.viewer = viewer
     authorize(caller, permission)
     return viewer
+
+
+def _ids_in(thing: Any, first: int | None) -> Iterator[UUID]:
+    """The ids in models and in lists, of which the ``first`` entries count."""
+    if isinstance(thing, UUID):
+        yield thing
+    elif isinstance(thing, BaseModel):
+        for _, value in thing:
+            yield from _ids_in(value, first)
+    elif is_dataclass(thing):
+        for one in fields(thing):
+            yield from _ids_in(getattr(thing, one.name), first)
+    elif isinstance(thing, list | tuple | set):
+        for value in islice(thing, first):
+            yield from _ids_in(value, first)

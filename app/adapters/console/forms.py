@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from types import MappingProxyType
 from typing import Any, TypeVar, get_origin
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.adapters.console.display import label_of_pointer
-from app.adapters.console.page import path_of_page
+from app.adapters.console.page import path_of_page, with_query
 from app.domain.errors import DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition
 from app.http.problems import STATUS
@@ -31,23 +31,16 @@ class Form:
         for name, value in pairs:
             self._values.setdefault(name, []).append(value)
 
-    def __bool__(self) -> bool:
-        """Whether it has any field."""
-        return bool(self._values)
-
     def text(self, name: str, default: str = "") -> str:
-        """A field's text, stripped. Raises ``Malformed``."""
-        values = self._values.get(name, [])
-        if len(values) > 1:
-            raise Malformed("The form cannot be read: a field was sent twice.")
-        return values[0].strip() if values else default
+        """A field's text, stripped; ``default`` if it was not sent. Raises ``Malformed``."""
+        return self.raw(name, default).strip()
 
-    def raw(self, name: str) -> str:
+    def raw(self, name: str, default: str = "") -> str:
         """A field's text as typed, with LF line ends. Raises ``Malformed``."""
-        values = self._values.get(name, [])
+        values = self._values.get(name) or [default]
         if len(values) > 1:
             raise Malformed("The form cannot be read: a field was sent twice.")
-        return values[0].replace("\r\n", "\n") if values else ""
+        return values[0].replace("\r\n", "\n")
 
     def texts(self, name: str) -> list[str]:
         """All values of a field, in order."""
@@ -67,6 +60,10 @@ class Form:
     def flag(self, name: str) -> bool:
         """Whether a checkbox was checked."""
         return bool(self._values.get(name))
+
+    def values(self, required: str, *optional: str) -> dict[str, Any]:
+        """Fields by their names in the API; an empty one is null, except the required one. Raises ``Malformed``."""
+        return {required: self.text(required)} | {name: self.text(name) or None for name in optional}
 
     def take(self, name: str) -> str:
         """Remove a field and return its text. Raises ``Malformed``."""
@@ -177,7 +174,8 @@ def validate(
         errors = []
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             pointer = "".join(f"/{part}" for part in one["loc"])
-            errors.append(FieldError(fields.get(pointer, pointer), one["type"], _sentence(one["msg"])))
+            said = one["msg"].removeprefix("Value error, ").removesuffix(".")
+            errors.append(FieldError(fields.get(pointer, pointer), one["type"], f"{said}."))
         raise Invalid("Some fields are invalid: see below.", errors=errors) from None
 
 
@@ -198,30 +196,18 @@ def read_query(model: type[Model], request: Request, **more: Any) -> Model:
         raise Malformed("The address has an invalid filter. Open the page again.") from None
 
 
-def next_page(request: Request, cursor: str | None) -> str | None:
-    """The address of the next page of a list with the same filters; None on the last page."""
-    if cursor is None:
-        return None
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
-    return f"{path_of_page(request)}?{urlencode([*kept, ('cursor', cursor)])}"
-
-
-def first_page(request: Request) -> str | None:
-    """The address of a list's first page with the same filters; None on the first page."""
-    if not request.query_params.get("cursor"):
-        return None
+def pager(request: Request, cursor: str | None) -> dict[str, str | None]:
+    """The addresses of a list's next page and first page with the same filters; None on that page."""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
     path = path_of_page(request)
-    return f"{path}?{urlencode(kept)}" if kept else path
+    return {
+        "more": None if cursor is None else with_query(path, [*kept, ("cursor", cursor)]),
+        "first": with_query(path, kept) if request.query_params.get("cursor") else None,
+    }
 
 
 class ShownRevision(Precondition):
     """The revision that a page showed; its form sends it back so that no unseen change is overwritten."""
-
-    @classmethod
-    def from_form(cls, form: Form) -> "ShownRevision":
-        """Read the form's ``revision`` field."""
-        return cls(f'"{form.text("revision")}"')
 
     def check(self, revision: int | str) -> None:
         """Raise ``PreconditionFailed`` with a message for the page."""
@@ -231,8 +217,3 @@ class ShownRevision(Precondition):
             raise PreconditionFailed(
                 "It was changed since this page was shown. Review the current version and try again."
             ) from None
-
-
-def _sentence(text: str) -> str:
-    text = text.removeprefix("Value error, ")
-    return text if text.endswith(".") else f"{text}."

@@ -1,6 +1,6 @@
 """Page rendering: response headers, templates, and error pages (ADR 20)."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2_fragments import render_block
 
+from app.adapters.console import display
 from app.adapters.console.assets import are_made, asset_path
-from app.adapters.console.console import Console, is_live_request
-from app.adapters.console.display import format_name, label_of_pointer, link, visible
+from app.adapters.console.console import SESSION, Console, is_live_request
 from app.adapters.console.menu import HOME, entry_at, list_menu
 from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
@@ -76,8 +76,9 @@ class PageRoute(TransactionalRoute):
                 if is_live_request(request) and not isinstance(error, TooManyRequests | Unavailable):
                     return _end_stream(error)
                 if error.code == "cursor_mismatch" and request.method == "GET":
-                    # The filter's result changed since the cursor was issued.
-                    return redirect(_from_the_start(request))
+                    # The filter's result changed since the cursor was issued: to the list's first page.
+                    kept = [one for one in request.query_params.multi_items() if one[0] not in _POSITIONS]
+                    return redirect(with_query(request.url.path, kept))
                 return error_page(request, error)
             except Exception as error:
                 if is_live_request(request):
@@ -178,6 +179,11 @@ def redirect(path: str) -> Response:
     return RedirectResponse(path, 303, HEADERS)
 
 
+def with_query(path: str, pairs: Sequence[tuple[str, str]] | Mapping[str, str]) -> str:
+    """A path with a query of these pairs, if there are any."""
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
 def sign_in_path(target: str, **more: str) -> str:
     """The path of the sign-in page, which continues to ``target``."""
     return f"/login?{urlencode({'next': target} | more)}"
@@ -211,7 +217,7 @@ def _require_sign_in(console: Console, request: Request) -> Response:
         response = page(
             request, "signed_in_no_more.html", status=401, sign_in=sign_in, kept=_kept_input(request)
         )
-    console.cookies.end_session(response)
+    console.cookies.end(response, SESSION)
     return response
 
 
@@ -242,12 +248,6 @@ def _at(request: Request, path: str) -> str:
     return quote(path, safe="/") + (f"?{query}" if query else "")
 
 
-def _from_the_start(request: Request) -> str:
-    """The first page of a list, with the same filters."""
-    kept = [one for one in request.query_params.multi_items() if one[0] not in _POSITIONS]
-    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
-
-
 def _unreadable(error: RequestValidationError) -> DomainError:
     """Translate a validation error: an invalid filter, or an id in the path that cannot exist."""
     if any(one["loc"][0] == "query" for one in error.errors()):
@@ -274,9 +274,20 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals |= {"link": link, "format_name": format_name}
-    templates.filters["visible"] = visible
-    templates.filters["place"] = label_of_pointer
+    templates.globals |= {
+        "link": display.link,
+        "object_path": display.object_path,
+        "format_name": display.format_name,
+    }
+    templates.globals |= {
+        "describe_tools": display.describe_tools,
+        "describe_servers": display.describe_servers,
+    }
+    templates.globals |= {"describe_access": display.describe_access, "NOTES": display.NARROWING_NOTES}
+    templates.globals |= {"describe_request": display.describe_request, "health": display.health}
+    templates.globals["why_waiting"] = display.why_waiting
+    templates.filters["visible"] = display.visible
+    templates.filters["place"] = display.label_of_pointer
     # Formats ids as the API does: {{ row.id|typed("idn") }}.
     templates.filters["typed"] = lambda id, prefix: format_id(prefix, id)
     return templates

@@ -1,5 +1,6 @@
 """Forms are read once and strictly, checked by the API's models, and say what is wrong where it is wrong."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,16 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.requests import Request
 
-from app.adapters.console.console import Console
 from app.adapters.console.context import PageContext
-from app.adapters.console.forms import (
-    Problems,
-    first_page,
-    next_page,
-    read_form,
-    read_query,
-    validate,
-)
+from app.adapters.console.forms import Problems, pager, read_form, read_query, validate
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
 from app.http.pagination import ListQuery
 from app.http.service_address import ServiceAddress
@@ -116,16 +109,19 @@ def _refuse() -> None:
 async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_goes_on(
     sessions: async_sessionmaker[AsyncSession],
 ) -> None:
-    nothing: Any = None
+    viewer: Any = SimpleNamespace(caller=None)
+    asked = request()
+    asked.scope["app"] = SimpleNamespace(state=SimpleNamespace(runtime=None, access=None, console=None))
+    asked.state.request_id = None
     async with sessions() as session:
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
-        context = PageContext(request(), session, nothing)
+        context = PageContext(asked, session, viewer)
         async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (1)"))
             _refuse()
         assert (context.problems.status, context.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
-        context = PageContext(request(), session, nothing)
+        context = PageContext(asked, session, viewer)
         async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (2)"))
         assert not context.problems
@@ -147,11 +143,10 @@ def test_the_filters_of_an_address_are_those_of_the_api_and_no_others() -> None:
 
 def test_the_pages_of_a_list_keep_its_filters() -> None:
     here = request("q=a+b&status=active&cursor=old")
-    assert next_page(here, "new") == "/console/x?q=a+b&status=active&cursor=new"
-    assert next_page(here, None) is None
-    assert first_page(here) == "/console/x?q=a+b&status=active"
-    assert first_page(request("q=a")) is None
-    assert first_page(request("cursor=c")) == "/console/x"
+    address = "/console/x?q=a+b&status=active"
+    assert pager(here, "new") == {"more": f"{address}&cursor=new", "first": address}
+    assert pager(request("q=a"), None) == {"more": None, "first": None}
+    assert pager(request("cursor=c"), None)["first"] == "/console/x"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +160,4 @@ def test_the_pages_of_a_list_keep_its_filters() -> None:
     ],
 )
 def test_the_origin_of_our_forms_is_what_browsers_say(public_url: str, origin: str) -> None:
-    nothing: Any = None
-    console = Console(ServiceAddress(public_url), nothing, nothing, nothing, nothing, nothing, nothing)
-    assert console.origin == origin
+    assert ServiceAddress(public_url).origin == origin

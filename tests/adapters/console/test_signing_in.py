@@ -371,10 +371,10 @@ def test_over_tls_cookies_have_the_prefix_that_keeps_others_from_setting_them(
 
     from fastapi import Response
 
-    from app.adapters.console.console import Cookies
+    from app.adapters.console.console import SESSION, Cookies
 
     response = Response()
-    Cookies(secure=url.startswith("https://")).set_session(response, "x", timedelta(hours=1))
+    Cookies(secure=url.startswith("https://")).set(response, SESSION, "x", timedelta(hours=1))
     parts = response.headers["set-cookie"].split("; ")
     assert parts[0] == f"{name}=x"
     assert ("Secure" in parts) is secure

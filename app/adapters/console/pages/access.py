@@ -1,8 +1,7 @@
 """Access: the matrix of identities and servers, and the page that explains a decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -10,10 +9,9 @@ from pydantic import Field
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
 from app.adapters.console.forms import Problems, validate
-from app.adapters.console.page import PageRoute
-from app.adapters.console.pages.principals import IDENTITIES
+from app.adapters.console.page import PageRoute, with_query
 from app.domain.errors import Conflict, Invalid, Malformed, NotFound
-from app.features.access.explain import AccessExplanation, ExplainRequest, explain_decision
+from app.features.access.explain import ExplainRequest, explain_decision
 from app.features.access.reach import AccessMatrixCell, AccessMatrixQuery, count_access
 from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
@@ -22,7 +20,7 @@ from app.features.servers.schemas import ServerQuery
 from app.http.authorization import Permission
 from app.http.schemas import ShortText, Strict
 from app.lib import strict_json
-from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id
+from app.lib.ids import IDENTITY, TOKEN, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -37,30 +35,6 @@ _ASKED = ("identity_id", "token_id", "event_id", "server", "tool", "part")
 _LIKELY = 8
 # The form has one field for the identity and the token.
 _FIELD_OF = {"/identity_id": "/who", "/token_id": "/who"}
-_FAULTS = {
-    "not_started": "it has not begun",
-    "expired": "it has expired",
-    "server_not_covered": "it is for other servers",
-    "tool_not_covered": "it is for other tools",
-    "resources_not_covered": "it leaves out resources",
-    "prompts_not_covered": "it leaves out prompts",
-}
-_OUTCOMES = {
-    "principal": "is about another principal",
-    "action": "is about another action",
-    "resource": "is about something else",
-    "condition": "its condition is not met",
-    "arguments_unknown": "reads arguments, which are not known, so it was skipped",
-    "satisfied": "applies",
-    "failed": "could not be evaluated",
-}
-_USED = {
-    "given": "with the arguments that were given",
-    "kept": "with the arguments of the call, which were kept",
-    "not_kept": "without the arguments of the call, which were not kept",
-    "not_permitted": "without the arguments of the call, which you may not read",
-    "none": "without arguments",
-}
 CanExplain = Annotated[PageContext, may_open(Permission.ACCESS_EXPLAIN)]
 
 
@@ -88,9 +62,9 @@ async def show_matrix(context: Annotated[PageContext, may_open(Permission.ACCESS
         )
         found = await count_access(context.session, context.snapshot, wanted)
         cells = {row.identity_id: {cell.server_id: cell for cell in row.cells} for row in found.items}
-    return context.page(
+    return await context.page(
         "access/matrix.html", people=people.items, servers=fleet.items, cells=cells,
-        query=rows, server_q=asked.server_q, href=_cell_href,
+        query=rows, server_q=asked.server_q,
         more=_other_page(context, cursor=people.next_cursor),
         first=_other_page(context, cursor="") if rows.cursor else None,
         more_servers=_other_page(context, server_cursor=fleet.next_cursor),
@@ -103,16 +77,7 @@ def _other_page(context: PageContext, **changed: str | None) -> str | None:
     if None in changed.values():
         return None
     kept = {name: context.param(name) for name in _FILTERS} | changed
-    asked = urlencode({name: value for name, value in kept.items() if value})
-    return f"{MATRIX}?{asked}" if asked else MATRIX
-
-
-def _cell_href(identity_id: UUID, server_id: UUID, slug: str, cell: AccessMatrixCell) -> str:
-    """The page that explains a cell: its tools and grants, or why there are none."""
-    whose = format_id(IDENTITY, identity_id)
-    if not cell.reached:
-        return f"/console/explain?{urlencode({'identity_id': whose, 'server': slug})}"
-    return f"{IDENTITIES}/{whose}?{urlencode({'tab': 'access', 'server_id': format_id(SERVER, server_id)})}"
+    return with_query(MATRIX, {name: value for name, value in kept.items() if value})
 
 
 @router.get(EXPLAIN, operation_id="page_explain")
@@ -125,9 +90,7 @@ async def show_form(context: CanExplain) -> Response:
         "tool": asked.get("tool", ""),
         "asks_for": asked.get("part") or ("server" if "server" in asked and "tool" not in asked else "tool"),
     }
-    if "server" not in asked and "event_id" not in asked:
-        return await _answer(context, typed)
-    return await _explained(context, asked, typed)
+    return await _answer(context, typed, asked if "server" in asked or "event_id" in asked else None)
 
 
 @router.post(EXPLAIN, operation_id="page_explain_call")
@@ -138,48 +101,34 @@ async def explain_call(sent: Annotated[Submission, may_submit(Permission.ACCESS_
     typed["asks_for"] = typed["asks_for"] or "tool"
     # A candidate selected by its button.
     typed["who"] = form.text("chosen") or typed["who"]
-    likely: list[IdentityView] = []
     try:
         who, likely = await _who(sent, typed["who"])
         asked = who | dict(_question(typed))
     except Invalid as error:
         sent.problems = Problems(error)
         return await _answer(sent, typed)
-    if likely:
-        return await _answer(sent, typed, likely=likely)
-    return await _explained(sent, asked, typed)
-
-
-async def _explained(context: PageContext, asked: dict[str, Any], typed: dict[str, str]) -> Response:
-    try:
-        body = validate(ExplainRequest, asked, _FIELD_OF)
-        found = await explain_decision(
-            context.session, context.caller, context.snapshot, body, context.runtime
-        )
-    except (Invalid, Malformed, Conflict, NotFound) as error:
-        context.problems = Problems(error)
-        return await _answer(context, typed)
-    return await _answer(context, typed, found=found)
+    return await _answer(sent, typed, None if likely else asked, likely)
 
 
 async def _answer(
     context: PageContext,
     typed: dict[str, str],
-    *,
-    found: AccessExplanation | None = None,
-    likely: list[IdentityView] | None = None,
+    asked: dict[str, Any] | None = None,
+    likely: Sequence[IdentityView] = (),
 ) -> Response:
-    names = {} if found is None else await context.names(_named(found))
-    return context.page(
-        "explain/page.html",
-        typed=dict.fromkeys(_FIELDS, "") | typed,
-        it=found,
-        names=names,
-        likely=likely or [],
-        faults=_FAULTS,
-        outcomes=_OUTCOMES,
-        used=_USED,
-    )
+    """Show the form with the explanation of what is asked, if anything, or with the ``likely`` identities."""
+    found, names = None, {}
+    if asked is not None:
+        try:
+            body = validate(ExplainRequest, asked, _FIELD_OF)
+            found = await explain_decision(
+                context.session, context.caller, context.snapshot, body, context.runtime
+            )
+            names = await context.names(found, first=None)
+        except (Invalid, Malformed, Conflict, NotFound) as error:
+            context.problems = Problems(error)
+    typed = dict.fromkeys(_FIELDS, "") | typed
+    return await context.page("explain/page.html", typed=typed, it=found, names=names, likely=likely)
 
 
 async def _who(context: PageContext, text: str) -> tuple[dict[str, str], list[IdentityView]]:
@@ -227,12 +176,3 @@ def _arguments(text: str) -> Any:
         raise Invalid.field(
             "/arguments", "invalid_json", 'Enter a JSON object, such as {"amount": 250}.'
         ) from None
-
-
-def _named(found: AccessExplanation) -> Iterator[UUID | None]:
-    yield found.identity_id
-    yield found.server_id
-    for link in found.considered:
-        yield link.token_id
-        yield link.identity_id
-        yield from (grant.group_id for grant in link.grants)

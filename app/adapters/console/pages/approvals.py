@@ -3,37 +3,28 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
 from app.adapters.console.display import ERASED, MAX_SHORT_TEXT, link, visible_in_thread
 from app.adapters.console.forms import Form, end_of_day, validate
-from app.adapters.console.page import HEADERS, PageRoute, redirect
-from app.adapters.console.pages.grants import describe_tools
+from app.adapters.console.page import HEADERS, PageRoute, redirect, with_query
 from app.db.change import Change
 from app.domain.errors import NotFound, Unavailable
 from app.domain.risk import Risk
+from app.features.approvals import schemas
 from app.features.approvals import service as approvals
 from app.features.approvals.queries import require_requestable, select_tools, tools_of
-from app.features.approvals.schemas import (
-    ApprovalAgreement,
-    ApprovalDecision,
-    ApprovalQuery,
-    ApprovalView,
-    RequestableTool,
-)
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.features.tokens.service import list_own_tokens
 from app.http.authorization import Caller, Permission
 from app.http.live import News
-from app.http.pagination import MAXIMUM_LIMIT, Page
+from app.http.pagination import MAXIMUM_LIMIT
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
 
@@ -73,46 +64,19 @@ Decision = Annotated[Submission, may_submit(Permission.SELF_READ, max_bytes=_MAX
 Withdrawal = Annotated[Submission, may_submit(Permission.SELF_WRITE)]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An approval in a list. ``tools`` describes the requested tools; ``risk`` is their most severe one."""
-
-    it: ApprovalView
-    what: str
-    who: str
-    why: str
-    risk: Risk | None
-    tools: str | None
-
-    @property
-    def decides(self) -> bool:
-        """Whether the viewer can decide it."""
-        return self.it.may_decide and self.it.void is None
-
-
-async def build_rows(session: AsyncSession, found: Sequence[ApprovalView]) -> list[Row]:
-    """Build the rows of a list of approvals."""
+async def risks_of(session: AsyncSession, found: Sequence[schemas.ApprovalView]) -> dict[UUID, Risk | None]:
+    """The risk of each requested call, and the most severe risk of each requested access, by approval."""
     asked = {view.server.id for view in found if view.access is not None and view.server is not None}
     tools = await tools_of(session, asked)
-    return [_row(view, [] if view.server is None else tools.get(view.server.id, [])) for view in found]
+    risks = {view.id: None if view.tool is None else view.tool.risk for view in found}
+    for view in found:
+        if view.access is not None:
+            known = [] if view.server is None else tools.get(view.server.id, [])
+            risks[view.id] = gravest([tool.risk for tool in select_tools(known, view.access.tools)])
+    return risks
 
 
-def headline(view: ApprovalView) -> str:
-    """What is requested, in a few words."""
-    if view.access is not None:
-        name = None if view.server is None else view.server.name or view.server.slug
-        return f"Access to {name or 'a server that has ended'}"
-    tool = "a call" if view.tool is None else view.tool.name
-    server = "a server" if view.server is None else view.server.slug or "a server that has ended"
-    return f"{tool} on {server}"
-
-
-def requester_name(view: ApprovalView) -> str:
-    """The name of the identity that makes the call or receives the access."""
-    return view.identity.name or ERASED
-
-
-def explanation(view: ApprovalView, *, mine: bool) -> str | None:
+def explanation(view: schemas.ApprovalView, *, mine: bool) -> str | None:
     """Why the viewer cannot decide the approval; None if they can. ``mine``: it is their own."""
     if view.void is not None:
         return _VOID[view.void]
@@ -131,21 +95,10 @@ def gravest(risks: Sequence[Risk]) -> Risk | None:
     return next((risk for risk in _BY_SEVERITY if risk in risks), None)
 
 
-def fingerprint(found: Sequence[ApprovalView]) -> str:
+def fingerprint(found: Sequence[schemas.ApprovalView]) -> str:
     """A fingerprint of a list's content, which the page sends back to receive only changes."""
     text = "\n".join(f"{view.id} {view.revision} {view.may_decide} {view.void}" for view in found)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
-    reasons = [view.reason, *(policy.reason for policy in view.policies)]
-    risk = None if view.tool is None else view.tool.risk
-    words = None
-    if view.access is not None:
-        risk = gravest([tool.risk for tool in select_tools(tools, view.access.tools)])
-        words = describe_tools(view.access.tools)
-    why = next((reason for reason in reasons if reason), "")
-    return Row(view, headline(view), requester_name(view), why, risk, words)
 
 
 @router.get(HOME, operation_id="page_list_approvals")
@@ -155,13 +108,17 @@ async def list_page(context: Reader) -> Response:
     query = _query(context, pending=pending)
     found = await approvals.list_approvals(context.session, context.caller, query, context.runtime)
     pager, off = context.pager(found.next_cursor), context.param("live") == "off"
-    return context.page(
+    kinds = [("kind", kind) for kind in context.request.query_params.getlist("kind") if kind]
+    # Live updates only cover the first page, where new approvals appear.
+    if live := pending and pager["first"] is None and not off:
+        pager["live"] = with_query(f"{HOME}/live", [*kinds, ("shown", fingerprint(found.items))])
+        pager["still"] = with_query(HOME, [*kinds, ("live", "off")])
+    return await context.page(
         "approvals/list.html",
-        rows=await build_rows(context.session, found.items),
+        items=found.items,
+        risks=await risks_of(context.session, found.items),
         waiting=pending,
-        # Live updates only cover the first page, where new approvals appear.
-        live=_live(context, found) if pending and pager["first"] is None and not off else None,
-        still=f"{HOME}?{urlencode([*_kinds(context), ('live', 'off')])}",
+        is_live=live,
         off=off and pending,
         chosen={name: context.param(name) for name in ("kind", "state")},
         **pager,
@@ -180,8 +137,9 @@ async def watch(context: Reader) -> Response:
         if mark == shown:
             return News()
         shown = mark
-        rows: dict[str, Any] = {"rows": await build_rows(session, found.items), "waiting": True}
-        return News([context.event("approvals/rows.html", chosen={"kind": "", "state": ""}, **rows)])
+        rows = {"items": found.items, "risks": await risks_of(session, found.items)}
+        chosen = {"kind": "", "state": ""}
+        return News([await context.event("approvals/rows.html", waiting=True, chosen=chosen, **rows)])
 
     return context.stream(Permission.SELF_READ, look)
 
@@ -198,21 +156,12 @@ async def lead_to_one(approval_id: ApprovalId) -> Response:
     return RedirectResponse(f"{HOME}/{format_id(APPROVAL, approval_id)}", 308, HEADERS)
 
 
-def _query(context: PageContext, *, pending: bool) -> ApprovalQuery:
+def _query(context: PageContext, *, pending: bool) -> schemas.ApprovalQuery:
     """The address's filters, for pending or for finished approvals."""
     if pending:
-        return context.query(ApprovalQuery, limit=_PAGE, state=["pending"])
-    query = context.query(ApprovalQuery, limit=_PAGE)
-    return query if query.state else context.query(ApprovalQuery, limit=_PAGE, state=_OVER)
-
-
-def _live(context: PageContext, found: Page[ApprovalView]) -> str:
-    """The address of the live updates for the shown list."""
-    return f"{HOME}/live?{urlencode([*_kinds(context), ('shown', fingerprint(found.items))])}"
-
-
-def _kinds(context: PageContext) -> list[tuple[str, str]]:
-    return [("kind", kind) for kind in context.request.query_params.getlist("kind") if kind]
+        return context.query(schemas.ApprovalQuery, limit=_PAGE, state=["pending"])
+    query = context.query(schemas.ApprovalQuery, limit=_PAGE)
+    return query if query.state else context.query(schemas.ApprovalQuery, limit=_PAGE, state=_OVER)
 
 
 @router.get(_ONE, operation_id="page_show_approval")
@@ -225,51 +174,45 @@ async def show_page(context: Reader, approval_id: ApprovalId) -> Response:
     if view.access is None:
         values["arguments"] = await _arguments(context, row)
     else:
-        values["access"] = await _access(context, view)
+        values["access"] = await _access(context, view, view.access)
     values["tokens"] = await _own_tokens(context, view) if mine else []
-    return context.page(
+    query = schemas.ApprovalQuery(identity_id=[view.identity.id], limit=_EARLIER + 1)
+    found = await approvals.list_approvals(context.session, context.caller, query, context.runtime)
+    return await context.page(
         "approvals/show.html",
         it=view,
-        what=headline(view),
-        who=requester_name(view),
+        who=view.identity.name or ERASED,
         explanation=explanation(view, mine=mine),
         mine=mine,
-        earlier=await _earlier(context, view),
-        reason=context.form.raw("reason"),
+        earlier=[one for one in found.items if one.id != view.id][:_EARLIER],
         public_url=context.runtime.public_url,
         **values,
     )
 
 
 @router.post(f"{_ONE}/approve", operation_id="page_approve")
+@on_refusal(show_page)
 async def approve(sent: Decision, approval_id: ApprovalId) -> Response:
     """Approve a call once, or grant access, as requested or narrower."""
-    async with sent.attempt():
-        body = validate(ApprovalAgreement, _agreement(sent.form))
-        await approvals.approve(sent.change, approval_id, body, sent.shown, ttl=sent.runtime.approval_ttl)
-    if sent.problems:
-        return await show_page(sent, approval_id)
+    body = validate(schemas.ApprovalAgreement, _agreement(sent.form))
+    await approvals.approve(sent.change, approval_id, body, sent.shown, ttl=sent.runtime.approval_ttl)
     return redirect(link("approval", approval_id))
 
 
 @router.post(f"{_ONE}/deny", operation_id="page_deny")
+@on_refusal(show_page)
 async def deny(sent: Decision, approval_id: ApprovalId) -> Response:
     """Deny a request."""
-    async with sent.attempt():
-        body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
-        await approvals.deny(sent.change, approval_id, body, sent.shown)
-    if sent.problems:
-        return await show_page(sent, approval_id)
+    body = validate(schemas.ApprovalDecision, {"reason": sent.form.text("reason") or None})
+    await approvals.deny(sent.change, approval_id, body, sent.shown)
     return redirect(link("approval", approval_id))
 
 
 @router.post(f"{_ONE}/withdraw", operation_id="page_withdraw_request")
+@on_refusal(show_page)
 async def withdraw(sent: Withdrawal, approval_id: ApprovalId) -> Response:
     """Withdraw one's own request."""
-    async with sent.attempt():
-        await approvals.withdraw_request(sent.change, approval_id, sent.shown)
-    if sent.problems:
-        return await show_page(sent, approval_id)
+    await approvals.withdraw_request(sent.change, approval_id, sent.shown)
     return redirect(link("approval", approval_id))
 
 
@@ -289,7 +232,7 @@ def _agreement(form: Form) -> dict[str, Any]:
     return agreed | {"access": less}
 
 
-async def _own_tokens(context: PageContext, view: ApprovalView) -> list[TokenView]:
+async def _own_tokens(context: PageContext, view: schemas.ApprovalView) -> list[TokenView]:
     """The recipient's active tokens with the scope ``grants``, which also reach this access."""
     if view.access is None or view.access.granted is None:
         return []
@@ -298,21 +241,20 @@ async def _own_tokens(context: PageContext, view: ApprovalView) -> list[TokenVie
     return [one for one in found if one.scope.kind == "grants" and one.parent_id is None]
 
 
-async def _access(context: PageContext, view: ApprovalView) -> dict[str, Any]:
+async def _access(
+    context: PageContext, view: schemas.ApprovalView, asked: schemas.ApprovalAccess
+) -> dict[str, Any]:
     """Values of the page for an access request: its tools as they are now, and the form's state."""
-    assert view.access is not None  # noqa: S101  # The caller has checked it.
     known = None if view.server is None else await _known_tools(context, view, view.server.id)
-    tools = select_tools(known or [], view.access.tools)
+    tools = select_tools(known or [], asked.tools)
     less = context.form.text("give") == "less"
-    by_name = view.access.tools.kind == "names"
-    asked_until = f"{view.access.expires_at:%Y-%m-%d}"
+    by_name = asked.tools.kind == "names"
+    asked_until = f"{asked.expires_at:%Y-%m-%d}"
     return {
-        "words": describe_tools(view.access.tools),
         "tools": tools,
         "shows_tools": known is not None,
         "risk": gravest([tool.risk for tool in tools]),
-        "gone": sorted(set(getattr(view.access.tools, "names", [])) - {tool.name for tool in tools}),
-        "given": None if view.access.granted is None else describe_tools(view.access.granted.tools),
+        "gone": sorted(set(getattr(asked.tools, "names", [])) - {tool.name for tool in tools}),
         "less": less,
         # Requested tools are preselected; for "all" or a risk the approver selects.
         "ticked": set(context.form.texts("tool")) if less else {tool.name for tool in tools if by_name},
@@ -322,8 +264,8 @@ async def _access(context: PageContext, view: ApprovalView) -> dict[str, Any]:
 
 
 async def _known_tools(
-    context: PageContext, view: ApprovalView, server_id: UUID
-) -> list[RequestableTool] | None:
+    context: PageContext, view: schemas.ApprovalView, server_id: UUID
+) -> list[schemas.RequestableTool] | None:
     """The server's current tools; None for a requester if the server can no longer be requested."""
     if view.may_decide or context.may(Permission.TOOLS_READ):
         return (await tools_of(context.session, [server_id])).get(server_id, [])
@@ -331,13 +273,6 @@ async def _known_tools(
         return (await require_requestable(context.session, server_id)).tools
     except NotFound:
         return None
-
-
-async def _earlier(context: PageContext, view: ApprovalView) -> list[Any]:
-    """Other requests of the same identity that the viewer may see."""
-    query = ApprovalQuery(identity_id=[view.identity.id], limit=_EARLIER + 1)
-    found = await approvals.list_approvals(context.session, context.caller, query, context.runtime)
-    return await build_rows(context.session, [one for one in found.items if one.id != view.id][:_EARLIER])
 
 
 async def _arguments(context: PageContext, row: Approval) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -13,15 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import meaning_of
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import ROOMS, format_time
-from app.adapters.console.page import PageRoute
+from app.adapters.console.display import format_time
+from app.adapters.console.page import PageRoute, with_query
 from app.domain.errors import Malformed
 from app.features.audit import reading, schemas
 from app.features.audit.reading import check_since, export, headers_of, present, read_on
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
 from app.http.live import News
-from app.http.pagination import Page
 from app.lib.ids import EventId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -39,13 +37,6 @@ PERIODS = {
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
 }
-PERIOD_CHOICES = [
-    ("1h", "Last hour"),
-    ("24h", "Last 24 hours"),
-    ("7d", "Last 7 days"),
-    ("30d", "Last 30 days"),
-    ("all", "Any time"),
-]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("since", "until")
 # Filters without a field in the form, which keeps them as hidden fields.
@@ -106,89 +97,36 @@ CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
 ArgumentsRead = Annotated[Submission, may_submit(Permission.ARGUMENTS_READ)]
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A time range with its count and geometry. ``refused`` is part of ``count``."""
-
-    since: datetime
-    until: datetime
-    count: int
-    refused: int
-    href: str
-    x: float
-    width: float
-    height: float
-    refused_height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """The bars of a chart; ``most`` is the highest count."""
-
-    bars: list[Bar]
-    most: int
-    hours: int
-    is_complete: bool
-    """False if only the newest events are counted."""
-
-    @property
-    def count(self) -> int:
-        """The total count."""
-        return sum(bar.count for bar in self.bars)
-
-    @property
-    def refused(self) -> int:
-        """The total count of refusals."""
-        return sum(bar.refused for bar in self.bars)
-
-
 def build_chart(
     stats: schemas.AuditStatsView,
     address: Callable[[datetime, datetime], str],
     *,
     max_bars: int = 60,
     refused_only: bool = False,
-) -> Chart:
-    """Build a chart of all counts or only of refusals; ``address`` returns the link for a time range."""
+) -> dict[str, Any]:
+    """A bar chart of all counts or only of refusals; ``address`` returns the link for a time range.
+
+    ``refused`` is a part of ``count``, and ``is_complete`` is False if only the newest events are counted.
+    """
     step = next((one for one in _BAR_HOURS if len(stats.hours) <= max_bars * one), _BAR_HOURS[-1])
     parts = [stats.hours[start : start + step] for start in range(0, len(stats.hours), step)]
-    counted = [(part, *_bar_counts(part, refused_only)) for part in parts]
-    most = max((count for _, count, _ in counted), default=0)
-    wide = WIDTH / max(1, len(parts))
-    bars = [
-        Bar(
-            since=part[0].hour,
-            until=part[-1].hour + _HOUR,
-            count=count,
-            refused=refused,
-            href=address(part[0].hour, part[-1].hour + _HOUR),
-            x=round(n * wide + _BAR_GAP / 2, 2),
-            width=round(wide - _BAR_GAP, 2),
-            height=_bar_height(count, most),
-            refused_height=_bar_height(refused, most),
-        )
-        for n, (part, count, refused) in enumerate(counted)
-    ]
-    return Chart(bars, most, step, stats.is_complete)
-
-
-def _bar_counts(part: list[schemas.AuditHourCounts], refused_only: bool) -> tuple[int, int]:
-    refused = sum(hour.deny for hour in part)
-    return (refused if refused_only else sum(hour.count for hour in part)), refused
+    refused = [sum(hour.deny for hour in part) for part in parts]
+    counts = refused if refused_only else [sum(hour.count for hour in part) for part in parts]
+    most, wide = max(counts, default=0), WIDTH / max(1, len(parts))
+    bars = []
+    for n, (part, count, denied) in enumerate(zip(parts, counts, refused, strict=True)):
+        since, until = part[0].hour, part[-1].hour + _HOUR
+        span = {"since": since, "until": until, "href": address(since, until)}
+        place = {"x": round(n * wide + _BAR_GAP / 2, 2), "width": round(wide - _BAR_GAP, 2)}
+        heights = {"height": _bar_height(count, most), "refused_height": _bar_height(denied, most)}
+        bars.append({"count": count, "refused": denied, **span, **place, **heights})
+    totals = {"count": sum(counts), "refused": sum(refused)}
+    return {"bars": bars, "hours": step, "is_complete": stats.is_complete, **totals}
 
 
 def _bar_height(count: int, most: int) -> float:
     """The height of a bar; at least two pixels for a count above zero."""
     return 0 if not count else max(2, round(count / most * HEIGHT, 2))
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """An active filter in words, and the address without it."""
-
-    name: str
-    value: str
-    without: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +157,16 @@ class AuditRequest:
         """The same filters at ``path``, without some and with others."""
         gone = {*without, *more, "cursor", "at"}
         params = [(name, value) for name, value in self.params if name not in gone]
-        params += [(name, value) for name, value in more.items() if value]
-        return f"{path}?{urlencode(params)}" if params else path
+        return with_query(path, params + [(name, value) for name, value in more.items() if value])
 
     def span(self, since: datetime, until: datetime) -> str:
         """The same filters in another time range."""
         return self.address(without=("period",), since=format_time(since), until=format_time(until))
 
-    def page_after(self, cursor: str | None) -> str | None:
-        """The next page, in the same time range."""
-        if cursor is None:
-            return None
-        params = [(name, value) for name, value in self.params if name not in {"cursor", "at"}]
-        return f"{PATH}?{urlencode([*params, ('at', format_time(self.now)), ('cursor', cursor)])}"
+    def export(self, written: str) -> str:
+        """The export of the shown events; it takes times instead of a period."""
+        times = {} if self.query.since is None else {"since": self.query.since.isoformat()}
+        return self.address(f"{PATH}/export", without=("period", "live"), format=written, **times)
 
 
 def parse_request(context: PageContext) -> AuditRequest:
@@ -259,24 +194,21 @@ def parse_request(context: PageContext) -> AuditRequest:
     return AuditRequest(query, params, period, now, is_shortened)
 
 
-async def build_chips(context: PageContext, asked: AuditRequest) -> list[Chip]:
-    """The active filters, with names instead of ids where known."""
+async def build_chips(context: PageContext, asked: AuditRequest) -> list[dict[str, str]]:
+    """The active filters, with names instead of ids where known, and the address without each."""
     named = {name: getattr(asked.query, name) for name in _NAMED}
-    names = await context.names([id for ids in named.values() for id in ids])
+    names = await context.names(*named.values(), first=None)
     read: dict[str, str] = {}
     for name, ids in named.items():
         texts = [value for each, value in asked.params if each == name]
         read |= {text: names[id] for text, id in zip(texts, ids, strict=True) if id in names}
-    return [
-        Chip(_CHIP_NAMES[name], read.get(value, value), _remove_filter(asked, name, value))
-        for name, value in asked.params
-        if name in _CHIP_NAMES
-    ]
-
-
-def _remove_filter(asked: AuditRequest, name: str, value: str) -> str:
-    params = [one for one in asked.params if one != (name, value) and one[0] not in {"cursor", "at"}]
-    return f"{PATH}?{urlencode(params)}" if params else PATH
+    chips = []
+    for name, value in asked.params:
+        if name in _CHIP_NAMES:
+            rest = [one for one in asked.params if one != (name, value) and one[0] not in {"cursor", "at"}]
+            shown = {"name": _CHIP_NAMES[name], "value": read.get(value, value)}
+            chips.append(shown | {"without": with_query(PATH, rest)})
+    return chips
 
 
 def _pinned(at: str | None, now: datetime) -> datetime:
@@ -298,23 +230,8 @@ def _check_earliest(time: datetime) -> datetime:
     return time
 
 
-def path_of(kind: str, id: str | None) -> str | None:
-    """The page of an object; None if it has none."""
-    room = ROOMS.get(kind)
-    return None if room is None or id is None else f"/console/{room}/{id}"
-
-
-def who_path(actor: schemas.Actor) -> str | None:
-    """The page of the actor, if there is one."""
-    return path_of(actor.type, actor.id) if actor.type == "identity" else None
-
-
-def changes_of(event: schemas.AuditEventView) -> list[tuple[str, str | None, str]]:
-    """The changed fields: name, old value (None if not recorded), new value."""
-    return [_change(name, value) for name, value in sorted((event.changes or {}).items())]
-
-
 def _change(name: str, value: Any) -> tuple[str, str | None, str]:
+    """A changed field: name, old value (None if not recorded), new value."""
     if value == {"personal": True}:
         return name, None, "changed; personal data is not kept in the audit log"
     if isinstance(value, dict) and value.keys() == {"from", "to"}:
@@ -333,18 +250,13 @@ def _text(value: Any) -> str:
 async def show_audit_log(context: CanAudit) -> Response:
     """Show the newest matching events with their histogram."""
     asked = parse_request(context)
-    found: Page[schemas.AuditEventView] = await reading.list_events(
-        context.session, context.runtime, asked.query
-    )
-    chart = await _histogram(context, asked)
-    paused = context.param("live") == "off"
-    return context.page(
-        "audit/list.html", asked=asked, query=asked.query, events=found.items, chart=chart,
-        chips=await build_chips(context, asked), periods=PERIOD_CHOICES, actions=ACTIONS, paused=paused, fresh=(),
-        follows=asked.is_live and not paused, live=asked.address(f"{PATH}/live"),
-        path_of=path_of, who_path=who_path,
-        csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"), ocsf=_export_address(asked, "ocsf"),
-        more=asked.page_after(found.next_cursor), first=asked.address() if asked.query.cursor else None,
+    found = await reading.list_events(context.session, context.runtime, asked.query)
+    more = found.next_cursor and asked.address(at=format_time(asked.now), cursor=found.next_cursor)
+    return await context.page(
+        "audit/list.html", asked=asked, query=asked.query, events=found.items, fresh=(), names={}, actions=ACTIONS,
+        chart=await _histogram(context, asked), chips=await build_chips(context, asked),
+        follows=asked.is_live and context.param("live") != "off",
+        more=more, first=asked.address() if asked.query.cursor else None,
     )  # fmt: skip
 
 
@@ -367,10 +279,7 @@ async def watch_audit_log(context: CanAudit) -> Response:
         ids = {event.id for event in found.items}
         fresh = set() if before is None else ids - before
         before = ids
-        rows = context.event(
-            "audit/events.html", events=found.items, fresh=fresh, path_of=path_of, who_path=who_path
-        )
-        return News([rows])
+        return News([await context.event("audit/events.html", events=found.items, fresh=fresh)])
 
     return context.stream(Permission.AUDIT_READ, look)
 
@@ -387,7 +296,7 @@ async def export_audit_log(context: CanAudit) -> Response:
     )
 
 
-async def _histogram(context: PageContext, asked: AuditRequest) -> Chart | None:
+async def _histogram(context: PageContext, asked: AuditRequest) -> dict[str, Any] | None:
     """Counts over time; None if the range is longer than the statistics allow."""
     until = asked.query.until or asked.now
     since = asked.query.since or until - PERIODS["30d"]
@@ -402,14 +311,6 @@ async def _histogram(context: PageContext, asked: AuditRequest) -> Chart | None:
         )
         stats = await count_hours(context.session, counted, context.now)
     return build_chart(stats, asked.span)
-
-
-def _export_address(asked: AuditRequest, written: str) -> str:
-    """The export of the shown events; it takes times instead of a period."""
-    times: dict[str, Any] = {}
-    if asked.query.since is not None:
-        times["since"] = asked.query.since.isoformat()
-    return asked.address(f"{PATH}/export", without=("period", "live"), format=written, **times)
 
 
 @router.get(PATH + "/{event_id}", operation_id="page_show_audit_event")
@@ -430,12 +331,10 @@ async def _show(
     context: PageContext, event_id: EventId, arguments: schemas.AuditArgumentsView | None = None
 ) -> Response:
     event = await reading.read(context.session, event_id)
-    policies = [*(event.policy_ids or ()), *(event.observed_policy_ids or ())]
-    names = await context.names([event.on_behalf_of, event.token_id, *policies])
     reason = event.reason_code
-    return context.page(
-        "audit/event.html", event=event, changes=changes_of(event), path_of=path_of,
-        who_path=who_path, meaning=meaning_of(reason) if reason else None, arguments=arguments,
-        arguments_text=json.dumps(arguments.arguments, indent=2, ensure_ascii=False) if arguments else "",
-        names=names,
+    text = json.dumps(arguments.arguments, indent=2, ensure_ascii=False) if arguments else ""
+    changes = [_change(name, value) for name, value in sorted((event.changes or {}).items())]
+    return await context.page(
+        "audit/event.html", event=event, changes=changes, meaning=meaning_of(reason) if reason else None,
+        arguments=arguments, arguments_text=text,
     )  # fmt: skip

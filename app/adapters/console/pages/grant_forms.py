@@ -1,6 +1,7 @@
 """The form that creates or changes a grant: its state, the choices that it offers, and the review step."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
@@ -9,15 +10,14 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import link
+from app.adapters.console.display import MAX_IDS, link
 from app.adapters.console.forms import Form, format_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import HOME, describe_access, ids_to_name, preview_reach
+from app.adapters.console.pages.grants import HOME, preview_reach
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH, find_principals, find_servers
 from app.db.engine import undo
 from app.domain.errors import FieldError, Invalid
 from app.domain.risk import Risk
-from app.features.audit.schemas import show_id
 from app.features.grants import service
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GrantView
 from app.features.tools import service as tools
@@ -121,24 +121,18 @@ class GrantForm:
         self.expires, self.expires_on = (_NEVER, "") if until is None else (_AT, "")
         self.expires_at = "" if until is None else until.isoformat()
 
-    @property
-    def right(self) -> dict[str, Any]:
-        """The selectors as fields of the API's models. Raises ``Invalid``."""
-        return {"servers": self._servers(), "tools": self._tools()}
-
-    def create(self, now: datetime) -> GrantCreate:
-        """Build the API's model of a new grant. Raises ``Invalid``."""
+    def principal(self) -> dict[str, Any]:
+        """The holder as a field of the API's model. Raises ``Invalid``."""
         if not self.who:
             raise Invalid.field("/principal", "required", "Choose who receives the grant.")
         kind = "group" if self.who.startswith(f"{GROUP}_") else "identity"
-        return validate(GrantCreate, {"principal": {"type": kind, "id": self.who}} | self._fields(now))
+        return {"principal": {"type": kind, "id": self.who}}
 
-    def update(self, now: datetime) -> GrantUpdate:
-        """Build the API's model of the change. Raises ``Invalid``."""
-        return validate(GrantUpdate, self._fields(now))
-
-    def _fields(self, now: datetime) -> dict[str, Any]:
-        return self.right | {
+    def fields(self, now: datetime) -> dict[str, Any]:
+        """The other fields of the API's models. Raises ``Invalid``."""
+        return {
+            "servers": self._servers(),
+            "tools": self._tools(),
             "resources": self.resources,
             "prompts": self.prompts,
             "not_before": _day(self.begins_on, "/not_before", timedelta(0)) if self.begins_on else None,
@@ -241,14 +235,14 @@ async def choices_for(context: PageContext, grant_form: GrantForm) -> dict[str, 
         "who": [one for one in await _who(context, searched["who_q"]) if one.value != grant_form.who],
         "chosen_servers": [Choice(id, names[id]) for id in grant_form.server if id in names],
         "servers": [
-            Choice(show_id("server", one.id) or "", one.slug, one.name)
+            Choice(format_id(SERVER, one.id), one.slug, one.name)
             for one in await find_servers(context, searched["server_q"], limit=_SERVERS)
-            if show_id("server", one.id) not in grant_form.server
+            if format_id(SERVER, one.id) not in grant_form.server
         ],
         "chosen_tools": [Choice(name, name) for name in grant_form.tool],
         "tools": await _tools(context, grant_form, searched["tool_q"]),
         "searched": searched,
-        "dates": [(str(days), _span(days), now + timedelta(days=days)) for days in PRESETS],
+        "dates": [(days, now + timedelta(days=days)) for days in PRESETS],
         "risks": _RISKS,
     }
 
@@ -256,26 +250,22 @@ async def choices_for(context: PageContext, grant_form: GrantForm) -> dict[str, 
 async def _names(context: PageContext, grant_form: GrantForm) -> dict[str, str]:
     """The names of what is selected, by id; unknown ids are left out."""
     ids: dict[str, UUID] = {}
-    for text, prefixes in (
-        (grant_form.who, (IDENTITY, GROUP)),
-        *((id, (SERVER,)) for id in grant_form.server),
-    ):
-        for prefix in prefixes:
-            try:
+    for text in (grant_form.who, *grant_form.server):
+        prefix = text.partition("_")[0]
+        if prefix in ((IDENTITY, GROUP) if text == grant_form.who else (SERVER,)):
+            with suppress(ValueError):
                 ids[text] = parse_id(prefix, text)
-            except ValueError:
-                continue
-    names = await context.names(ids.values())
+    names = await context.names(*ids.values())
     return {text: names[id] for text, id in ids.items() if id in names}
 
 
 async def _who(context: PageContext, text: str) -> list[Choice]:
     people, groups = await find_principals(context, text, limit=_PRINCIPALS)
-    found = [
-        Choice(show_id("identity", one.id) or "", one.display_name or one.user_name, f"{one.kind}, {one.user_name}")
-        for one in people
-    ]  # fmt: skip
-    return found + [Choice(show_id("group", one.id) or "", one.name, "group") for one in groups]
+    found = []
+    for one in people:
+        name = one.display_name or one.user_name
+        found.append(Choice(format_id(IDENTITY, one.id), name, f"{one.kind}, {one.user_name}"))
+    return found + [Choice(format_id(GROUP, one.id), one.name, "group") for one in groups]
 
 
 async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list[Choice]:
@@ -285,10 +275,9 @@ async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list
         if not grant_form.server:
             return []
         wanted["server_id"] = grant_form.server
-    found = await tools.list_tools(
-        context.session, context.caller, validate(ToolQuery, wanted), context.runtime
-    )
-    slugs = await context.names([one.server_id for one in found.items])
+    query = validate(ToolQuery, wanted)
+    found = await tools.list_tools(context.session, context.caller, query, context.runtime)
+    slugs = await context.names(*(one.server_id for one in found.items))
     by_name: dict[str, Choice] = {}
     for one in found.items:
         if one.name in grant_form.tool:
@@ -298,10 +287,6 @@ async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list
         more = slug if known is None else f"{known.more}, {slug}"
         by_name[one.name] = Choice(one.name, one.name, more, one.risk.value)
     return list(by_name.values())[:_TOOLS]
-
-
-def _span(days: int) -> str:
-    return "1 year" if days == 365 else f"{days} days"
 
 
 @router.get(NEW, operation_id="page_new_grant")
@@ -319,7 +304,7 @@ async def create(sent: Written) -> Response:
         return await _form(sent, grant_form)
     async with sent.attempt():
         grant_form.settle(sent.now)
-        body = grant_form.create(sent.now)
+        body = validate(GrantCreate, grant_form.principal() | grant_form.fields(sent.now))
         made = await service.create_grant(sent.change, body)
     if sent.problems:
         return await _form(sent, grant_form)
@@ -348,7 +333,7 @@ async def update(sent: Written, grant_id: GrantId) -> Response:
         return await _form(sent, grant_form, grant=before)
     async with sent.attempt():
         grant_form.settle(sent.now)
-        body = grant_form.update(sent.now)
+        body = validate(GrantUpdate, grant_form.fields(sent.now))
         row = await service.update_grant(sent.change, grant_id, body, sent.shown)
         after = GrantView.from_row(row, sent.now)
     if sent.problems:
@@ -364,11 +349,10 @@ async def _read(context: PageContext, grant_id: Any) -> GrantView:
 
 
 async def _form(context: PageContext, grant_form: GrantForm, *, grant: GrantView | None = None) -> Response:
-    return context.page(
+    return await context.page(
         "grants/form.html",
         grant_form=grant_form,
         choices=await choices_for(context, grant_form),
-        found=context.problems,
         grant=grant,
         # A typed change stays based on the revision that its author saw.
         revision=context.form.text("revision") or (None if grant is None else grant.revision),
@@ -381,17 +365,15 @@ async def _review(
     context: PageContext, grant_form: GrantForm, grant: GrantView, before: GrantView | None
 ) -> Response:
     """Show the grant that would be created or changed, and the form that confirms it."""
-    shown = [one for one in (grant, before) if one is not None]
-    names = await context.names([id for one in shown for id in ids_to_name(one.principal, one.servers)])
-    return context.page(
+    names = await context.names(grant, before, first=MAX_IDS)
+    return await context.page(
         "grants/review.html",
         it=grant,
+        names=names,
         who=names.get(grant.principal.id, ""),
         reached=await preview_reach(context, grant),
-        right=describe_access(grant, names),
         before=before,
         reached_before=None if before is None else await preview_reach(context, before),
-        right_before=None if before is None else describe_access(before, names),
         pairs=grant_form.pairs(),
         action=NEW if before is None else f"{link('grant', before.id)}/edit",
     )

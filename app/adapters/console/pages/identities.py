@@ -1,17 +1,19 @@
 """People and agents: the list, the forms, the page of one by subjects, links to identity providers, and invitations."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import format_name, link
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
+from app.adapters.console.display import link
 from app.adapters.console.forms import Form, format_pairs, parse_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, search_person
 from app.domain.errors import Forbidden, NotFound
-from app.features.access.reach import AccessQuery, AccessReason, IdentityAccessView, list_identity_access
+from app.features.access.reach import AccessQuery, list_identity_access
 from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
@@ -23,14 +25,14 @@ from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schedule import list_schedules
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers import service as identity_providers
-from app.features.identity_providers.schemas import IdentityProviderQuery
+from app.features.identity_providers.schemas import IdentityProviderQuery, Provider
 from app.features.invitations import service as invitations
 from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery, InvitationView
 from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
-from app.http.pagination import Page
-from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, IdentityId, InvitationId, format_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, IdentityId, InvitationId, format_id
+from app.models.identity_providers import IdentityProvider
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Writer = Annotated[PageContext, may_open(Permission.IDENTITIES_WRITE)]
@@ -63,12 +65,7 @@ async def show_identities(context: Reader) -> Response:
     """List people and agents, newest first."""
     query = context.query(schemas.IdentityQuery, limit=PAGE_SIZE)
     found = await identities.list_identities(context.session, query, context.runtime)
-    names = await context.names([*(one.owner_id for one in found.items), *query.owner_id])
-    return context.page(
-        "identities/list.html", items=found.items, names=names,
-        query=query,
-        done=_DONE, **context.pager(found.next_cursor),
-    )  # fmt: skip
+    return await context.page("identities/list.html", found, query=query, done=_DONE)
 
 
 @router.get(f"{IDENTITIES}/new", operation_id="page_new_identity")
@@ -77,23 +74,18 @@ async def show_new(context: Writer) -> Response:
     owner_id = context.typed.optional_id("owner_id", IDENTITY)
     kind = "agent" if owner_id or context.typed.text("kind") == "agent" else "person"
     owner = await context.name(owner_id)
-    return context.page(
-        "identities/new.html", typed=context.form, kind=kind,
-        owner_id=owner_id if owner else None, owner=owner,
-        search=await search_person(context, "owner_id"),
-    )  # fmt: skip
+    search = await search_person(context, "owner_id")
+    return await context.page("identities/new.html", kind=kind, owner_id=owner_id, owner=owner, search=search)
 
 
 @router.post(f"{IDENTITIES}/new", operation_id="page_create_identity")
+@on_refusal(show_new)
 async def create(sent: Written) -> Response:
     """Create a person or an agent."""
     form = sent.form
-    async with sent.attempt():
-        values = _values_of(form) | {"kind": form.text("kind"), "owner_id": form.text("owner_id") or None}
-        body = validate(schemas.IdentityCreate, values | {"attributes": _attributes_of(form)})
-        made = await identities.create_identity(sent.change, body)
-    if sent.problems:
-        return await show_new(sent)
+    values = form.values(*_FIELDS) | {"kind": form.text("kind"), "owner_id": form.text("owner_id") or None}
+    body = validate(schemas.IdentityCreate, values | {"attributes": _attributes_of(form)})
+    made = await identities.create_identity(sent.change, body)
     return redirect(f"{link('identity', made.id)}?done=made")
 
 
@@ -101,42 +93,32 @@ async def create(sent: Written) -> Response:
 async def show_edit(context: Writer, identity_id: IdentityId) -> Response:
     """Show the form that changes an identity."""
     it = await identities.show_identity(context.session, identity_id)
-    form = context.form
     owner_id = None
     if it.kind == "agent":
         owner_id = context.typed.optional_id("owner_id", IDENTITY) or it.owner_id
-    shown = {name: getattr(it, name) or "" for name in _FIELDS}
-    shown["attributes"] = format_pairs(it.attributes)
-    values = {name: form.raw(name) for name in shown} if form else shown
-    return context.page(
-        "identities/edit.html", it=it,
-        who=format_name(it), values=values,
-        revision=form.text("revision") if form else it.revision,
-        owner_id=owner_id, owner=await context.name(owner_id),
-        search=await search_person(context, "owner_id"),
-    )  # fmt: skip
+    values = {name: context.form.raw(name, getattr(it, name) or "") for name in _FIELDS}
+    values["attributes"] = context.form.raw("attributes", format_pairs(it.attributes))
+    search, revision = (
+        await search_person(context, "owner_id"),
+        context.form.text("revision", str(it.revision)),
+    )
+    return await context.page(
+        "identities/edit.html", it=it, values=values, revision=revision, owner_id=owner_id, search=search
+    )
 
 
 @router.post(IDENTITIES + "/{identity_id}/edit", operation_id="page_update_identity")
+@on_refusal(show_edit)
 async def update(sent: Written, identity_id: IdentityId) -> Response:
     """Change an identity at the revision that was shown."""
     form = sent.form
     it = await identities.show_identity(sent.session, identity_id)
-    async with sent.attempt():
-        attributes = _attributes_of(form)
-        gone: dict[str, str | None] = {name: None for name in it.attributes if name not in attributes}
-        values = _values_of(form) | {"attributes": gone | attributes}
-        owner_id = form.text("owner_id")
-        body = validate(schemas.IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
-        await identities.update_identity(sent.change, identity_id, body, sent.shown)
-    if sent.problems:
-        return await show_edit(sent, identity_id)
+    values = form.values(*_FIELDS) | {"attributes": dict.fromkeys(it.attributes) | _attributes_of(form)}
+    if form.text("owner_id"):
+        values["owner_id"] = form.text("owner_id")
+    body = validate(schemas.IdentityUpdate, values)
+    await identities.update_identity(sent.change, identity_id, body, sent.shown)
     return redirect(f"{link('identity', identity_id)}?done=changed")
-
-
-def _values_of(form: Form) -> dict[str, Any]:
-    """The form's fields by the API's names; an empty field is null, except the user name."""
-    return {name: form.text(name) or (None if name != "user_name" else "") for name in _FIELDS}
 
 
 def _attributes_of(form: Form) -> dict[str, str]:
@@ -145,7 +127,7 @@ def _attributes_of(form: Form) -> dict[str, str]:
 
 
 async def _overview(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
-    """Agents, owner, groups and identity providers."""
+    """Agents, groups and identity providers."""
     session, runtime = context.session, context.runtime
     agents = schemas.IdentityQuery(owner_id=[it.id], limit=PAGE_SIZE)
     member = GroupQuery(member_id=[it.id], limit=PAGE_SIZE)
@@ -157,7 +139,6 @@ async def _overview(context: PageContext, it: schemas.IdentityView) -> dict[str,
     return {
         "agents": await identities.list_identities(session, agents, runtime),
         "groups": GroupView.page(*await groups.list_groups(session, context.caller, member, runtime)),
-        "names": await context.names([it.owner_id]),
         "providers": known,
     }
 
@@ -166,9 +147,9 @@ async def _access(context: PageContext, it: schemas.IdentityView) -> dict[str, A
     """What the identity reaches, and why."""
     query = context.query(AccessQuery, limit=_SERVERS_A_PAGE)
     reached = await list_identity_access(context.session, context.snapshot, it.id, query, context.runtime)
-    names = await context.names([*query.server_id, *(one.group_id for one in _reasons(reached))])
-    only = [names[id] for id in query.server_id if id in names]
-    return {"access": reached, "names": names, "only": only, **context.pager(reached.next_cursor)}
+    named_groups = [one.group_id for server in reached.items for one in (server, *server.tools)]
+    names = await context.names(*query.server_id, *named_groups)
+    return {"access": reached, "names": names, "query": query, **context.pager(reached.next_cursor)}
 
 
 async def _tokens(context: PageContext, it: schemas.IdentityView) -> dict[str, Any]:
@@ -201,29 +182,31 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     _, permission, read = _TABS[tab]
     authorize(context.caller, permission)
     session, runtime = context.session, context.runtime
-    receipt = scheduled = None
+    receipts, planned = list[UUID](), list[schemas.ScheduledOffboardingView]()
     if it.status == "offboarded":
         latest = schemas.ReceiptQuery(identity_id=[it.id], limit=1)
-        receipt = _first(await list_receipts(session, latest, runtime))
+        receipts = [one.id for one in (await list_receipts(session, latest, runtime)).items]
     else:
-        planned = schemas.ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
-        scheduled = _first(await list_schedules(session, planned, runtime))
-    return context.page(
-        "identities/one.html", it=it,
-        who=format_name(it), tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
-        tabs=[(key, words) for key, (words, needed, _) in _TABS.items() if context.caller.may(needed)],
-        done=_IDENTITY_DONE,
-        may_end=await _may_end(context, it), **await read(context, it),
-    )  # fmt: skip
+        pending = schemas.ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
+        planned = (await list_schedules(session, pending, runtime)).items
+    may_end = False
+    with suppress(Forbidden):
+        await check_not_self(session, context.caller, it.id)
+        # That the last owner must stay is only checked on the attempt.
+        await check_may_change(session, context.caller, it.id)
+        may_end = True
+    shown: dict[str, Any]
+    tabs = [(key, words) for key, (words, needed, _) in _TABS.items() if context.caller.may(needed)]
+    shown = {"tab": tab, "tabs": tabs, "receipts": receipts, "planned": planned, "may_end": may_end}
+    shown |= await read(context, it)
+    return await context.page("identities/one.html", it=it, done=_IDENTITY_DONE, **shown)
 
 
 @router.post(IDENTITIES + "/{identity_id}/reinstate", operation_id="page_reinstate_identity")
+@on_refusal(show_identity)
 async def reinstate(sent: Written, identity_id: IdentityId) -> Response:
     """Reinstate an identity."""
-    async with sent.attempt():
-        await identities.reinstate_identity(sent.change, identity_id, sent.shown)
-    if sent.problems:
-        return await show_identity(sent, identity_id)
+    await identities.reinstate_identity(sent.change, identity_id, sent.shown)
     return redirect(f"{link('identity', identity_id)}?done=reinstated")
 
 
@@ -232,40 +215,16 @@ async def show_suspend(context: Writer, identity_id: IdentityId) -> Response:
     """Show what stops when an identity is suspended."""
     it = await identities.show_identity(context.session, identity_id)
     stopping = schemas.IdentityQuery(owner_id=[identity_id], status=["active"], limit=PAGE_SIZE)
-    return context.page(
-        "identities/suspend.html", it=it,
-        who=format_name(it),
-        agents=await identities.list_identities(context.session, stopping, context.runtime),
-    )  # fmt: skip
+    agents = await identities.list_identities(context.session, stopping, context.runtime)
+    return await context.page("identities/suspend.html", it=it, agents=agents)
 
 
 @router.post(IDENTITIES + "/{identity_id}/suspend", operation_id="page_do_suspend_identity")
+@on_refusal(show_suspend)
 async def suspend(sent: Written, identity_id: IdentityId) -> Response:
     """Suspend an identity."""
-    async with sent.attempt():
-        await identities.suspend_identity(sent.change, identity_id, sent.shown)
-    if sent.problems:
-        return await show_suspend(sent, identity_id)
+    await identities.suspend_identity(sent.change, identity_id, sent.shown)
     return redirect(f"{link('identity', identity_id)}?done=suspended")
-
-
-async def _may_end(context: PageContext, it: schemas.IdentityView) -> bool:
-    """Whether the viewer may suspend and offboard it. That the last owner must stay is only checked on the attempt."""
-    try:
-        await check_not_self(context.session, context.caller, it.id)
-        await check_may_change(context.session, context.caller, it.id)
-    except Forbidden:
-        return False
-    return True
-
-
-def _reasons(reached: IdentityAccessView) -> list[AccessReason]:
-    """All access reasons on a page of access."""
-    return [reason for server in reached.items for reason in (server, *server.tools)]
-
-
-def _first(found: Page[Any]) -> Any:
-    return found.items[0] if found.items else None
 
 
 @router.get(IDENTITIES + "/{identity_id}/links", operation_id="page_identity_links")
@@ -275,34 +234,28 @@ async def show_links(context: Granter, identity_id: IdentityId) -> Response:
     found, _ = await identity_providers.list_providers(
         context.session, context.caller, IdentityProviderQuery(limit=_MAX_PROVIDERS), context.runtime
     )
-    return context.page(
-        "identities/links.html", it=it,
-        who=format_name(it), typed=context.form,
-        providers=[(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found],
-        names={one.id: one.name for one in found},
-    )  # fmt: skip
+    names = {one.id: one.name for one in found}
+    return await context.page("identities/links.html", it=it, names=names, providers=_options(found))
 
 
 @router.post(IDENTITIES + "/{identity_id}/links", operation_id="page_set_identity_links")
+@on_refusal(show_links)
 async def set_links(sent: Granted, identity_id: IdentityId) -> Response:
     """Add the typed link, or remove the one whose button was pressed."""
     form = sent.form
-    async with sent.attempt():
-        it = await identities.show_identity(sent.session, identity_id)
-        body = validate(schemas.IdentityUpdate, {"links": _wanted(it, form)})
-        await identities.update_identity(sent.change, identity_id, body, sent.shown)
-    if sent.problems:
-        return await show_links(sent, identity_id)
+    it = await identities.show_identity(sent.session, identity_id)
+    removed = form.text("remove")
+    links = [one.model_dump(mode="json") for number, one in enumerate(it.links) if str(number) != removed]
+    if not removed:
+        links.append({name: form.text(name) for name in ("provider_id", "kind", "value")})
+    body = validate(schemas.IdentityUpdate, {"links": links})
+    await identities.update_identity(sent.change, identity_id, body, sent.shown)
     return redirect(f"{link('identity', identity_id)}?done=changed")
 
 
-def _wanted(it: schemas.IdentityView, form: Form) -> list[dict[str, str]]:
-    """The complete new list of links."""
-    removed = form.text("remove")
-    kept = [link.model_dump(mode="json") for number, link in enumerate(it.links) if str(number) != removed]
-    if removed:
-        return kept
-    return [*kept, {name: form.text(name) for name in ("provider_id", "kind", "value")}]
+def _options(found: Sequence[IdentityProvider | Provider]) -> list[tuple[str, str]]:
+    """Providers as the options of a form."""
+    return [(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found]
 
 
 @router.get(INVITATIONS, operation_id="page_list_invitations")
@@ -310,40 +263,33 @@ async def show_invitations(context: Reader) -> Response:
     """List invitations, newest first."""
     query = context.query(InvitationQuery, limit=PAGE_SIZE)
     found = await invitations.list_invitations(context.session, query, context.runtime)
-    return context.page(
-        "invitations/list.html", items=found.items, query=query,
-        names=await context.names([one.identity_id for one in found.items]),
-        done=_INVITATION_DONE, **context.pager(found.next_cursor),
-    )  # fmt: skip
+    return await context.page("invitations/list.html", found, query=query, done=_INVITATION_DONE)
 
 
 @router.get(f"{INVITATIONS}/new", operation_id="page_new_invitation")
 async def show_invite(context: Writer) -> Response:
     """Show the form that invites a new or an existing person."""
-    typed = context.form or Form([("identity_id", context.param("identity_id"))])
-    who = await context.name(typed.optional_id("identity_id", IDENTITY))
-    return context.page(
-        "invitations/new.html", typed=typed, who=who,
-        providers=[
-            (format_id(IDENTITY_PROVIDER, one.id), one.name)
-            for one in await providers.browser_providers(context.session)
-        ],
-    )  # fmt: skip
+    who = await context.name(context.typed.optional_id("identity_id", IDENTITY))
+    found = _options(await providers.browser_providers(context.session))
+    return await context.page("invitations/new.html", typed=context.typed, who=who, providers=found)
 
 
 @router.post(f"{INVITATIONS}/new", operation_id="page_create_invitation")
+@on_refusal(show_invite)
 async def invite(sent: Written) -> Response:
     """Create an invitation and show its link, which only this response contains."""
-    async with sent.attempt():
-        body = validate(InvitationCreate, _invited(sent.form))
-        made = await invitations.create_invitation(sent.change, sent.runtime.peppers, body)
-    if sent.problems:
-        return await show_invite(sent)
+    form = sent.form
+    asked: dict[str, Any] = {"provider_id": form.text("provider_id")}
+    asked[form.text("by", "email")] = form.text("value")
+    if form.text("identity_id"):
+        asked["identity_id"] = form.text("identity_id")
+    else:
+        asked["person"] = {name: form.text(name) or None for name in ("user_name", "display_name")}
+    body = validate(InvitationCreate, asked)
+    made = await invitations.create_invitation(sent.change, sent.runtime.peppers, body)
     it = InvitationView.from_row(made.reading.row, made.reading.status)
-    return sent.page(
-        "invitations/made.html", it=it, url=f"{sent.runtime.public_url}{PAGE}/{made.secret}",
-        names=await sent.names([it.identity_id]),
-    )  # fmt: skip
+    url = f"{sent.runtime.public_url}{PAGE}/{made.secret}"
+    return await sent.page("invitations/made.html", it=it, url=url)
 
 
 @router.get(INVITATIONS + "/{invitation_id}", operation_id="page_show_invitation")
@@ -352,40 +298,20 @@ async def show_invitation(context: Reader, invitation_id: InvitationId) -> Respo
     reading = await invitations.require_invitation(context.session, invitation_id)
     it = InvitationView.from_row(reading.row, reading.status)
     provider = await providers.find(context.session, it.provider_id, ended=True)
-    return context.page(
-        "invitations/show.html", it=it,
-        path=f"{INVITATIONS}/{format_id(INVITATION, it.id)}", provider=provider.name if provider else "a provider",
-        names=await context.names([it.identity_id]),
-    )  # fmt: skip
+    return await context.page("invitations/show.html", it=it, provider=provider)
 
 
 @router.post(INVITATIONS + "/{invitation_id}/confirm", operation_id="page_confirm_invitation")
+@on_refusal(show_invitation)
 async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
     """Link the account that claimed the invitation to the person."""
-    async with sent.attempt():
-        await invitations.confirm_invitation(sent.change, invitation_id, sent.shown)
-    if sent.problems:
-        return await show_invitation(sent, invitation_id)
+    await invitations.confirm_invitation(sent.change, invitation_id, sent.shown)
     return redirect(f"{INVITATIONS}?done=confirmed")
 
 
 @router.post(INVITATIONS + "/{invitation_id}/revoke", operation_id="page_revoke_invitation")
+@on_refusal(show_invitation)
 async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
     """Revoke an invitation."""
-    async with sent.attempt():
-        await invitations.revoke_invitation(sent.change, invitation_id, sent.shown)
-    if sent.problems:
-        return await show_invitation(sent, invitation_id)
+    await invitations.revoke_invitation(sent.change, invitation_id, sent.shown)
     return redirect(f"{INVITATIONS}?done=revoked")
-
-
-def _invited(form: Form) -> dict[str, Any]:
-    """The form's fields by the API's names."""
-    asked: dict[str, Any] = {
-        "provider_id": form.text("provider_id"),
-        form.text("by", "email"): form.text("value"),
-    }
-    if form.text("identity_id"):
-        return asked | {"identity_id": form.text("identity_id")}
-    person = {name: form.text(name) or None for name in ("user_name", "display_name")}
-    return asked | {"person": person}

@@ -3,7 +3,7 @@
 The choices are kept in a draft on the server, so that searching and going back keep them.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -13,27 +13,27 @@ from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
+from app.adapters.console.display import describe_access
 from app.adapters.console.forms import end_of_day, validate
-from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.page import PageRoute, redirect, with_query
 from app.adapters.console.pages.principals import find_identity_id
 from app.domain.errors import Invalid, Malformed, NotFound
 from app.domain.risk import Risk
 from app.features.audit.queries import first_use
 from app.features.identities import service as identities
 from app.features.identities.queries import can_sign_in
-from app.features.identities.schemas import IdentityCreate, IdentityQuery
+from app.features.identities.schemas import IdentityCreate, IdentityQuery, IdentityView
 from app.features.identities.service import create_identity, find_identity
 from app.features.tokens import drafts
 from app.features.tokens.schemas import PickupView, connect_settings
-from app.features.tokens.service import IssuedToken, show_token
+from app.features.tokens.service import show_token
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
+from app.http.pagination import Page
 from app.http.schemas import Name, Strict
 from app.http.selectors import reaches_by_default
 from app.lib.ids import IDENTITY, SERVER, TOKEN, TOKEN_DRAFT, ServerId, TokenDraftId, TokenId, format_id
-from app.models.identities import Identity
 from app.models.tokens import TokenDraft
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -72,6 +72,18 @@ async def read_open_draft(
     return draft, content
 
 
+async def describe_holder(context: PageContext, identity_id: UUID) -> dict[str, Any]:
+    """The holder of a token, and the person who receives its secret, as values of a page."""
+    identity = await find_identity(context.session, identity_id)
+    recipient = identity.owner_id or identity.id
+    return {
+        "identity": identity,
+        "who": identity.display_name or identity.user_name,
+        "recipient_id": recipient,
+        "recipient": await context.name(recipient, "its owner"),
+    }
+
+
 @router.get(NEW, operation_id="page_begin_token")
 async def begin_token(context: Issuer) -> Response:
     """Show the first step of a new draft."""
@@ -79,31 +91,27 @@ async def begin_token(context: Issuer) -> Response:
 
 
 @router.post(NEW, operation_id="page_begin_draft")
+@on_refusal(begin_token)
 async def begin(sent: Chosen) -> Response:
     """Create a draft from the first step."""
-    async with sent.attempt():
-        content = _who_and_why(sent, drafts.DraftContent())
-        draft = await drafts.begin_draft(sent.session, sent.caller, content)
-    if sent.problems:
-        return await _show_who(sent, None, drafts.DraftContent())
+    content = _who_and_why(sent, drafts.DraftContent())
+    draft = await drafts.begin_draft(sent.session, sent.caller, content)
     return redirect(draft_path(draft, "/tools"))
 
 
 @router.post(f"{NEW}/identity", operation_id="page_make_holder")
 async def make_holder(sent: Annotated[Submission, may_submit(Permission.IDENTITIES_WRITE)]) -> Response:
     """Create a person or an agent as the token's holder; the draft keeps its other choices."""
-    form = sent.form
-    draft = await _find_draft(sent)
+    form, draft = sent.form, None
+    if id := form.optional_id("draft_id", TOKEN_DRAFT):
+        draft, _ = await read_open_draft(sent, id)
     async with sent.attempt():
-        values: dict[str, Any] = {
-            name: form.text(name) or None for name in ("kind", "user_name", "display_name")
-        }
+        values = {name: form.text(name) or None for name in ("kind", "user_name", "display_name")}
+        owner = {}
         if values["kind"] == "agent":
-            values["owner_id"] = await find_identity_id(
-                sent, form.text("owner"), kind=["person"], status=["active"]
-            )
-        body = validate(IdentityCreate, values)
-        made = await create_identity(sent.change, body)
+            owner_id = await find_identity_id(sent, form.text("owner"), kind=["person"], status=["active"])
+            owner = {"owner_id": owner_id}
+        made = await create_identity(sent.change, validate(IdentityCreate, values | owner))
     if sent.problems:
         return await _show_who(sent, draft, drafts.DraftContent())
     step = NEW if draft is None else draft_path(draft, "/who")
@@ -118,13 +126,11 @@ async def show_who(context: Issuer, draft_id: TokenDraftId) -> Response:
 
 
 @router.post(NEW + "/{draft_id}/who", operation_id="page_keep_who")
+@on_refusal(show_who)
 async def keep_who(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Save the first step of an existing draft."""
     draft, content = await read_open_draft(sent, draft_id, hold=True)
-    async with sent.attempt():
-        await drafts.save_draft(sent.session, draft, _who_and_why(sent, content))
-    if sent.problems:
-        return await _show_who(sent, draft, content)
+    await drafts.save_draft(sent.session, draft, _who_and_why(sent, content))
     return redirect(draft_path(draft, "/tools"))
 
 
@@ -135,23 +141,23 @@ async def show_tools(context: Issuer, draft_id: TokenDraftId) -> Response:
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     reader, may_grant = AccessReader(context.session, context.snapshot), context.may("grants.write")
-    identity = await find_identity(context.session, content.identity_id)
+    session, holder = context.session, content.identity_id
     q, after, which = _text(context, "q"), _text(context, "after"), context.param("which")
     if which not in ("granted", "all"):
-        granted = await drafts.offers_to(context.session, reader, identity.id, grantable=False, limit=1)
+        granted = await drafts.offers_to(session, reader, holder, grantable=False, limit=1)
         which = "all" if may_grant and not granted.servers else "granted"
     grantable = may_grant and which == "all"
     offers = await drafts.offers_to(
-        context.session, reader, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
+        session, reader, holder, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
     )
     kept = {"which": "all" if grantable else "granted", "q": q}
-    return context.page(
-        "tokens/tools.html", draft=draft, content=content, path_of=draft_path(draft),
-        identity=identity, who=_name_of(identity), offers=offers,
-        prospect=await drafts.prospect_of(context.session, reader, content),
+    path, following = context.request.url.path, {**kept, "after": offers.following or ""}
+    return await context.page(
+        "tokens/tools.html", content=content, path_of=draft_path(draft), offers=offers, names={},
+        prospect=await drafts.prospect_of(session, reader, content),
         grantable=grantable, may_grant=may_grant, q=q, kept=kept, after=after,
-        more=_more(context, {**kept, "after": offers.following or ""}) if offers.following else None,
-        first=_more(context, kept) if after else None,
+        more=with_query(path, following) if offers.following else None,
+        first=with_query(path, kept) if after else None, **await describe_holder(context, holder),
     )  # fmt: skip
 
 
@@ -182,10 +188,9 @@ async def pick_tools(context: Issuer, draft_id: TokenDraftId, server_id: ServerI
     chosen, q = content.of_server(server_id), _text(context, "q")
     names = _names(chosen, offer)
     matching = [tool for tool in offer.tools if q.lower() in tool.name.lower()]
-    return context.page(
+    return await context.page(
         "tokens/pick.html", path_of=draft_path(draft), server=offer, q=q, names=names,
         tools=matching[:TOOLS_SHOWN], hidden=max(0, len(matching) - TOOLS_SHOWN), grantable=grantable,
-        who=_name_of(await find_identity(context.session, content.identity_id)),
     )  # fmt: skip
 
 
@@ -212,26 +217,16 @@ async def keep_tools(sent: Chosen, draft_id: TokenDraftId, server_id: ServerId) 
 
 async def _show_who(context: PageContext, draft: TokenDraft | None, content: drafts.DraftContent) -> Response:
     id = context.typed.optional_id("identity_id", IDENTITY) or content.identity_id
-    identity = None
+    identity, found = None, Page[IdentityView](items=[], next_cursor=None)
     if id is not None and not context.param("change"):
         identity = await find_identity(context.session, id)
     query = context.query(IdentityQuery, limit=PEOPLE_A_PAGE, status=["active"])
-    found = None if identity else await identities.list_identities(context.session, query, context.runtime)
-    people = found.items if found else []
-    owners = await context.names([one.owner_id for one in people])
-    return context.page(
-        "tokens/who.html", path_of=draft_path(draft, "/who") if draft else NEW,
-        draft=draft, content=content, identity=identity,
-        who=_name_of(identity) if identity else "", people=people, owners=owners, q=query.q or "",
-        more=bool(found and found.next_cursor), typed=context.form or None,
-        owner=await context.name(identity.owner_id if identity else None),
+    if identity is None:
+        found = await identities.list_identities(context.session, query, context.runtime)
+    return await context.page(
+        "tokens/who.html", path_of=draft_path(draft, "/who") if draft else NEW, draft=draft, content=content,
+        identity=identity, people=found.items, more=found.next_cursor, q=query.q or "",
     )  # fmt: skip
-
-
-async def _find_draft(sent: Submission) -> TokenDraft | None:
-    """The draft that a form belongs to, if any. Raises ``Malformed`` and ``NotFound``."""
-    id = sent.form.optional_id("draft_id", TOKEN_DRAFT)
-    return None if id is None else (await read_open_draft(sent, id))[0]
 
 
 def _who_and_why(sent: Submission, content: drafts.DraftContent) -> drafts.DraftContent:
@@ -281,20 +276,12 @@ def _text(context: PageContext, name: str) -> str:
     return text
 
 
-def _more(context: PageContext, asked: dict[str, str]) -> str:
-    return f"{context.request.url.path}?{urlencode(asked)}"
-
-
-def _name_of(identity: Identity) -> str:
-    return identity.display_name or identity.user_name
-
-
 @router.get(NEW + "/{draft_id}", operation_id="page_token_draft")
 async def show_draft(context: Issuer, draft_id: TokenDraftId) -> Response:
     """Redirect to the first incomplete step; show that the token was issued if it was."""
     draft, content = await drafts.read_draft(context.session, context.caller, draft_id)
     if draft.token_id is not None:
-        return await _issued_already(context, draft)
+        return await _issued_already(context, draft.token_id)
     return redirect(draft_path(draft, _missing(content) or "/summary"))
 
 
@@ -309,38 +296,26 @@ async def show_limits(context: Issuer, draft_id: TokenDraftId) -> Response:
     form, shortest = context.form, str(presets[-1][0]) if presets else "date"
     usual = content.lasts or (str(USUAL) if timedelta(days=USUAL) <= longest else shortest)
     saved_date = "" if content.expires_at is None else f"{content.expires_at:%Y-%m-%d}"
-    identity = await find_identity(context.session, content.identity_id)
-    recipient = identity.owner_id or identity.id
-    return context.page(
-        "tokens/limits.html", path_of=draft_path(draft), content=content, presets=presets,
-        lasts=form.text("lasts") if form else usual,
-        date=form.text("date") if form else saved_date,
-        ip_allow=form.raw("ip_allow") if form else "\n".join(content.ip_allow),
-        delivery=form.text("delivery") if form else content.delivery,
+    holder = await describe_holder(context, content.identity_id)
+    return await context.page(
+        "tokens/limits.html", path_of=draft_path(draft), presets=presets,
+        lasts=form.text("lasts", usual), date=form.text("date", saved_date),
+        ip_allow=form.raw("ip_allow", "\n".join(content.ip_allow)), delivery=form.text("delivery", content.delivery),
         soonest=now.date(), latest=now + longest, days=longest.days,
-        who=identity.display_name or identity.user_name,
-        recipient=await context.name(recipient, "its owner"),
-        recipient_id=recipient, can_pick_up=await can_sign_in(context.session, recipient),
-        pickup_hours=int(context.runtime.pickup_ttl.total_seconds() // 3600),
+        can_pick_up=await can_sign_in(context.session, holder["recipient_id"]),
+        pickup_hours=int(context.runtime.pickup_ttl.total_seconds() // 3600), **holder,
     )  # fmt: skip
 
 
 @router.post(NEW + "/{draft_id}/limits", operation_id="page_keep_limits")
+@on_refusal(show_limits)
 async def keep_limits(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Save the limits."""
     draft, content = await read_open_draft(sent, draft_id, hold=True)
-    async with sent.attempt():
-        changed = {
-            "lasts": sent.form.text("lasts"),
-            "expires_at": _end_of(sent),
-            "ip_allow": sent.form.raw("ip_allow").split(),
-            "delivery": sent.form.text("delivery"),
-        }
-        await drafts.save_draft(
-            sent.session, draft, validate(drafts.DraftContent, content.model_dump() | changed)
-        )
-    if sent.problems:
-        return await show_limits(sent, draft_id)
+    changed: dict[str, Any] = {name: sent.form.text(name) for name in ("lasts", "delivery")}
+    changed |= {"expires_at": _end_of(sent), "ip_allow": sent.form.raw("ip_allow").split()}
+    content = validate(drafts.DraftContent, content.model_dump() | changed)
+    await drafts.save_draft(sent.session, draft, content)
     return redirect(draft_path(draft, "/summary"))
 
 
@@ -349,31 +324,25 @@ async def show_summary(context: Issuer, draft_id: TokenDraftId) -> Response:
     """Show what is about to be issued."""
     draft, content = await drafts.read_draft(context.session, context.caller, draft_id)
     if draft.token_id is not None:  # As after going back from the secret.
-        return await _issued_already(context, draft)
+        return await _issued_already(context, draft.token_id)
     if content.identity_id is None or _missing(content):
         return redirect(draft_path(draft, _missing(content)))
     reader = AccessReader(context.session, context.snapshot)
-    identity = await find_identity(context.session, content.identity_id)
     prospect = await drafts.prospect_of(context.session, reader, content)
     tools = [tool for server in prospect.servers for tool in server.tools]
-    recipient = identity.owner_id or identity.id
-    return context.page(
+    counts = Counter(tool.risk for tool in tools)
+    return await context.page(
         "tokens/summary.html", path_of=draft_path(draft), content=content, prospect=prospect,
-        identity=identity, who=identity.display_name or identity.user_name,
-        grants=_describe_grants(content, prospect), kinds=_kinds(tools),
-        recipient=await context.name(recipient, "its owner"),
+        names={}, grants=_describe_grants(content, prospect),
+        kinds=[f"{counts[risk]} {words}" for risk, words in _RISKS if counts[risk]],
         total=len(tools), reached=sum(1 for one in prospect.servers if one.slug and one.tools),
-        destructive=sum(tool.risk is Risk.DESTRUCTIVE for tool in tools),
-        asked=sum(tool.needs_approval for tool in tools),
+        destructive=counts[Risk.DESTRUCTIVE], asked=sum(tool.needs_approval for tool in tools),
+        **await describe_holder(context, content.identity_id),
     )  # fmt: skip
 
 
-@router.get(
-    NEW + "/{draft_id}/issue",
-    operation_id="page_token_issued",
-    dependencies=[may_open(Permission.TOKENS_ISSUE)],
-)
-async def show_issued(draft_id: TokenDraftId) -> Response:
+@router.get(NEW + "/{draft_id}/issue", operation_id="page_token_issued")
+async def show_issued(_: Issuer, draft_id: TokenDraftId) -> Response:
     """Redirect from the address of the secret, which only the POST's response shows."""
     return redirect(f"{NEW}/{format_id('drf', draft_id)}")
 
@@ -383,13 +352,18 @@ async def issue(sent: Chosen, draft_id: TokenDraftId) -> Response:
     """Issue the token. Only this response contains the secret; a repeated POST shows that it was issued."""
     draft, content = await drafts.read_draft(sent.session, sent.caller, draft_id, hold=True)
     if draft.token_id is not None:
-        return await _issued_already(sent, draft)
+        return await _issued_already(sent, draft.token_id)
     reader, confirmed = AccessReader(sent.session, sent.snapshot), sent.form.text("mark")
     async with sent.attempt():
         issued = await drafts.issue_draft(sent.change, draft, content, confirmed, reader, sent.runtime)
     if sent.problems:
         return await show_summary(sent, draft_id)
-    return await _show_secret(sent, issued)
+    public_url = sent.runtime.public_url
+    pickup = None if issued.pickup is None else PickupView.from_reading(issued.pickup, public_url)
+    return await sent.page(
+        "tokens/secret.html", token=issued.token, secret=issued.secret, pickup=pickup,
+        connect=connect_settings(public_url), rotated=False, use=None,
+    )  # fmt: skip
 
 
 @router.get("/console/tokens/{token_id}/first-use/live", operation_id="page_first_use")
@@ -407,7 +381,7 @@ async def watch_first_use(
             return News()
         last = found
         is_last = found is not None and found.kind == "called"
-        events = [context.event("tokens/light.html", use=found, token_id=format_id(TOKEN, token_id))]
+        events = [await context.event("tokens/light.html", use=found, token_id=format_id(TOKEN, token_id))]
         if is_last:
             events.append(live_event("", name="ended"))
         return News(events, is_last=is_last)
@@ -454,26 +428,6 @@ def _describe_grants(content: drafts.DraftContent, prospect: drafts.Prospect) ->
     ]
 
 
-def _kinds(tools: Sequence[drafts.OfferedTool]) -> list[str]:
-    """How many tools there are of each risk except destructive, which has its own message."""
-    counts = [(sum(tool.risk is risk for tool in tools), words) for risk, words in _RISKS]
-    return [f"{count} {words}" for count, words in counts if count]
-
-
-async def _show_secret(context: PageContext, issued: IssuedToken) -> Response:
-    identity = await find_identity(context.session, issued.token.identity_id)
-    pickup, public_url = None, context.runtime.public_url
-    if issued.pickup is not None:
-        pickup = PickupView.from_reading(issued.pickup, public_url)
-    return context.page(
-        "tokens/secret.html", token=issued.token, secret=issued.secret, pickup=pickup,
-        who=identity.display_name or identity.user_name,
-        recipient=await context.name(pickup.recipient_id if pickup else None, ""),
-        connect=connect_settings(public_url), rotated=False, use=None,
-    )  # fmt: skip
-
-
-async def _issued_already(context: PageContext, draft: TokenDraft) -> Response:
-    assert draft.token_id is not None  # noqa: S101  # The caller has checked it.
-    token = await show_token(context.session, draft.token_id)
-    return context.page("tokens/issued_already.html", token=token, status=409)
+async def _issued_already(context: PageContext, token_id: UUID) -> Response:
+    token = await show_token(context.session, token_id)
+    return await context.page("tokens/issued_already.html", token=token, status=409)

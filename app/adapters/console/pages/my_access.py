@@ -9,18 +9,23 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from markupsafe import Markup
 
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import format_name, link, visible
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
+from app.adapters.console.display import describe_scope, format_name, link, visible
 from app.adapters.console.forms import Form, Problems, end_of_day, validate, whole_number
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.approvals import build_rows, gravest
-from app.adapters.console.pages.grants import describe_scope, scope_servers
+from app.adapters.console.pages.approvals import gravest
 from app.db.change import Change
 from app.domain.errors import Conflict, Invalid, PreconditionFailed
 from app.features.access.reach import AccessQuery, list_identity_access
 from app.features.approvals.queries import has_requestable, require_requestable
-from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
+from app.features.approvals.schemas import (
+    AccessRequest,
+    ApprovalQuery,
+    ApprovalView,
+    RequestableQuery,
+    RequestableServer,
+)
 from app.features.approvals.service import MAX_DURATION, ask_for_access, list_approvals, list_requestable
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.identities.service import list_own_agents
@@ -45,7 +50,6 @@ _REQUEST = f"{_REQUESTS}/{{server_id}}"
 _REQUESTABLE = 10
 _EARLIER = 10
 _LIFETIMES = (7, 30, 90)
-_USUAL = "30"
 # The form names each selected tool, of which there can be some hundred.
 _MAX_FORM_BYTES = 256 * 1024
 MAX_LINES = 12
@@ -69,7 +73,7 @@ async def show_own_tokens(context: Reader) -> Response:
     waiting = await _waiting(context)
     said = await describe_tokens(context, found.items)
     rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
-    return context.page(
+    return await context.page(
         "my_access/tokens.html", tokens=rows, waiting=list(waiting.values()), few=_FEW,
         q=query.q, chosen=chosen, **context.pager(found.next_cursor),
         done=_DONE, can_ask=await has_requestable(context.session),
@@ -82,7 +86,7 @@ async def show_reach(context: Reader) -> Response:
     query = context.query(AccessQuery, limit=_SERVERS_A_PAGE)
     own = service.person_of(context.caller)
     access = await list_identity_access(context.session, context.snapshot, own, query, context.runtime)
-    return context.page(
+    return await context.page(
         "my_access/reach.html", access=access, servers=access.items,
         can_ask=await has_requestable(context.session), **context.pager(access.next_cursor),
     )  # fmt: skip
@@ -91,34 +95,28 @@ async def show_reach(context: Reader) -> Response:
 @router.get(_TOKEN, operation_id="page_my_token")
 async def show_my_token(context: Reader, token_id: TokenId) -> Response:
     """Show one of one's own tokens, and how to connect with it."""
-    token = await _own(context, token_id)
-    waiting = await _waiting(context)
-    return context.page(
-        "my_access/token.html", link=waiting.get(token_id),
-        connect=schemas.connect_settings(context.runtime.public_url), done=_DONE,
-        **await describe_token(context, token),
-    )  # fmt: skip
+    about = await describe_token(context, await _own(context, token_id))
+    pending, connect = (
+        (await _waiting(context)).get(token_id),
+        schemas.connect_settings(context.runtime.public_url),
+    )
+    return await context.page("my_access/token.html", pending=pending, connect=connect, done=_DONE, **about)
 
 
 @router.get(f"{_TOKEN}/rotate", operation_id="page_rotate_my_token")
 async def ask_how_to_rotate(context: Reader, token_id: TokenId) -> Response:
     """Show the form that rotates a token, with the overlap of the current secret."""
-    overlap = context.form.text("overlap_s", "0")
-    return context.page("my_access/rotate.html", token=await _own(context, token_id), overlap=overlap)
+    return await context.page("my_access/rotate.html", token=await _own(context, token_id))
 
 
 @router.post(f"{_TOKEN}/rotate", operation_id="page_rotated_my_token")
+@on_refusal(ask_how_to_rotate)
 async def rotate(sent: Writer, token_id: TokenId) -> Response:
     """Rotate the token and show the new secret, which only this response contains."""
-    async with sent.attempt():
-        wanted = validate(schemas.TokenRotate, {"overlap_s": whole_number(sent.form.text("overlap_s"))})
-        peppers = sent.runtime.peppers
-        secret = await service.rotate_own_token(sent.change, token_id, wanted, sent.shown, peppers)
-    if sent.problems:
-        return await ask_how_to_rotate(sent, token_id)
-    token = await service.show_token(sent.session, token_id)
-    about, connect = await describe_token(sent, token), schemas.connect_settings(sent.runtime.public_url)
-    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
+    wanted = validate(schemas.TokenRotate, {"overlap_s": whole_number(sent.form.text("overlap_s"))})
+    peppers = sent.runtime.peppers
+    secret = await service.rotate_own_token(sent.change, token_id, wanted, sent.shown, peppers)
+    return await _show_secret(sent, token_id, secret)
 
 
 @router.get(f"{_TOKEN}/revoke", operation_id="page_revoke_my_token")
@@ -126,22 +124,15 @@ async def ask_why_to_revoke(context: Reader, token_id: TokenId) -> Response:
     """Show what the revocation ends, and the form that asks for the reason."""
     token = await _own(context, token_id)
     ending = await service.preview_revocation(context.session, token_id)
-    return context.page(
-        "my_access/revoke.html",
-        token=token,
-        reason=context.form.text("reason"),
-        ending=ending if ending.tokens else None,
-    )
+    return await context.page("my_access/revoke.html", token=token, ending=ending)
 
 
 @router.post(f"{_TOKEN}/revoke", operation_id="page_revoked_my_token")
+@on_refusal(ask_why_to_revoke)
 async def revoke(sent: Writer, token_id: TokenId) -> Response:
     """Revoke the token immediately."""
-    async with sent.attempt():
-        wanted = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
-        await service.revoke_own_token(sent.change, token_id, wanted, sent.shown)
-    if sent.problems:
-        return await ask_why_to_revoke(sent, token_id)
+    wanted = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
+    await service.revoke_own_token(sent.change, token_id, wanted, sent.shown)
     return redirect(f"{MY_ACCESS}/tokens/{format_id(TOKEN, token_id)}?done=revoked")
 
 
@@ -152,9 +143,8 @@ async def _own(context: PageContext, token_id: UUID) -> schemas.TokenView:
 
 async def _waiting(context: PageContext) -> dict[UUID, schemas.PickupView]:
     """The viewer's pending pickup links by token, newest first."""
-    found = await list_own_pickups(
-        context.session, context.caller, schemas.PickupQuery(limit=MAXIMUM_LIMIT), context.runtime
-    )
+    query = schemas.PickupQuery(limit=MAXIMUM_LIMIT)
+    found = await list_own_pickups(context.session, context.caller, query, context.runtime)
     return {link.token_id: link for link in found.items}
 
 
@@ -164,31 +154,22 @@ async def show_requestable(context: Reader) -> Response:
     query = context.query(RequestableQuery, limit=_REQUESTABLE)
     found = await list_requestable(context.session, query, context.runtime)
     servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
-    return context.page(
-        "my_access/request.html",
-        servers=servers,
-        q=query.q,
-        asked=await _asked_before(context),
-        **context.pager(found.next_cursor),
-    )
+    asked, pager = await _asked_before(context), context.pager(found.next_cursor)
+    return await context.page("my_access/request.html", servers=servers, q=query.q, asked=asked, **pager)
 
 
 @router.get(_REQUEST, operation_id="page_request_server")
 async def show_request(context: Reader, server_id: ServerId) -> Response:
     """Show the form that requests access to a server."""
     server, now = await require_requestable(context.session, server_id), context.now
-    form = context.form or Form([("which", "names"), ("lasts", _USUAL)])
     agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
-    return context.page(
+    return await context.page(
         "my_access/request_form.html",
         server=server,
         agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
         presets=[(days, now + timedelta(days=days)) for days in _LIFETIMES],
         soonest=f"{now:%Y-%m-%d}",
         latest=f"{now + MAX_DURATION:%Y-%m-%d}",
-        typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
-        ticked=set(form.texts("tool")),
-        reason=form.raw("reason"),
     )
 
 
@@ -234,15 +215,14 @@ def _requested_end(form: Form, now: datetime) -> datetime:
     return min(end, latest) if end.date() == latest.date() else end
 
 
-async def _asked_before(context: PageContext) -> list[Any]:
+async def _asked_before(context: PageContext) -> list[ApprovalView]:
     """The latest requests of the viewer and their agents."""
     me = context.caller.identity_id
     if me is None:
         return []
     agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT))
     query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
-    found = await list_approvals(context.session, context.caller, query, context.runtime)
-    return await build_rows(context.session, found.items)
+    return (await list_approvals(context.session, context.caller, query, context.runtime)).items
 
 
 async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityView]:
@@ -254,12 +234,8 @@ async def show_pickup(context: Reader, pickup_id: PickupId) -> Response:
     """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
     change = Change(context.session, context.caller, context.request_id, context.now)
     own = await open_pickup(change, pickup_id, context.runtime)
-    return context.page(
-        "pickups/pickup.html",
-        it=own.pickup,
-        refused=context.problems.summary or None,
-        **await describe_token(context, own.token),
-    )
+    about = await describe_token(context, own.token)
+    return await context.page("pickups/pickup.html", it=own.pickup, **about)
 
 
 @router.post(f"{schemas.PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
@@ -270,9 +246,13 @@ async def take(sent: Writer, pickup_id: PickupId) -> Response:
     except (Conflict, PreconditionFailed) as refused:
         sent.problems = Problems(refused)
         return await show_pickup(sent, pickup_id)
-    token = await show_token(sent.session, token_id)
-    connect, about = schemas.connect_settings(sent.runtime.public_url), await describe_token(sent, token)
-    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
+    return await _show_secret(sent, token_id, secret)
+
+
+async def _show_secret(sent: Submission, token_id: UUID, secret: str) -> Response:
+    about = await describe_token(sent, await show_token(sent.session, token_id))
+    connect = schemas.connect_settings(sent.runtime.public_url)
+    return await sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
 
 
 async def describe_token(context: PageContext, token: schemas.TokenView) -> dict[str, Any]:
@@ -282,8 +262,8 @@ async def describe_token(context: PageContext, token: schemas.TokenView) -> dict
 
 async def describe_tokens(context: PageContext, tokens: Sequence[schemas.TokenView]) -> list[dict[str, Any]]:
     """Describe several tokens with one query for all names."""
-    named = {id for token in tokens for id in scope_servers(token.scope)}
-    names = await context.names(named | {token.identity_id for token in tokens})
+    named = [one for token in tokens for one in (token.scope, token.identity_id)]
+    names = await context.names(*named, first=None)
     described: list[dict[str, Any]] = []
     for token in tokens:
         own = token.identity_id == context.caller.identity_id
@@ -297,7 +277,9 @@ async def describe_tokens(context: PageContext, tokens: Sequence[schemas.TokenVi
 @router.get(_OWN_TEST, operation_id="page_test_own_token")
 async def show_own(context: Tester, token_id: TokenId) -> Response:
     """Show the form that tests a token of one's own."""
-    return _show_test(context, await show_own_token(context.session, context.caller, token_id), own=True)
+    return await _show_test(
+        context, await show_own_token(context.session, context.caller, token_id), own=True
+    )
 
 
 @router.post(_OWN_TEST, operation_id="page_check_own_token")
@@ -309,7 +291,7 @@ async def check_own(sent: Writer, token_id: TokenId, checks: CurrentChecks) -> R
 @router.get(_ANY_TEST, operation_id="page_test_token")
 async def show_any(context: TokenReader, token_id: TokenId) -> Response:
     """Show the form that tests any token."""
-    return _show_test(context, await show_token(context.session, token_id), own=False)
+    return await _show_test(context, await show_token(context.session, token_id), own=False)
 
 
 @router.post(_ANY_TEST, operation_id="page_check_token")
@@ -324,9 +306,9 @@ async def _test(sent: Submission, token: schemas.TokenView, checks: CurrentCheck
         body = validate(schemas.ConnectionCheckRequest, wanted)
     except Invalid as error:
         sent.problems = Problems(error)
-        return _show_test(sent, token, own=own)
+        return await _show_test(sent, token, own=own)
     found = await checks.run(sent.change, token.id, body, sent.runtime, sent.snapshot, sent.request)
-    return _show_test(sent, token, own=own, found=found)
+    return await _show_test(sent, token, own=own, found=found)
 
 
 def _with_times(text: str) -> Markup:
@@ -335,15 +317,11 @@ def _with_times(text: str) -> Markup:
     return Markup(_TIME.sub(_TIME_TAG, str(visible(text))))  # noqa: S704
 
 
-def _show_test(
+async def _show_test(
     context: PageContext, token: schemas.TokenView, *, own: bool, found: schemas.ConnectionCheck | None = None
 ) -> Response:
-    id = format_id(TOKEN, token.id)
-    return context.page(
-        "connection/page.html",
-        token=token,
-        action=(_OWN_TEST if own else _ANY_TEST).format(token_id=id),
-        back=MY_ACCESS if own else f"/console/tokens/{id}",
-        check=found,
-        with_times=_with_times,
+    action = (_OWN_TEST if own else _ANY_TEST).format(token_id=format_id(TOKEN, token.id))
+    back = MY_ACCESS if own else link("token", token.id)
+    return await context.page(
+        "connection/page.html", token=token, action=action, back=back, check=found, with_times=_with_times
     )

@@ -5,23 +5,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
 from app.adapters.console.display import link
 from app.adapters.console.forms import Form, Problems, validate
 from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages import policy_draft
 from app.domain.errors import TooManyRequests
-from app.features.policies import service
-from app.features.policies.schemas import (
-    PolicyChange,
-    PolicyQuery,
-    PolicyVersionQuery,
-    PolicyVersionView,
-    PolicyView,
-)
+from app.features.policies import schemas, service
+from app.features.policies.schemas import PolicyView
 from app.features.policies.simulate import MAX_WINDOW, PolicySimulation, SimulateRequest, simulate
 from app.features.policies.templates import list_templates
 from app.http.authorization import Permission
+from app.http.pagination import Page
 from app.http.requests import BODY_LIMIT
 from app.lib.ids import PolicyId
 
@@ -33,6 +28,7 @@ SPANS = (1, 7, 14, MAX_WINDOW.days)
 _SHOWN = 50
 CanWrite = Annotated[Submission, may_submit(Permission.POLICIES_WRITE, max_bytes=BODY_LIMIT)]
 _PAGE = 25
+_TEST_FIELDS = ("test_name", "test_server", "test_tool", "test_arguments", "test_expect")
 _LOOK_BACK = timedelta(days=30)
 _DONE = {
     "created": "The draft was saved. It decides nothing until you publish it.",
@@ -57,7 +53,7 @@ async def new_page(context: Writer) -> Response:
         return await show_editor(context, policy_draft.Draft(), None)
     if chosen:
         return await policy_draft.show_template_form(context, chosen)
-    return context.page("policies/new.html", templates=list_templates())
+    return await context.page("policies/new.html", templates=list_templates())
 
 
 @router.post(NEW, operation_id="page_create_policy")
@@ -74,7 +70,7 @@ async def create(sent: CanWrite) -> Response:
     if form.text("do") != "save":
         return await _review(sent, draft, None)
     async with sent.attempt():
-        made = await service.create_policy(sent.change, draft.create())
+        made = await service.create_policy(sent.change, validate(schemas.PolicyCreate, draft.fields))
     if sent.problems:
         return await show_editor(sent, draft, None)
     return redirect(f"{link('policy', made.id)}?done=created")
@@ -88,7 +84,9 @@ async def update(sent: CanWrite, policy_id: PolicyId) -> Response:
     if sent.form.text("do") != "save":
         return await _review(sent, draft, policy)
     async with sent.attempt():
-        await service.update_policy(sent.change, policy_id, draft.update(), sent.shown)
+        await service.update_policy(
+            sent.change, policy_id, validate(schemas.PolicyUpdate, draft.fields), sent.shown
+        )
     if sent.problems:
         return await show_editor(sent, draft, policy)
     return redirect(f"{link('policy', policy_id)}?done=saved")
@@ -103,21 +101,21 @@ async def _review(sent: Submission, draft: policy_draft.Draft, policy: PolicyVie
                 draft.add_test(sent.form)
             report = await policy_draft.review_draft(sent, draft, policy)
             if step == "replay":
-                request = _replay(draft, policy, sent.form)
+                days = sent.form.text("days") or str(SPANS[1])
+                # In enforce mode, since observe mode would change no decision.
+                change = {"text": draft.text, "mode": "enforce"} | (
+                    {"policy_id": policy.id} if policy else {}
+                )
+                asked = {
+                    "changes": [change],
+                    "days": int(days) if days.isdecimal() else days,
+                    "limit": _SHOWN,
+                }
+                request = validate(SimulateRequest, asked)
                 replayed = await simulate(sent.change, sent.runtime, sent.snapshot, request)
     except TooManyRequests as busy:
         sent.problems = Problems(busy)
     return await show_editor(sent, draft, policy, report=report, replayed=replayed)
-
-
-def _replay(draft: policy_draft.Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
-    """Build the simulation of the draft in enforce mode, since observe mode would change no decision."""
-    change: dict[str, Any] = {"text": draft.text, "mode": "enforce"}
-    if policy is not None:
-        change["policy_id"] = policy.id
-    days = form.text("days") or str(SPANS[1])
-    asked = {"changes": [change], "days": int(days) if days.isdecimal() else days, "limit": _SHOWN}
-    return validate(SimulateRequest, asked)
 
 
 async def show_editor(
@@ -127,83 +125,58 @@ async def show_editor(
     *,
     report: policy_draft.DraftReport | None = None,
     replayed: PolicySimulation | None = None,
-    since: str = "",
     unsaved: bool = False,
 ) -> Response:
     """Show the editor; without a report and problems, as it is first opened."""
     form, step = context.form, context.form.text("do")
     if context.problems:
-        report = policy_draft.DraftReport(
-            errors=policy_draft.locate_errors(draft.text, context.problems.errors)
-        )
-    calls = [] if replayed is None else replayed.calls
-    ids = [id for one in calls for id in (one.identity_id, one.server_id)]
-    ids += [id for one in calls for side in (one.before, one.after) for id in side.policy_ids]
-    small = ("test_name", "test_server", "test_tool", "test_arguments", "test_expect")
-    return context.page(
+        errors = policy_draft.locate_errors(draft.text, context.problems.errors)
+        report = policy_draft.DraftReport(errors=errors)
+    # The small form is emptied after its test was added.
+    kept = Form() if step == "add_test" and not context.problems else form
+    return await _page(
+        context,
         "policies/editor.html",
-        it=policy,
+        policy,
         draft=draft,
-        found=context.problems,
         report=report,
         replayed=replayed,
-        names=await context.names(ids),
         days=form.text("days") or str(SPANS[1]),
         spans=[(str(days), "1 day" if days == 1 else f"{days} days") for days in SPANS],
-        # The small form is emptied after its test was added.
-        typed={name: "" if step == "add_test" and not context.problems else form.raw(name) for name in small},
+        typed={name: kept.raw(name) for name in _TEST_FIELDS},
         revision=form.text("revision") or (None if policy is None else policy.revision),
         action=NEW if policy is None else link("policy", policy.id),
-        # True until a button was pressed.
-        untouched=not step,
-        done=_DONE,
-        since=since,
+        step=step,
         unsaved=unsaved or bool(step or context.problems),
     )
 
 
-def audit_start(context: PageContext) -> str:
-    """The start time of links into the audit log; empty for a viewer who may not read it."""
-    if not context.may("audit.read"):
-        return ""
-    return (context.now - _LOOK_BACK).strftime("%Y-%m-%dT00:00:00Z")
+async def _page(
+    context: PageContext, template: str, policy: PolicyView | None, /, *listed: Page[Any], **values: Any
+) -> Response:
+    """Show a page of a policy; ``since`` is the start time of its links into the audit log, for their readers."""
+    since = f"{context.now - _LOOK_BACK:%Y-%m-%dT00:00:00Z}" if context.may("audit.read") else ""
+    return await context.page(template, *listed, it=policy, done=_DONE, since=since, **values)
 
 
 @router.get(HOME, operation_id="page_list_policies")
 async def list_page(context: CanRead) -> Response:
     """List policies, newest first."""
-    wanted = context.query(PolicyQuery, limit=_PAGE)
+    wanted = context.query(schemas.PolicyQuery, limit=_PAGE)
     found = await service.list_policies(context.session, context.caller, wanted, context.runtime)
     asked = {name: context.param(name) for name in ("q", "status", "mode")}
-    return context.page(
-        "policies/list.html",
-        found=found.items,
-        asked=asked,
-        done=_DONE,
-        since=audit_start(context),
-        **context.pager(found.next_cursor),
-    )
+    return await _page(context, "policies/list.html", None, found, asked=asked)
 
 
 @router.get(f"{HOME}/{{policy_id}}", operation_id="page_show_policy")
 async def show_page(context: CanRead, policy_id: PolicyId) -> Response:
     """Show a policy: its editor for writers, its text for other readers."""
     policy = await read_policy(context, policy_id)
-    report = policy_draft.DraftReport(
-        warnings=policy_draft.locate_warnings(policy.text, policy.warnings or [])
-    )
-    since = audit_start(context)
+    draft, warnings = policy_draft.Draft.of(policy), policy.warnings or []
+    report = policy_draft.DraftReport(warnings=policy_draft.locate_warnings(policy.text, warnings))
     if policy.status != "ended" and context.may("policies.write"):
-        return await show_editor(context, policy_draft.Draft.of(policy), policy, report=report, since=since)
-    return context.page(
-        "policies/show.html",
-        it=policy,
-        draft=policy_draft.Draft.of(policy),
-        report=report,
-        replayed=None,
-        done=_DONE,
-        since=since,
-    )
+        return await show_editor(context, draft, policy, report=report)
+    return await _page(context, "policies/show.html", policy, draft=draft, report=report, replayed=None)
 
 
 async def read_policy(context: PageContext, policy_id: Any) -> PolicyView:
@@ -225,7 +198,7 @@ async def published_page(context: CanRead, policy_id: PolicyId) -> Response:
     diff = None
     if policy.published_text is not None and policy.unpublished_changes:
         diff = await service.compare(context.session, context.caller, policy_id)
-    return context.page("policies/published.html", it=policy, diff=diff, since=audit_start(context))
+    return await _page(context, "policies/published.html", policy, diff=diff)
 
 
 @router.get(f"{HOME}/{{policy_id}}/versions", operation_id="page_list_policy_versions")
@@ -233,45 +206,34 @@ async def versions_page(context: CanRead, policy_id: PolicyId) -> Response:
     """List the published versions, newest first."""
     policy = await read_policy(context, policy_id)
     include: Any = "ended" if context.may("audit.read") else None
-    wanted = context.query(PolicyVersionQuery, limit=_PAGE, include=include)
+    wanted = context.query(schemas.PolicyVersionQuery, limit=_PAGE, include=include)
     found = await service.list_versions(context.session, context.caller, policy_id, wanted, context.runtime)
-    return context.page(
-        "policies/versions.html",
-        it=policy,
-        found=found.items,
-        since=audit_start(context),
-        **context.pager(found.next_cursor),
-    )
+    return await _page(context, "policies/versions.html", policy, found)
 
 
 @router.get(f"{HOME}/{{policy_id}}/publish", operation_id="page_ask_publish_policy")
 async def ask_publish(context: Writer, policy_id: PolicyId) -> Response:
     """Show the draft's difference and test results, and the form that publishes it."""
     policy = await _read_live(context, policy_id)
-    return context.page(
+    return await context.page(
         "policies/publish.html",
         it=policy,
         diff=await service.compare(context.session, context.caller, policy_id),
         test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
         warnings=policy_draft.locate_warnings(policy.text, policy.warnings or []),
-        may_ignore=context.problems.code == "policy_tests_failed",
     )
 
 
 @router.post(f"{HOME}/{{policy_id}}/publish", operation_id="page_publish_policy")
+@on_refusal(ask_publish)
 async def publish(sent: Sent, policy_id: PolicyId) -> Response:
     """Publish the draft at the revision that was shown."""
-    async with sent.attempt():
-        ignore = sent.form.flag("ignore_failed_tests")
-        change = await service.publish(
-            sent.change, sent.runtime, policy_id, sent.shown, ignore_failures=ignore
-        )
-    if sent.problems:
-        return await ask_publish(sent, policy_id)
+    ignore = sent.form.flag("ignore_failed_tests")
+    change = await service.publish(sent.change, sent.runtime, policy_id, sent.shown, ignore_failures=ignore)
     return _after(change, "published")
 
 
-def _after(change: PolicyChange, done: str) -> Response:
+def _after(change: schemas.PolicyChange, done: str) -> Response:
     return redirect(f"{link('policy', change.policy.id)}?done={done if change.changed else 'same'}")
 
 
@@ -281,66 +243,49 @@ async def version_page(context: CanRead, policy_id: PolicyId, number: Number) ->
     ended = context.may("audit.read")
     row = await service.get_policy(context.session, context.caller, policy_id, ended=ended)
     policy = await service.show(context.session, context.runtime, row)
-    version = PolicyVersionView.from_row(await service.get_version(context.session, row, number))
+    version = schemas.PolicyVersionView.from_row(await service.get_version(context.session, row, number))
     diff = None
     if policy.status != "ended":
         now = "draft" if policy.published_text is None else str(policy.version)
         diff = await service.compare(context.session, context.caller, policy_id, now, str(number))
-    return context.page(
-        "policies/version.html",
-        it=policy,
-        version=version,
-        diff=diff,
-        decides=version.valid_to is None,
-        may_ignore=context.problems.code == "policy_tests_failed",
-    )
+    return await context.page("policies/version.html", it=policy, version=version, diff=diff)
 
 
 @router.post(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_roll_back_policy")
+@on_refusal(version_page)
 async def roll_back(sent: Sent, policy_id: PolicyId, number: Number) -> Response:
     """Put an earlier version in force again."""
-    async with sent.attempt():
-        ignore = sent.form.flag("ignore_failed_tests")
-        change = await service.roll_back(
-            sent.change, sent.runtime, policy_id, number, sent.shown, ignore_failures=ignore
-        )
-    if sent.problems:
-        return await version_page(sent, policy_id, number)
+    ignore = sent.form.flag("ignore_failed_tests")
+    change = await service.roll_back(
+        sent.change, sent.runtime, policy_id, number, sent.shown, ignore_failures=ignore
+    )
     return _after(change, "rolled-back")
 
 
 @router.get(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_ask_unpublish_policy")
 async def ask_unpublish(context: Writer, policy_id: PolicyId) -> Response:
     """Show the consequences of unpublishing, and the form."""
-    return await _ask(context, policy_id, "unpublish")
+    policy = await _read_live(context, policy_id)
+    return await context.page("policies/ending.html", it=policy, what="unpublish")
 
 
 @router.post(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_unpublish_policy")
+@on_refusal(ask_unpublish)
 async def unpublish(sent: Sent, policy_id: PolicyId) -> Response:
     """Unpublish a policy; its draft remains."""
-    async with sent.attempt():
-        changed = await service.unpublish(sent.change, sent.runtime, policy_id, sent.shown)
-    if sent.problems:
-        return await _ask(sent, policy_id, "unpublish")
+    changed = await service.unpublish(sent.change, sent.runtime, policy_id, sent.shown)
     return _after(changed, "unpublished")
 
 
 @router.get(f"{HOME}/{{policy_id}}/end", operation_id="page_ask_end_policy")
 async def ask_end(context: Writer, policy_id: PolicyId) -> Response:
     """Show the consequences of ending a policy, and the form."""
-    return await _ask(context, policy_id, "end")
+    return await context.page("policies/ending.html", it=await _read_live(context, policy_id), what="end")
 
 
 @router.post(f"{HOME}/{{policy_id}}/end", operation_id="page_end_policy")
+@on_refusal(ask_end)
 async def end(sent: Sent, policy_id: PolicyId) -> Response:
     """End a policy; its history remains."""
-    async with sent.attempt():
-        await service.end_policy(sent.change, policy_id, sent.shown)
-    if sent.problems:
-        return await _ask(sent, policy_id, "end")
+    await service.end_policy(sent.change, policy_id, sent.shown)
     return redirect(f"{HOME}?done=ended")
-
-
-async def _ask(context: PageContext, policy_id: Any, what: str) -> Response:
-    policy = await _read_live(context, policy_id)
-    return context.page("policies/ending.html", it=policy, what=what)

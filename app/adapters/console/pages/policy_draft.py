@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from fastapi import Response
 
@@ -22,6 +21,7 @@ from app.lib.ids import GROUP, format_id, new_id
 from app.lib.strict_json import is_too_deep
 
 _MAX_EXCERPT = 80
+Finding = dict[str, str | int]
 _UNNAMED = "Untitled policy"
 NEW_POLICY_TEXT = """@reason("The message for refused callers.")
 forbid (
@@ -42,17 +42,6 @@ _LABELS = {
     "to_hour": "To hour",
     "also_unknown": "Include tools whose risk is unknown",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A message about a place in a text; ``excerpt`` is the line, ``caret`` marks the column below it."""
-
-    detail: str
-    line: int
-    column: int
-    excerpt: str
-    caret: str
 
 
 @dataclass(slots=True)
@@ -93,14 +82,6 @@ class Draft:
             "tests": self._tests(),
         }
 
-    def create(self) -> schemas.PolicyCreate:
-        """Build the API's model of a new policy. Raises ``Invalid``."""
-        return validate(schemas.PolicyCreate, self.fields)
-
-    def update(self) -> schemas.PolicyUpdate:
-        """Build the API's model of the change. Raises ``Invalid``."""
-        return validate(schemas.PolicyUpdate, self.fields)
-
     def add_test(self, form: Form) -> None:
         """Append the test that the small form describes. Raises ``Invalid``."""
         arguments = form.raw("test_arguments").strip() or "{}"
@@ -117,8 +98,8 @@ class Draft:
         self.tests = _format_tests([*self._tests(), one.model_dump(mode="json", exclude_defaults=True)])
 
     def _tests(self) -> list[Any]:
-        found: list[Any] = _json(self.tests, "/tests", list, "a list of tests")
-        return found
+        tests: list[Any] = _json(self.tests, "/tests", list, "a list of tests")
+        return tests
 
 
 @dataclass(slots=True)
@@ -135,12 +116,9 @@ async def review_draft(context: PageContext, draft: Draft, policy: schemas.Polic
     # A draft without a name can be reviewed, though not saved.
     body = validate(schemas.PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
     await check_text(context.session, body.text)
-    warnings = await warnings_about(
-        context.session, body.text, permits_by_default=context.runtime.permits_by_default
-    )
-    id: UUID = new_id() if policy is None else policy.id
-    version = 1 if policy is None else (policy.version or 0) + 1
     rules = Rules(context.runtime.time_zone, context.runtime.permits_by_default)
+    warnings = await warnings_about(context.session, body.text, permits_by_default=rules.permits_by_default)
+    id, version = (new_id(), 1) if policy is None else (policy.id, (policy.version or 0) + 1)
     tests = [one.model_dump(mode="json") for one in body.tests]
     published = PublishedPolicy(id, version, body.text, Mode(body.mode))
     results = await run_own(context.session, rules, context.now, published, tests)
@@ -148,7 +126,7 @@ async def review_draft(context: PageContext, draft: Draft, policy: schemas.Polic
 
 
 def locate_warnings(text: str, warnings: list[schemas.PolicyWarning]) -> list[Finding]:
-    """Add the lines of the text to warnings."""
+    """The warnings with the lines of the text."""
     return [_finding(text, one.detail, one.line, one.column) for one in warnings]
 
 
@@ -162,12 +140,13 @@ def locate_errors(text: str, errors: tuple[FieldError, ...]) -> list[Finding]:
 
 
 def _finding(text: str, detail: str, line: int, column: int) -> Finding:
+    """A message about a place in a text; ``excerpt`` is the line, ``caret`` marks the column below it."""
     lines = text.splitlines()
     whole = lines[line - 1] if 0 < line <= len(lines) else ""
     # Shortens a long line to the part around the column.
     start = max(0, column - _MAX_EXCERPT // 2) if len(whole) > _MAX_EXCERPT else 0
-    shown = whole[start : start + _MAX_EXCERPT].expandtabs(1)
-    return Finding(detail, line, column, shown, " " * (column - 1 - start) + "^")
+    excerpt, caret = whole[start : start + _MAX_EXCERPT].expandtabs(1), " " * (column - 1 - start) + "^"
+    return {"detail": detail, "line": line, "column": column, "excerpt": excerpt, "caret": caret}
 
 
 def _format_tests(tests: list[Any]) -> str:
@@ -210,11 +189,6 @@ class TemplateField:
     suggested: str | None = None
     default: str = ""
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The options as pairs of value and label."""
-        return [(one, one) for one in self.options]
-
     @classmethod
     def of(cls, name: str, schema: dict[str, Any], *, required: bool) -> "TemplateField":
         """Build the field for a property of the template's JSON schema."""
@@ -234,49 +208,34 @@ class TemplateField:
         )  # fmt: skip
 
 
-def _template(name: str) -> PolicyTemplateView:
-    for one in list_templates():
-        if one.name == name:
-            return one
+def _template(name: str) -> tuple[PolicyTemplateView, list[TemplateField]]:
+    """A template and its fields, required ones first. Raises ``NotFound``."""
+    for template in list_templates():
+        if template.name == name:
+            schema, required = template.parameters, set(template.parameters.get("required", ()))
+            fields = [
+                TemplateField.of(name, one, required=name in required)
+                for name, one in schema["properties"].items()
+                if name not in _INFERRED
+            ]
+            return template, sorted(fields, key=lambda one: not one.required)
     raise NotFound("There is no such template.")
-
-
-def _template_fields(template: PolicyTemplateView) -> list[TemplateField]:
-    """The fields of a template, required ones first."""
-    schema = template.parameters
-    required = set(schema.get("required", ()))
-    shown = schema["properties"].items()
-    found = [
-        TemplateField.of(name, one, required=name in required) for name, one in shown if name not in _INFERRED
-    ]
-    return sorted(found, key=lambda one: not one.required)
 
 
 async def show_template_form(context: PageContext, name: str) -> Response:
     """Show the form of a template with what was typed."""
-    template = _template(name)
+    template, fields = _template(name)
     _, known = await find_principals(context, "", limit=_OFFERED)
     servers = await find_servers(context, "", limit=_OFFERED)
-    fields = _template_fields(template)
-    return context.page(
-        "policies/template.html",
-        template=template,
-        fields=fields,
-        typed={one.name: context.form.raw(f"p_{one.name}") for one in fields if one.kind != "several"},
-        ticked={one.name: context.form.texts(f"p_{one.name}") for one in fields if one.kind == "several"},
-        offered={"groups": [one.name for one in known], "servers": [one.slug for one in servers]},
-        found=context.problems,
-    )
+    offered = {"groups": [one.name for one in known], "servers": [one.slug for one in servers]}
+    return await context.page("policies/template.html", template=template, fields=fields, offered=offered)
 
 
 async def fill_template(context: PageContext) -> Draft:
     """Render a template into a draft. Raises ``Invalid``."""
-    template = _template(context.form.text("template"))
-    given = {}
-    for blank in _template_fields(template):
-        value = _value(blank, context.form)
-        if value is not None:
-            given[blank.name] = value
+    template, fields = _template(context.form.text("template"))
+    values = {one.name: _value(one, context.form) for one in fields}
+    given = {name: value for name, value in values.items() if value is not None}
     if "group_id" in given:
         text = str(given["group_id"])
         if not text.startswith(f"{GROUP}_"):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
 from app.adapters.console.display import link
 from app.adapters.console.forms import Form, format_pairs, parse_pairs, validate
 from app.adapters.console.page import PageRoute, redirect
@@ -72,28 +72,6 @@ _DONE = {
 }
 
 
-def health(server: schemas.ServerView) -> tuple[str, str]:
-    """A server's health: a state for the badge, and its description."""
-    if server.status == "disabled":
-        return "disabled", "disabled"
-    if server.sync.state == "running":
-        return "running", "sync in progress"
-    if server.sync.state == "never":
-        return "never", "never synced"
-    if server.sync.state == "error":
-        return "error", "last sync failed"
-    return ("warn", "some tools left out") if server.sync.error else ("ok", "healthy")
-
-
-def why_waiting(tool: ToolView) -> str:
-    """Why a tool is quarantined; empty if it is not."""
-    if tool.state != "quarantined":
-        return ""
-    if tool.approved_digest is None:
-        return "new"
-    return "held manually" if tool.approved_digest == tool.definition_digest else "definition changed"
-
-
 def read_credential(form: Form, env_names: list[str]) -> schemas.Credential:
     """Read the typed credential. Raises ``Invalid`` with the form's field names."""
     kind, secret = form.text("kind"), form.text("secret")
@@ -132,18 +110,15 @@ async def _credentials(context: PageContext, server: schemas.ServerView) -> dict
     query = context.query(schemas.CredentialQuery, limit=25)
     found = await list_credentials(context.session, context.caller, server.id, query, context.runtime)
     # The list's next page has another address than the response to a form.
-    pager = {"more": None, "first": None} if context.form else context.pager(found.next_cursor)
+    pager = {"more": None, "first": None} if context.is_sent else context.pager(found.next_cursor)
     return {
         "credentials": found.items,
-        "names": await context.names([one.identity_id for one in found.items]),
-        "kinds": credential_kinds(server.transport), "words": KINDS,
-        "typed": context.form, **pager,
-    }  # fmt: skip
-
-
-def credential_kinds(transport: str) -> list[tuple[str, str]]:
-    """The kinds of credentials for a transport, with labels."""
-    return [(kind, KINDS[kind]) for kind in (STDIO_KINDS if transport == "stdio" else HTTP_KINDS)]
+        "kinds": [
+            (kind, KINDS[kind]) for kind in (STDIO_KINDS if server.transport == "stdio" else HTTP_KINDS)
+        ],
+        "words": KINDS,
+        **pager,
+    }
 
 
 @router.get(LIST, operation_id="page_list_servers")
@@ -151,11 +126,7 @@ async def list_all(context: Reader) -> Response:
     """List servers, newest first."""
     query = context.query(schemas.ServerQuery, limit=25)
     found = await service.list_servers(context.session, context.caller, query, context.runtime)
-    return context.page(
-        "servers/list.html",
-        servers=found.items, query=query, health=health,
-        done=_DONE, **context.pager(found.next_cursor),
-    )  # fmt: skip
+    return await context.page("servers/list.html", found, query=query, done=_DONE)
 
 
 @router.get(f"{LIST}/new", operation_id="page_new_server")
@@ -167,8 +138,13 @@ async def new(context: Writer) -> Response:
 @router.post(f"{LIST}/new/register", operation_id="page_register_server")
 async def register(sent: Written, syncs: CurrentSyncs) -> Response:
     """Register a server and sync its tools. If the sync fails, the server stays and its page shows the error."""
+    form = sent.form
     async with sent.attempt():
-        row = await _create(sent)
+        created = validate(schemas.ServerCreate, await _read_create(sent))
+        credential = read_credential(form, created.env_names or []) if form.text("kind") else None
+        row = await service.create_server(sent.change, sent.runtime, created)
+        if credential is not None:
+            await put_credential(sent.change, sent.runtime, row.id, None, credential, Precondition(None))
     if sent.problems:
         return await _show_form(sent)
     await commit(sent.session)
@@ -184,25 +160,12 @@ async def edit(context: Writer, server_id: ServerId) -> Response:
 
 
 @router.post(f"{LIST}/{{server_id}}/edit/save", operation_id="page_save_server")
+@on_refusal(edit)
 async def save(sent: Written, server_id: ServerId) -> Response:
     """Save the changed fields at the revision that was shown."""
-    async with sent.attempt():
-        patch = await _read_patch(sent, await read_shown(sent, server_id))
-        await service.update_server(sent.change, sent.runtime, server_id, patch, sent.shown)
-    if sent.problems:
-        row = await service.get_server(sent.session, sent.caller, server_id)
-        return await _show_form(sent, row)
+    patch = await _read_patch(sent, await read_shown(sent, server_id))
+    await service.update_server(sent.change, sent.runtime, server_id, patch, sent.shown)
     return redirect(f"{link('server', server_id)}?done=saved")
-
-
-async def _create(sent: Submission) -> Server:
-    form = sent.form
-    created = validate(schemas.ServerCreate, await _read_create(sent))
-    credential = read_credential(form, created.env_names or []) if form.text("kind") else None
-    row = await service.create_server(sent.change, sent.runtime, created)
-    if credential is not None:
-        await put_credential(sent.change, sent.runtime, row.id, None, credential, Precondition(None))
-    return row
 
 
 async def _read_create(sent: Submission) -> dict[str, Any]:
@@ -238,7 +201,7 @@ def _location(form: Form, transport: str) -> dict[str, Any]:
         return {"url": form.text("url")}
     return {
         "command": form.text("command"),
-        "args": _lines(form.raw("args")),
+        "args": [line for line in form.raw("args").split("\n") if line],
         "env_names": form.text("env_names").split(),
     }
 
@@ -253,8 +216,7 @@ async def _settings(sent: Submission, *, known_group: str = "") -> dict[str, Any
     }
     group = form.text("owner_group")
     if group != known_group:
-        found = await require_group(sent, group, "/owner_group_id") if group else None
-        settings["owner_group_id"] = found
+        settings["owner_group_id"] = await require_group(sent, group, "/owner_group_id") if group else None
     return settings
 
 
@@ -264,10 +226,6 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_MAX_SLUG_LENGTH].rstrip("-")
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line]
-
-
 def _labels(text: str) -> dict[str, str]:
     return parse_pairs(text, "/labels", "Enter each label once, on a line of its own, as key=value.")
 
@@ -275,24 +233,20 @@ def _labels(text: str) -> dict[str, str]:
 def _typed(form: Form) -> dict[str, Any]:
     """The typed fields, without secrets."""
     typed: dict[str, Any] = {name: form.text(name) for name in _FIELDS}
-    typed |= {name: form.raw(name) for name in _AREAS}
-    return typed | {
-        "requestable": form.flag("requestable"),
-        "transport": typed["transport"] or "streamable_http",
-    }
+    typed |= {name: form.raw(name) for name in _AREAS} | {"requestable": form.flag("requestable")}
+    return typed | {"transport": typed["transport"] or "streamable_http"}
 
 
 async def _typed_of(context: PageContext, row: Server) -> dict[str, Any]:
     """The form's fields for an existing server."""
     named: dict[str, Any] = row.model_dump()
-    names = await context.names([row.owner_group_id])
     return _typed(Form()) | {
         **{name: named[name] or "" for name in ("name", "url", "command", "description")},
         **{name: named[name] for name in ("transport", "new_tools", "keep_arguments", "requestable")},
         "labels": format_pairs(row.labels),
         "args": "\n".join(row.args or []),
         "env_names": " ".join(row.env_names or []),
-        "owner_group": next(iter(names.values()), ""),
+        "owner_group": await context.name(row.owner_group_id, ""),
         "revision": str(row.revision),
     }
 
@@ -300,11 +254,11 @@ async def _typed_of(context: PageContext, row: Server) -> dict[str, Any]:
 async def _show_form(context: PageContext, server: Server | None = None) -> Response:
     """Show the form with what was typed, or else with the server."""
     typed = _typed(context.form)
-    if server is not None and not context.form:
+    if server is not None and not context.is_sent:
         typed = await _typed_of(context, server)
     query = GroupQuery(sort="name", limit=_SUGGESTED)
     suggested, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
-    return context.page(
+    return await context.page(
         "servers/form.html",
         typed=typed, server=server, base=LIST if server is None else link("server", server.id),
         groups=[one.name for one in suggested],
@@ -320,10 +274,9 @@ async def show_one(context: Reader, server_id: ServerId) -> Response:
     tab = "credentials" if context.problems else context.param("tab")
     tab = tab if tab in _TABS else ""
     read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": _credentials}[tab]
-    answer = context.page(
+    answer = await context.page(
         "servers/detail.html",
-        server=server, base=link("server", server.id), tab=tab, tabs=_TABS, health=health(server), done=_DONE,
-        owner=await context.name(server.owner_group_id), why_waiting=why_waiting,
+        server=server, tab=tab, tabs=_TABS, done=_DONE,
         gateway_url=f"{context.runtime.public_url}/mcp/{server.slug}", **await read_tab(context, server),
     )  # fmt: skip
     if server.sync.state == "running" and tab == "":
@@ -364,11 +317,8 @@ async def _access(context: PageContext, server: schemas.ServerView) -> dict[str,
     query = context.query(GrantQuery, limit=25, server_id=[server.id], status=["active", "scheduled"])
     listed = await grants.list_grants(context.session, context.caller, query, context.runtime)
     found = GrantView.page(*listed, context.now)
-    return {
-        "grants": found.items,
-        "names": await context.names([grant.principal.id for grant in found.items]),
-        **context.pager(found.next_cursor),
-    }
+    names = await context.names(*(grant.principal.id for grant in found.items))
+    return {"grants": found.items, "names": names, **context.pager(found.next_cursor)}
 
 
 async def read_shown(sent: Submission, server_id: UUID) -> Server:
@@ -392,8 +342,7 @@ async def sync(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Respo
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")
 async def ask_disable(context: Writer, server_id: ServerId) -> Response:
     """Show what stops when a server is disabled."""
-    server = await _read_server(context, server_id)
-    return context.page("servers/disable.html", server=server, base=link("server", server_id))
+    return await context.page("servers/disable.html", server=await _read_server(context, server_id))
 
 
 @router.post(f"{LIST}/{{server_id}}/disable/do", operation_id="page_disable_server")
@@ -417,7 +366,7 @@ async def ask_delete(context: Writer, server_id: ServerId) -> Response:
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
     reaching, following = await grants.list_grants(context.session, context.caller, query, context.runtime)
     number = f"more than {_SOME}" if following else str(len(reaching))
-    return context.page("servers/delete.html", server=server, base=link("server", server_id), grants=number)
+    return await context.page("servers/delete.html", server=server, grants=number)
 
 
 @router.post(f"{LIST}/{{server_id}}/delete/do", operation_id="page_delete_server")
@@ -463,10 +412,7 @@ async def ask_remove(
 ) -> Response:
     """Show what removing a credential means for calls."""
     server = await _read_server(context, server_id)
-    return context.page(
-        "servers/remove_credential.html",
-        server=server, base=link("server", server_id), identity_id=identity_id, holder=await context.name(identity_id),
-    )  # fmt: skip
+    return await context.page("servers/remove_credential.html", server=server, identity_id=identity_id)
 
 
 @router.post(f"{LIST}/{{server_id}}/credentials/remove/do", operation_id="page_remove_credential")

@@ -7,17 +7,16 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from app.access.explain import meaning_of
-from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import link
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit, on_refusal
+from app.adapters.console.display import describe_access, describe_scope, link
 from app.adapters.console.forms import Form, end_of_day, validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.grants import describe_access, describe_scope, scope_servers
-from app.adapters.console.pages.issue_token import Chosen, Issuer
+from app.adapters.console.pages.issue_token import Chosen, Issuer, describe_holder
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH
 from app.domain.errors import Malformed
 from app.features.audit import reading
 from app.features.audit.queries import first_use
-from app.features.audit.schemas import AuditEventView, AuditQuery
+from app.features.audit.schemas import AuditQuery
 from app.features.identities import service as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
@@ -59,21 +58,20 @@ async def show_tokens(context: CanRead) -> Response:
     who, ends = context.param("who"), context.param("expires_in")
     holders: list[UUID] = []
     if who:
-        holders = await _find_holders(context, who)
-        more["identity_id"] = holders
+        named = validate(IdentityQuery, {"q": who[:MAX_SEARCH_LENGTH], "limit": MAX_HOLDERS})
+        people = await identities.list_identities(context.session, named, context.runtime)
+        more["identity_id"] = holders = [one.id for one in people.items]
     if ends:
         more |= _ending(context, ends) | ({} if asked.get("status") else {"status": ["active"]})
     query = context.query(schemas.TokenQuery, limit=SHOWN, **more)
     found = Page[schemas.TokenView](items=[], next_cursor=None)
     if holders or not who:
         found = await tokens.list_tokens(context.session, query, context.runtime)
-    names = await context.names({token.identity_id for token in found.items} | set(query.identity_id[:1]))
-    return context.page(
-        "tokens/list.html", tokens=found.items, names=names, query=query, who=who, ends=ends,
-        all_ends=_END_WORDS, many=len(holders) == MAX_HOLDERS,
-        lines={token.id: summarize_scope(token.scope) for token in found.items},
+    names = await context.names(*(token.identity_id for token in found.items), *query.identity_id[:1])
+    return await context.page(
+        "tokens/list.html", found, names=names, query=query, who=who, ends=ends, all_ends=_END_WORDS,
+        many=len(holders) == MAX_HOLDERS, summarize=summarize_scope,
         of=query.identity_id[0] if query.identity_id and not who else None,
-        **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
@@ -83,20 +81,21 @@ async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     token = await tokens.show_token(context.session, token_id)
     token = await tokens.with_reach(context.session, context.caller, token)
     identity = await find_identity(context.session, token.identity_id)
-    children = await tokens.list_tokens(
-        context.session, schemas.TokenQuery(parent_id=[token_id], limit=_FEW), context.runtime
-    )
+    below = schemas.TokenQuery(parent_id=[token_id], limit=_FEW)
+    children = await tokens.list_tokens(context.session, below, context.runtime)
     pickups = await list_pickups(context.session, token_id, schemas.PickupQuery(limit=_FEW), context.runtime)
-    names = await context.names(
-        [
-            *scope_servers(token.scope),
-            *(one.recipient_id for one in pickups.items),
-            *(child.identity_id for child in children.items),
-            identity.owner_id,
-        ]
-    )
-    refusal = await _last_refusal(context, token_id)
-    return context.page(
+    shown_ids = [
+        *(one.recipient_id for one in pickups.items),
+        *(child.identity_id for child in children.items),
+    ]
+    names = await context.names(token.scope, identity.owner_id, *shown_ids, first=None)
+    refusal = None
+    if context.may("audit.read"):
+        since = context.now - _REFUSAL_PERIOD
+        denied = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
+        events = await reading.list_events(context.session, context.runtime, denied)
+        refusal = next(iter(events.items), None)
+    return await context.page(
         "tokens/token.html", token=token, identity=identity, names=names,
         who=identity.display_name or identity.user_name, lines=describe_scope(token.scope, names, _ALL_GRANTS),
         children=children.items, more_children=children.next_cursor is not None, pickups=pickups.items,
@@ -111,16 +110,10 @@ def summarize_scope(scope: selectors.TokenScopeModel) -> str:
     """Describe a scope in a word or two, for the list."""
     if isinstance(scope, selectors.GrantsScopeModel):
         return "all grants"
-    ids = scope_servers(scope)
+    ids = {id for _, id in selectors.servers_named_by_scope(scope, "")}
     if any(not isinstance(entry.servers, selectors.ServersByIdsModel) for entry in scope.entries):
         return "servers by rule"
     return f"{len(ids)} server{'' if len(ids) == 1 else 's'}" if ids else "nothing"
-
-
-async def _find_holders(context: PageContext, who: str) -> list[UUID]:
-    query = validate(IdentityQuery, {"q": who[:MAX_SEARCH_LENGTH], "limit": MAX_HOLDERS})
-    found = await identities.list_identities(context.session, query, context.runtime)
-    return [one.id for one in found.items]
 
 
 def _ending(context: PageContext, days: str) -> dict[str, Any]:
@@ -131,15 +124,6 @@ def _ending(context: PageContext, days: str) -> dict[str, Any]:
     return {"expires_before": datetime.combine(last, time(), UTC), "sort": "expires_at"}
 
 
-async def _last_refusal(context: PageContext, token_id: UUID) -> AuditEventView | None:
-    if not context.may("audit.read"):
-        return None
-    since = context.now - _REFUSAL_PERIOD
-    query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
-    found = await reading.list_events(context.session, context.runtime, query)
-    return next(iter(found.items), None)
-
-
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
 async def ask_rotate(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that rotates a token."""
@@ -147,17 +131,14 @@ async def ask_rotate(context: Issuer, token_id: TokenId) -> Response:
 
 
 @router.post(LIST + "/{token_id}/rotate", operation_id="page_rotate_token")
+@on_refusal(ask_rotate)
 async def rotate(sent: Chosen, token_id: TokenId) -> Response:
     """Rotate a token; only this response contains the new secret."""
-    async with sent.attempt():
-        body = validate(schemas.TokenRotate, {"overlap_s": _seconds(sent)})
-        peppers = sent.runtime.peppers
-        secret = await tokens.rotate_token(sent.change, token_id, body, sent.shown, peppers)
-    if sent.problems:
-        return await _ask_overlap(sent, token_id, "tokens/rotate.html")
-    return sent.page(
+    body, peppers = validate(schemas.TokenRotate, {"overlap_s": _seconds(sent)}), sent.runtime.peppers
+    secret = await tokens.rotate_token(sent.change, token_id, body, sent.shown, peppers)
+    return await sent.page(
         "tokens/secret.html", token=await tokens.show_token(sent.session, token_id), secret=secret,
-        pickup=None, recipient="", connect=schemas.connect_settings(sent.runtime.public_url), rotated=True, use=None,
+        pickup=None, connect=schemas.connect_settings(sent.runtime.public_url), rotated=True, use=None,
     )  # fmt: skip
 
 
@@ -165,27 +146,24 @@ async def rotate(sent: Chosen, token_id: TokenId) -> Response:
 async def ask_narrow(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that renames a token, narrows it or shortens its lifetime."""
     token, form = await tokens.show_token(context.session, token_id), context.form
-    names = await context.names(scope_servers(token.scope))
-    scope = token.scope
+    names, scope = await context.names(token.scope, first=None), token.scope
     entries = [] if isinstance(scope, selectors.GrantsScopeModel) else scope.entries
     # Entries are identified by position, which another revision can change.
-    kept = form if form.text("revision") == str(token.revision) else Form()
+    kept = form if form.text("revision") == str(token.revision) else None
     return await _ask(
-        context, token_id, "tokens/narrow.html", typed=form or None,
+        context, token_id, "tokens/narrow.html",
         entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
-        whole=kept.text("entry-0"),
+        whole=kept.text("entry-0") if kept else "",
     )  # fmt: skip
 
 
 @router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
+@on_refusal(ask_narrow)
 async def narrow(sent: Chosen, token_id: TokenId) -> Response:
     """Narrow a token for new calls."""
     token = await tokens.show_token(sent.session, token_id)
-    async with sent.attempt():
-        body = validate(schemas.TokenUpdate, _changes(sent, token))
-        await tokens.narrow_token(sent.change, token_id, body, sent.shown)
-    if sent.problems:
-        return await ask_narrow(sent, token_id)
+    body = validate(schemas.TokenUpdate, _changes(sent, token))
+    await tokens.narrow_token(sent.change, token_id, body, sent.shown)
     return redirect(f"{link('token', token_id)}?done=narrowed")
 
 
@@ -196,19 +174,17 @@ async def ask_revoke(context: CanRevoke, token_id: TokenId) -> Response:
     below = [id for id in preview.tokens if id != token_id]
     named = await queries.find_readings(context.session, below[:_MAX_NAMED])
     return await _ask(
-        context, token_id, "tokens/revoke.html", reason=context.form.text("reason"), below=below,
+        context, token_id, "tokens/revoke.html", below=below,
         named=[one.row for one in named.values()], in_flight=preview.in_flight,
     )  # fmt: skip
 
 
 @router.post(LIST + "/{token_id}/revoke", operation_id="page_revoke_token")
+@on_refusal(ask_revoke)
 async def revoke(sent: Revocation, token_id: TokenId) -> Response:
     """Revoke a token and the tokens attenuated from it."""
-    async with sent.attempt():
-        body = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
-        await tokens.revoke_token(sent.change, token_id, body, sent.shown)
-    if sent.problems:
-        return await ask_revoke(sent, token_id)
+    body = validate(schemas.TokenRevoke, {"reason": sent.form.text("reason")})
+    await tokens.revoke_token(sent.change, token_id, body, sent.shown)
     return redirect(f"{link('token', token_id)}?done=revoked")
 
 
@@ -219,13 +195,11 @@ async def ask_pickup(context: Issuer, token_id: TokenId) -> Response:
 
 
 @router.post(LIST + "/{token_id}/pickup", operation_id="page_make_pickup")
+@on_refusal(ask_pickup)
 async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
     """Create a pickup link; it cancels a pending one."""
-    async with sent.attempt():
-        body = validate(schemas.PickupCreate, {"overlap_s": _seconds(sent)})
-        await create_pickup(sent.change, token_id, body, sent.runtime)
-    if sent.problems:
-        return await _ask_overlap(sent, token_id, "tokens/pickup.html")
+    body = validate(schemas.PickupCreate, {"overlap_s": _seconds(sent)})
+    await create_pickup(sent.change, token_id, body, sent.runtime)
     return redirect(f"{link('token', token_id)}?done=linked")
 
 
@@ -238,13 +212,9 @@ async def cancel(sent: Chosen, token_id: TokenId, pickup_id: PickupId) -> Respon
 
 async def _ask(context: PageContext, token_id: UUID, name: str, **values: Any) -> Response:
     token = await tokens.show_token(context.session, token_id)
-    identity = await find_identity(context.session, token.identity_id)
-    recipient = identity.owner_id or identity.id
-    return context.page(
-        name, token=token,
-        who=identity.display_name or identity.user_name,
-        recipient=await context.name(recipient, "its owner"), **values,
-    )  # fmt: skip
+    return await context.page(
+        name, token=token, **await describe_holder(context, token.identity_id), **values
+    )
 
 
 async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Response:
@@ -253,14 +223,16 @@ async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Respo
     return await _ask(context, token_id, name, overlaps=OVERLAPS, chosen=chosen)
 
 
-def _line(place: int, entry: selectors.ScopeEntryModel, names: dict[UUID, str], form: Form) -> dict[str, Any]:
+def _line(
+    place: int, entry: selectors.ScopeEntryModel, names: dict[UUID, str], form: Form | None
+) -> dict[str, Any]:
     """An entry of a scope, with the possible actions and the chosen one."""
     tools = entry.tools.names if isinstance(entry.tools, selectors.ToolsByNamesModel) else []
     return {
         "words": describe_access(entry, names),
         "names": tools,
         "can_read_only": can_read_only(entry),
-        "asked": form.text(f"entry-{place}"),
+        "asked": form.text(f"entry-{place}") if form else "",
         "ticked": set(form.texts(f"tool-{place}")) if form else set(tools),
     }
 

@@ -12,10 +12,9 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from app.adapters.console.context import PageContext, Submission, may_open, may_submit
-from app.adapters.console.display import link, visible_in_thread
+from app.adapters.console.display import link, visible_in_thread, why_waiting
 from app.adapters.console.forms import validate
 from app.adapters.console.page import PageRoute, redirect
-from app.adapters.console.pages.servers import why_waiting
 from app.features.access.reach import MomentQuery, list_callers
 from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
@@ -66,40 +65,6 @@ class Parameter:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A member of a definition that differs from the approved one; ``None`` where it is missing."""
-
-    kind: str
-    pointer: str
-    before: Markup | None
-    after: Markup | None
-
-
-async def describe_definition(tool: ToolView) -> dict[str, Any]:
-    """The values of a page that shows a definition."""
-    return {
-        "parameters": list_parameters(tool.input_schema),
-        "hints": describe_hints(tool.annotations or {}),
-        "input_text": await format_json(tool.input_schema),
-        "output_text": None if tool.output_schema is None else await format_json(tool.output_schema),
-        "annotations_text": None if tool.annotations is None else await format_json(tool.annotations),
-    }
-
-
-async def differences(changes: ToolChanges) -> list[Difference]:
-    """The differences between the current and the approved definition."""
-    return [
-        Difference(
-            one.kind,
-            one.pointer,
-            None if one.kind == "added" else await format_json(one.before),
-            None if one.kind == "removed" else await format_json(one.after),
-        )
-        for one in changes.changes
-    ]
-
-
 async def format_json(value: Any) -> Markup:
     """JSON as escaped text; a string without its quotes."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
@@ -116,11 +81,6 @@ def list_parameters(schema: Mapping[str, Any]) -> list[Parameter]:
         Parameter(name, _type(one), name in needed, _text(one, "description"))
         for name, one in properties.items()
     ]
-
-
-def describe_hints(annotations: Mapping[str, Any]) -> list[str]:
-    """The annotations of a tool in words."""
-    return [words for (name, value), words in _HINTS.items() if annotations.get(name) is value]
 
 
 def _type(schema: Any) -> str:
@@ -147,12 +107,8 @@ async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)
     found = Page[ToolView](items=[], next_cursor=None)
     if asked != []:
         found = await service.list_tools(context.session, context.caller, query, context.runtime)
-    return context.page(
-        "tools/list.html",
-        tools=found.items, query=query, server=server, done=_DONE, why_waiting=why_waiting,
-        slugs=await context.names({tool.server_id for tool in found.items}),
-        **context.pager(found.next_cursor),
-    )  # fmt: skip
+    names = await context.names(*(tool.server_id for tool in found.items))
+    return await context.page("tools/list.html", found, names=names, query=query, server=server, done=_DONE)
 
 
 @router.get(f"{LIST}/{{tool_id}}", operation_id="page_get_tool")
@@ -161,11 +117,10 @@ async def show_one(context: Reader, tool_id: ToolId) -> Response:
     tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
     tab = context.param("tab") if context.param("tab") in _TABS else ""
     read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
-    return context.page(
+    return await context.page(
         "tools/detail.html",
-        tool=tool, base=link("tool", tool.id), tab=tab, tabs=_TABS, done=_DONE,
-        slug=await context.name(tool.server_id, ""), server_path=link("server", tool.server_id), why=why_waiting(tool),
-        **await read_tab(context, tool),
+        tool=tool, tab=tab, tabs=_TABS, done=_DONE, slug=await context.name(tool.server_id, ""),
+        server_path=link("server", tool.server_id), why=why_waiting(tool), **await read_tab(context, tool),
     )  # fmt: skip
 
 
@@ -184,18 +139,32 @@ async def _filtered_servers(context: PageContext, server: str) -> list[UUID] | N
     except ValidationError:
         # An invalid slug matches no server.
         return []
-    return [
-        one.id
-        for one in (await servers.list_servers(context.session, context.caller, query, context.runtime)).items
-    ]
+    found = await servers.list_servers(context.session, context.caller, query, context.runtime)
+    return [one.id for one in found.items]
 
 
 async def _definition(context: PageContext, tool: ToolView) -> dict[str, Any]:
-    shown = {"changes": None, "approved": None, **await describe_definition(tool)}
+    output, annotations = tool.output_schema, tool.annotations
+    shown: dict[str, Any] = {
+        "parameters": list_parameters(tool.input_schema),
+        "hints": [words for (name, value), words in _HINTS.items() if (annotations or {}).get(name) is value],
+        "input_text": await format_json(tool.input_schema),
+        "output_text": None if output is None else await format_json(output),
+        "annotations_text": None if annotations is None else await format_json(annotations),
+        "changes": None,
+        "approved": None,
+        "names": {},
+    }
     if tool.approved_digest not in (None, tool.definition_digest):
         row = await service.get_tool(context.session, tool.id)
-        changes = ToolChanges.of(row, await approved_content(context.session, row))
-        shown |= {"changes": await differences(changes), "approved": changes.approved}
+        found = ToolChanges.of(row, await approved_content(context.session, row))
+        shown |= {"approved": found.approved, "changes": []}
+        for one in found.changes:
+            before = None if one.kind == "added" else await format_json(one.before)
+            after = None if one.kind == "removed" else await format_json(one.after)
+            shown["changes"].append(
+                {"kind": one.kind, "pointer": one.pointer, "before": before, "after": after}
+            )
     return shown
 
 
@@ -206,10 +175,8 @@ async def _callers(context: PageContext, tool: ToolView) -> dict[str, Any]:
     row = await service.get_tool(context.session, tool.id)
     found = await list_callers(context.session, context.snapshot, row, query, context.runtime)
     ids = {id for one in found.items for id in (one.identity_id, one.group_id)}
-    return {
-        "callers": found.items, "stopped": found.stopped, "names": await context.names(ids),
-        **context.pager(found.next_cursor),
-    }  # fmt: skip
+    shown = {"callers": found.items, "stopped": found.stopped, "names": await context.names(*ids)}
+    return shown | context.pager(found.next_cursor)
 
 
 async def _grants(context: PageContext, tool: ToolView) -> dict[str, Any]:
@@ -219,8 +186,7 @@ async def _grants(context: PageContext, tool: ToolView) -> dict[str, Any]:
     found = await list_tool_grants(context.session, tool.id, query, context.runtime)
     return {
         "grants": found.items, "used": True, "stale_days": _UNUSED_DAYS, "unused": query.unused_for_days,
-        "since": found.observed_since,
-        "names": await context.names([grant.principal.id for grant in found.items]),
+        "since": found.observed_since, "names": await context.names(*(one.principal.id for one in found.items)),
         **context.pager(found.next_cursor),
     }  # fmt: skip
 
@@ -234,7 +200,7 @@ async def _calls(context: PageContext, tool: ToolView) -> dict[str, Any]:
         since=context.now - _CALLS_PERIOD,
     )  # fmt: skip
     found = await reading.list_events(context.session, context.runtime, query)
-    return {"calls": found.items, "has_more": found.next_cursor is not None}
+    return {"calls": found.items, "names": {}, "has_more": found.next_cursor is not None}
 
 
 @router.post(f"{LIST}/{{tool_id}}/approve", operation_id="page_approve_tool")
@@ -268,7 +234,7 @@ async def release(sent: Written, tool_id: ToolId) -> Response:
 async def ask_remove(context: Writer, tool_id: ToolId) -> Response:
     """Show what ends with a tool."""
     tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
-    return context.page("tools/remove.html", tool=tool, base=link("tool", tool_id))
+    return await context.page("tools/remove.html", tool=tool)
 
 
 @router.post(f"{LIST}/{{tool_id}}/remove/do", operation_id="page_remove_tool")
