@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.point_in_time import AccessReader
+from app.access.point_in_time import AccessReader, server_named
 from app.access.policy.evaluator import Evaluator, PolicyResult
 from app.domain.access import AccessRequest, Decision, PolicyContext, act_of, decide
 from app.domain.errors import Invalid, NotFound
@@ -22,7 +22,6 @@ from app.domain.link_checks import LinkCheck, check_links, identities_without_gr
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect, PolicyInput
 from app.domain.reach import widest_token, with_all_grants
-from app.lib.ids import SERVER, parse_id
 from app.models.access import Grant as GrantRow
 from app.models.access import Policy
 from app.models.audit import AuditClient, AuditEvent
@@ -64,15 +63,10 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
     """Decide a request and explain it. Raises ``NotFound``, ``Unavailable``, and ``Invalid`` for a time before the
     history begins."""
     token, servers, context = await _found(reader, ask)
-    question = AccessRequest(
-        token,
-        _named(servers, ask.server),
-        ask.tool,
-        ask.arguments,
-        ask.address,
-        ask.part,
-        ask.program,
-    )
+    server = None
+    if ask.server is not None:
+        server = server_named(servers, {server.slug: server for server in servers.values()}, ask.server)
+    question = AccessRequest(token, server, ask.tool, ask.arguments, ask.address, ask.part, ask.program)
     links = check_links(question, reader.at)
     policies = tuple(_policies(question, context, reader.at, link) for link in links)
     return Explanation(
@@ -104,15 +98,6 @@ async def _found(reader: AccessReader, ask: Ask) -> tuple[Token, Mapping[UUID, S
     for identity in state.identities.values():
         return widest_token(identity), state.servers, state.context
     raise NotFound("There is no such identity, or there was none at that time.")
-
-
-def _named(servers: Mapping[UUID, Server], name: str | None) -> Server | None:
-    if name is None:
-        return None
-    try:
-        return servers.get(parse_id(SERVER, name))
-    except ValueError:
-        return next((server for server in servers.values() if server.slug == name), None)
 
 
 def _policies(
@@ -369,16 +354,6 @@ class RecordedCall:
         return self.event.action == "tool.call"
 
 
-def recorded_call(event: AuditEvent, client: AuditClient | None) -> RecordedCall | None:
-    """The call of an event; ``None`` for an event without a token or a decision."""
-    if event.token_id is None or event.decision is None:
-        return None
-    if client is None:
-        return RecordedCall(event, event.token_id, None, CallerProgram())
-    program = CallerProgram(client.name, client.version)
-    return RecordedCall(event, event.token_id, address_of(client.ip), program)
-
-
 async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
     """Read the call of an event. Raises ``NotFound``, and ``Invalid`` for an event that is not a call."""
     statement = (
@@ -389,14 +364,14 @@ async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
     row: Any = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NotFound("There is no such audit event.")
-    call = recorded_call(row[0], row[1])
-    if call is None:
-        raise Invalid.field(
-            "/event_id",
-            "not_a_decision",
-            "This event decides nothing about a token: name one of a call or list.",
-        )
-    return call
+    event, client = row
+    if event.token_id is None or event.decision is None:
+        detail = "This event decides nothing about a token: name one of a call or list."
+        raise Invalid.field("/event_id", "not_a_decision", detail)
+    if client is None:
+        return RecordedCall(event, event.token_id, None, CallerProgram())
+    program = CallerProgram(client.name, client.version)
+    return RecordedCall(event, event.token_id, address_of(client.ip), program)
 
 
 def address_of(text: str | None) -> Address | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from math import inf
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -88,12 +89,6 @@ WHERE kind = 'policy' AND {_AT}
 """)  # noqa: S608
 
 
-async def history_start(session: AsyncSession) -> datetime | None:
-    """Since when the history of all kinds of objects exists."""
-    since: datetime | None = await session.scalar(_SINCE)
-    return since
-
-
 async def identities_at(
     session: AsyncSession, ids: Collection[UUID], at: datetime
 ) -> tuple[dict[UUID, Identity], dict[UUID, UUID]]:
@@ -117,7 +112,9 @@ async def identities_at(
             status=IdentityStatus(content["status"]),
             owner=owner,
             groups=tuple((group, 0) for group in mine),
-            grants=tuple(sorted((g for who in principals for g in grants.get(who, ())), key=_by_id)),
+            grants=tuple(
+                sorted((g for who in principals for g in grants.get(who, ())), key=attrgetter("id"))
+            ),
             kind=content["kind"],
             attributes=tuple(sorted(content["attributes"].items())),
         )
@@ -178,14 +175,6 @@ async def token_at(session: AsyncSession, token_id: UUID, at: datetime) -> Token
     return token
 
 
-async def policies_at(session: AsyncSession, at: datetime) -> tuple[PublishedPolicy, ...]:
-    """The policies that were published then."""
-    return tuple(
-        PublishedPolicy(row.object_id, row.version, row.content["text"], Mode(row.content["mode"]))
-        for row in await session.execute(_POLICIES, {"at": at})
-    )
-
-
 async def _identity_contents(
     session: AsyncSession, ids: Collection[UUID], at: datetime
 ) -> dict[UUID, tuple[int, Mapping[str, Any]]]:
@@ -241,10 +230,6 @@ def _tool(row: Any) -> Tool:
         None if digest is None else bytes.fromhex(digest),
         parameters={} if row.input_schema is None else argument_types(row.input_schema),
     )
-
-
-def _by_id(grant: Grant) -> UUID:
-    return grant.id
 
 
 def _id(value: str | None) -> UUID | None:
@@ -326,10 +311,9 @@ class AccessReader:
             if self._named_by_grants:
                 servers = {server.id: server for server in _servers_of_grants(holders, fleet)}
             return AccessState(holders.identities, holders.group_of, servers, context)
-        if self._past is None:
-            self._past = await self._read_past(self._moment)
+        past = await self._read_past(self._moment)
         identities, group_of = await identities_at(self._session, ids, self._moment)
-        return AccessState(identities, group_of, *self._past)
+        return AccessState(identities, group_of, *past)
 
     async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], PolicyContext]:
         """A token, without a check of a secret, and the data for its decisions. Raises as ``of`` does."""
@@ -341,9 +325,8 @@ class AccessReader:
             except StoreUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             return token, fleet.servers, context
-        if self._past is None:
-            self._past = await self._read_past(self._moment)
-        return await token_at(self._session, token_id, self._moment), *self._past
+        past = await self._read_past(self._moment)
+        return await token_at(self._session, token_id, self._moment), *past
 
     async def _servers_to_read(self, holders: Holders, known: Fleet) -> list[UUID] | None:
         if self._named_by_grants:
@@ -358,16 +341,22 @@ class AccessReader:
         return None if server is None else [server.id]
 
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], PolicyContext]:
-        since = await history_start(self._session)
+        if self._past is not None:
+            return self._past
+        since: datetime | None = await self._session.scalar(_SINCE)
         if since is None or at < since:
             known = "has no data yet" if since is None else f"begins at {since.isoformat()}"
             detail = f"The history {known}. Use a later time."
             raise Invalid.field(self._pointer, "before_history", detail)
         servers = await servers_at(self._session, at, self._server_ids, self._typed)
-        published = await policies_at(self._session, at)
+        published = [
+            PublishedPolicy(row.object_id, row.version, row.content["text"], Mode(row.content["mode"]))
+            for row in await self._session.execute(_POLICIES, {"at": at})
+        ]
         # In a thread, since a thousand policies take a large part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
-        return servers, PolicyContext(0, 0, policies)
+        self._past = servers, PolicyContext(0, 0, policies)
+        return self._past
 
 
 def server_named(servers: Mapping[UUID, Server], by_slug: Mapping[str, Server], name: str) -> Server | None:

@@ -28,7 +28,6 @@ from app.http.selectors import load_scope, load_server_selector, load_tool_selec
 from app.lib.event_loop import in_slices
 
 Value = TypeVar("Value")
-Reader = "Connection[Record] | PoolConnectionProxy[Record]"
 
 
 @dataclass(frozen=True, slots=True)

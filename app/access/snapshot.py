@@ -113,8 +113,12 @@ class PolicySets:
         if read.evaluator is not None:
             return read.evaluator
         # In a thread, since a thousand policies take a large part of a second.
-        self._compiled = await asyncio.to_thread(self._compile_all, read.policies)
-        evaluator = self._make_evaluator(self._compiled.values())
+        self._compiled = await asyncio.to_thread(
+            lambda: {policy: self._compiled.get(policy) or _compiled(policy) for policy in read.policies}
+        )
+        evaluator: PolicyEvaluator = _WITHOUT_POLICIES
+        if self._compiled or not self.rules.permits_by_default:
+            evaluator = Evaluator(self._compiled.values(), self.rules)
         self._kept = read.version, evaluator
         return evaluator
 
@@ -132,14 +136,6 @@ class PolicySets:
         named = ", ".join(broken[:_MAX_NAMED]) + (" and others" if len(broken) > _MAX_NAMED else "")
         how_many = f"{len(broken)} published policies cannot be evaluated"
         return [f"{how_many}, and deny every call in their scope unless they only observe: {named}"]
-
-    def _compile_all(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
-        return {policy: self._compiled.get(policy) or _compiled(policy) for policy in policies}
-
-    def _make_evaluator(self, policies: Collection[CompiledPolicy]) -> PolicyEvaluator:
-        if not policies and self.rules.permits_by_default:
-            return _WITHOUT_POLICIES
-        return Evaluator(policies, self.rules)
 
 
 def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
@@ -289,9 +285,8 @@ class AccessSnapshot:
         ``only`` are the servers that must be ``fresh``; without it, all of them. Admission detects changes of others by
         their versions.
         """
-        known = self._known_fleet()
-        if known is not None and not fresh:
-            return known
+        if not fresh and self._fleet is not None and self._changes == self._changes_read:
+            return self._fleet
         if fresh and self._stale_servers is not None:
             self._stale_servers = None if only is None else self._stale_servers.union(only)
         async with with_read_timeout():
@@ -302,10 +297,6 @@ class AccessSnapshot:
     def last_fleet(self) -> Fleet | None:
         """The last fleet that was read, even if invalidated since; ``None`` before the first read."""
         return None if self._fleet is None else self._fleet[0]
-
-    def _known_fleet(self) -> tuple[Fleet, PolicyContext] | None:
-        """The fleet, unless it was invalidated since it was read."""
-        return self._fleet if self._changes == self._changes_read else None
 
     async def live_token(self, token_id: UUID) -> Token | None:
         """Read a token without a check of its secret; ``None`` if it does not exist. Raises ``StoreUnavailable``."""
@@ -404,21 +395,19 @@ class AccessSnapshot:
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
         async with with_read_timeout():
+            entry: TokenEntry | None
             if not bounded:
                 entry = await self._token_reads.result(token_id)
-            else:
-                entry = await self._load_within_budget(token_id)
-        return entry  # type: ignore[no-any-return]
-
-    async def _load_within_budget(self, token_id: UUID) -> Any:
-        if self._cold_waiting >= COLD_QUEUE:
-            raise TooManyLookups
-        self._cold_waiting += 1
-        try:
-            async with self._cold:
-                return await self._token_reads.result(token_id)
-        finally:
-            self._cold_waiting -= 1
+                return entry
+            if self._cold_waiting >= COLD_QUEUE:
+                raise TooManyLookups
+            self._cold_waiting += 1
+            try:
+                async with self._cold:
+                    entry = await self._token_reads.result(token_id)
+                    return entry
+            finally:
+                self._cold_waiting -= 1
 
     async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
         before = {id: self._tokens.get(id) for id in ids}

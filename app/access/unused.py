@@ -251,23 +251,16 @@ class GrantFinding:
         return shown, count
 
 
+@dataclass(slots=True)
 class UsageReview:
     """Reviews the use of grants since a time. Computes equal reaches only once."""
 
-    def __init__(
-        self,
-        session: AsyncSession,
-        servers: Mapping[UUID, Server],
-        since: datetime,
-        watched: datetime,
-        new: NewAccess,
-    ) -> None:
-        self._session = session
-        self._servers = servers
-        self._since = since
-        self._watched = watched
-        self._new = new
-        self._reaches: dict[tuple[ServerSelector, ToolSelector], Reach] = {}
+    _session: AsyncSession
+    _servers: Mapping[UUID, Server]
+    _since: datetime
+    _watched: datetime
+    _new: NewAccess
+    _reaches: dict[tuple[ServerSelector, ToolSelector], Reach] = field(default_factory=dict)
 
     @classmethod
     async def of(
@@ -366,14 +359,13 @@ def _proposal(grant: Grant, before: ScopeEntry, after: ScopeEntry | None) -> Pro
 def _canonical_right(right: ScopeEntry) -> list[Any]:
     """The canonical form of a right, for its digest."""
     servers, tools = right.servers, right.tools
-    where: list[str] | None = None
-    if isinstance(servers, ServersByIds):
-        where = sorted(id.hex for id in servers.ids)
-    if isinstance(servers, ServersByLabels):
-        where = sorted(f"{key}={value}" for key, value in servers.labels)
-    what: list[str] | None = None
-    if isinstance(tools, ToolsByNames):
-        what = sorted(tools.names)
-    if isinstance(tools, ToolsByRisk):
-        what = sorted(tools.risks)
+    where = what = None
+    match servers:
+        case ServersByIds(ids):
+            where = sorted(id.hex for id in ids)
+        case ServersByLabels(labels):
+            where = sorted(f"{key}={value}" for key, value in labels)
+    match tools:
+        case ToolsByNames(selected) | ToolsByRisk(selected):
+            what = sorted(selected)
     return [type(servers).__name__, where, type(tools).__name__, what, right.resources, right.prompts]

@@ -86,11 +86,6 @@ def _paths(node: Any) -> Iterator[tuple[str, ...]]:
         yield from _paths(getattr(node, name))
 
 
-def reads_context(node: pst.Expr) -> bool:
-    """Whether an expression reads the context."""
-    return next(_paths(node), None) is not None
-
-
 def groups_in(policy: pst.Template) -> frozenset[UUID]:
     """The groups that a policy names. Membership in other groups does not affect it."""
     named = (uid.id for uid in pst.entity_uids(policy) if str(uid.type) == "Group")
@@ -118,7 +113,7 @@ def conditions_of(policy: pst.Template) -> tuple[list[pst.Expr], list[pst.Expr]]
         for clause in policy.clauses
         for condition in _conjuncts(clause.expr, negated=isinstance(clause, pst.Unless))
     ]
-    leading = list(takewhile(lambda condition: not reads_context(condition), every))
+    leading = list(takewhile(lambda condition: not any(True for _ in _paths(condition)), every))
     return leading, every[len(leading) :]
 
 
@@ -177,7 +172,9 @@ def _check(condition: pst.Expr) -> Check | None:
         case pst.BinaryOp("and" | "or" as word, left, right):
             first = _check(left)
             return (
-                None if first is None else partial(_joined, word == "or", first, _check(right) or _in_doubt)
+                None
+                if first is None
+                else partial(_joined, word == "or", first, _check(right) or (lambda _: None))
             )
         case pst.HasAttr(base, attrs):
             path = _path(base)
@@ -229,10 +226,6 @@ def _parts(pattern: Iterable[pst.PatternElem]) -> tuple[str, ...]:
         else:
             parts.append("")
     return tuple(parts)
-
-
-def _in_doubt(_context: Context) -> None:
-    return None
 
 
 def _not(check: Check, context: Context) -> bool | None:

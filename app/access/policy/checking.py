@@ -83,17 +83,11 @@ class _Variant:
     """Arguments of unknown type; ``None`` for all arguments."""
 
 
-class _Engine:
-    """Cedar's type checker with one schema."""
-
-    def __init__(self, schema: str) -> None:
-        self._schema = _parsed(schema)
-
-    def errors(self, policy: pst.Template) -> frozenset[str]:
-        """The type errors of a policy. Raises ``ValueError`` for one that is nested too deeply."""
-        text = str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
-        result = cedarpy.validate_policies(text, self._schema, release_gil=True)
-        return frozenset(_PREFIX.sub("", error.error) for error in result.errors)
+def _type_errors(policy: pst.Template, schema: str) -> frozenset[str]:
+    """The type errors of a policy by Cedar's checker. Raises ``ValueError`` for one that is nested too deeply."""
+    text = str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
+    result = cedarpy.validate_policies(text, _parsed(schema), release_gil=True)
+    return frozenset(_PREFIX.sub("", error.error) for error in result.errors)
 
 
 @lru_cache(maxsize=64)
@@ -108,7 +102,7 @@ def reads_arguments(statement: Statement) -> bool:
 
 def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
     """Check a statement. ``tools`` are those in its scope, needed only if it reads arguments."""
-    wrong = _Engine(schema_text()).errors(replace(statement.policy, annotations={}, clauses=()))
+    wrong = _type_errors(replace(statement.policy, annotations={}, clauses=()), schema_text())
     if wrong:
         # "No applicable action" only follows from an unknown name.
         reported = {message for message in wrong if not message.startswith(_INAPPLICABLE)} or wrong
@@ -136,12 +130,13 @@ def _check_variants(
     statement: Statement, variants: Mapping[_Variant, Sequence[KnownTool]], report: Report
 ) -> bool:
     """Whether the statement can match in any variant. Adds each distinct error to the report."""
-    matched, budget = False, _Budget()
+    # The engine calls to locate all errors of a text.
+    matched, budget = False, iter(range(MAX_QUESTIONS))
     marker = pst.When(pst.GetAttr(CONTEXT, _MARKER))
     failing: dict[str, tuple[_Variant, list[KnownTool]]] = {}
     for variant, tools in variants.items():
         policy = variant.policy
-        marked = _Engine(variant.schema).errors(replace(policy, clauses=(*policy.clauses, marker)))
+        marked = _type_errors(replace(policy, clauses=(*policy.clauses, marker)), variant.schema)
         for message in marked:
             if _MARKER in message:
                 matched = True
@@ -154,13 +149,6 @@ def _check_variants(
     return matched
 
 
-@dataclass(slots=True)
-class _Budget:
-    """The remaining engine calls to locate all errors of a text."""
-
-    left: int = MAX_QUESTIONS
-
-
 class _Locator:
     """Locates a type error in a statement by checking smaller and smaller parts.
 
@@ -168,16 +156,15 @@ class _Locator:
     """
 
     def __init__(
-        self, statement: Statement, variant: _Variant, tool: KnownTool | None, budget: _Budget
+        self, statement: Statement, variant: _Variant, tool: KnownTool | None, budget: Iterator[int]
     ) -> None:
-        self._statement, self._policy, self._tool, self._budget = statement, variant.policy, tool, budget
-        self._engine = _Engine(variant.schema)
+        self._statement, self._variant, self._tool, self._budget = statement, variant, tool, budget
 
     def find(self, message: str) -> int:
         """The offset of the smallest part with this error, or of the scope if none has it."""
         parts = self._statement.parts
         guards: _Guards = ()
-        for condition, clause in zip(parts.conditions, self._policy.clauses, strict=True):
+        for condition, clause in zip(parts.conditions, self._variant.policy.clauses, strict=True):
             if self._has(condition, guards, message):
                 return self._below(condition, guards, message)
             guards = (*guards, clause)
@@ -192,13 +179,14 @@ class _Locator:
 
     def _has(self, node: Located, guards: _Guards, message: str) -> bool:
         """Whether a part has the error, under its guards. Compares it with itself, which works for any type."""
-        self._budget.left -= 1
-        if self._budget.left < 0:
+        if next(self._budget, None) is None:
             return False
         part = self._settled(node)
         condition = pst.When(pst.BinaryOp("eq", part, part))
         try:
-            return message in self._engine.errors(replace(self._policy, clauses=(*guards, condition)))
+            return message in _type_errors(
+                replace(self._variant.policy, clauses=(*guards, condition)), self._variant.schema
+            )
         except ValueError:
             # The comparison exceeds the engine's nesting limit.
             return False

@@ -8,7 +8,7 @@ For each call, the engine evaluates only policies that read the call and whose l
 
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache, reduce
@@ -30,7 +30,6 @@ from app.access.policy.compiled import (
     run,
 )
 from app.access.policy.mapping import (
-    Named,
     arguments_of,
     client_of,
     entities_json,
@@ -88,7 +87,8 @@ Minute = tuple[float | None, UUID | None]
 class EngineInput:
     """The engine's input for a request, except the context. Compared by identity, like the results cached for it."""
 
-    named: Named
+    named: Mapping[str, Mapping[str, str]]
+    """Principal, action and resource, as Cedar entity ids."""
     entities: cedarpy.Entities
 
 
@@ -174,7 +174,7 @@ class Selector:
                 }
             )
             self._sets.put((leading, numbers), statements)
-        return run(statements, numbers, engine_input.named.request(context), engine_input.entities)
+        return run(statements, numbers, {**engine_input.named, "context": context}, engine_input.entities)
 
 
 def engine_input_of(request: PolicyInput) -> EngineInput:
@@ -207,40 +207,19 @@ class Rules:
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
-    """When and for which other requests a verdict also applies; see ``PolicyVerdict``."""
-
-    reads_call: bool
-    reads_groups: bool
-    valid_from: float = -inf
-    valid_until: float = inf
-
-
 def verdict_of(
-    policies: Sequence[CompiledPolicy],
-    findings: Findings,
-    request: PolicyInput,
-    rules: Rules,
-    validity: Validity,
+    policies: Sequence[CompiledPolicy], findings: Findings, request: PolicyInput, rules: Rules
 ) -> PolicyVerdict:
     """The verdict on a request with these findings of the engine."""
     if rules.permits_by_default and not findings.satisfied and not findings.failed:
-        return PolicyVerdict(
-            Effect.ALLOW,
-            "granted",
-            (),
-            validity.valid_from,
-            validity.valid_until,
-            validity.reads_call,
-            validity.reads_groups,
-        )
+        return PolicyVerdict(Effect.ALLOW, "granted")
     satisfied = [policies[number] for number in findings.satisfied]
     failed = [policies[number] for number in sorted(findings.failed)]
     effect, reason_code, deciding = _decide(
         [policy for policy in satisfied if policy.enforced],
         [policy for policy in failed if policy.enforced],
-        rules.permits_by_default or any(_may_permit(policies[number]) for number in findings.skipped),
+        rules.permits_by_default
+        or any(policies[number].enforced and policies[number].permits for number in findings.skipped),
     )
     observed = [policy for policy in failed if not policy.enforced]
     if effect is not Effect.DENY:
@@ -250,19 +229,11 @@ def verdict_of(
         effect,
         reason_code,
         _ids(deciding),
-        validity.valid_from,
-        validity.valid_until,
-        validity.reads_call,
-        validity.reads_groups,
-        asks,
-        quotas,
-        _ids(observed),
-        () if effect is Effect.ALLOW else _reasons(reason_code, deciding, policies, findings),
+        asks=asks,
+        quotas=quotas,
+        observed=_ids(observed),
+        reasons=() if effect is Effect.ALLOW else _reasons(reason_code, deciding, policies, findings),
     )
-
-
-def _may_permit(policy: CompiledPolicy) -> bool:
-    return policy.enforced and policy.permits
 
 
 def _decide(
@@ -377,6 +348,7 @@ class Evaluator:
         selection = self._selection(request)
         findings = self._evaluate_settled(selection, request)[0]
         findings += self._ask(selection.engine_input, selection.per_call, request)
+        about = request.act, request.token.identity, request.server, request.tool
         outcomes = {
             **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
             **dict.fromkeys(findings.skipped, Outcome.ARGUMENTS_UNKNOWN),
@@ -385,7 +357,9 @@ class Evaluator:
         }
         return [
             PolicyResult(
-                policy, outcomes.get(number) or _refusal(policy, request), findings.failed.get(number)
+                policy,
+                outcomes.get(number) or Outcome(policy.scope.refuses(*about) or Outcome.CONDITION),
+                findings.failed.get(number),
             )
             for number, policy in enumerate(self.policies)
         ]
@@ -402,7 +376,11 @@ class Evaluator:
         self, selection: Selection, request: PolicyInput
     ) -> tuple[Findings, PolicyVerdict | None]:
         """The findings for this token in this minute, and the verdict if no policy reads more of the call."""
-        minute = self._minute_key(selection.per_minute, request)
+        minute: Minute = None, None
+        if selection.per_minute:
+            parts = self._read_by(selection.per_minute).parts
+            at = request.at // _MINUTE_S if Part.TIME in parts else None
+            minute = at, request.token.id if Part.TOKEN in parts else None
         settled = selection.by_minute.get(minute)
         if settled is None:
             findings = selection.settled + self._ask(selection.engine_input, selection.per_minute, request)
@@ -411,15 +389,6 @@ class Evaluator:
                 selection.by_minute.clear()
             settled = selection.by_minute[minute] = findings, verdict
         return settled
-
-    def _minute_key(self, per_minute: Numbers, request: PolicyInput) -> Minute:
-        if not per_minute:
-            return None, None
-        parts = self._read_by(per_minute).parts
-        return (
-            request.at // _MINUTE_S if Part.TIME in parts else None,
-            request.token.id if Part.TOKEN in parts else None,
-        )
 
     def _verdict(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
         """The verdict: the same object for calls with the same findings, so that verdicts can be compared by
@@ -431,8 +400,13 @@ class Evaluator:
         key = start, findings.satisfied, findings.skipped
         verdict = None if findings.failed else selection.verdicts.get(key)
         if verdict is None:
-            validity = Validity(bool(selection.per_call), selection.reads_groups, start, end)
-            verdict = verdict_of(self.policies, findings, request, self._rules, validity)
+            verdict = replace(
+                verdict_of(self.policies, findings, request, self._rules),
+                valid_from=start,
+                valid_until=end,
+                reads_call=bool(selection.per_call),
+                reads_groups=selection.reads_groups,
+            )
             if not findings.failed:
                 if len(selection.verdicts) >= _MAX_MINUTES:
                     selection.verdicts.clear()
@@ -538,22 +512,9 @@ class Evaluator:
         return reads
 
 
-def _refusal(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
-    part = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
-    return Outcome.CONDITION if part is None else Outcome(part)
-
-
-_KEPT = 4096
+_compiled = lru_cache(maxsize=4096)(compile_policy)
 Changes = Mapping[UUID, PublishedPolicy | None]
 """The changed policies by id; ``None`` for one that is no longer published."""
-
-
-def changed_set(published: Sequence[PublishedPolicy], changes: Changes) -> list[PublishedPolicy]:
-    """The published set with these changes."""
-    changed = [changes.get(policy.id, policy) for policy in published]
-    known = {policy.id for policy in published}
-    added = [policy for id, policy in changes.items() if id not in known]
-    return [policy for policy in [*changed, *added] if policy is not None]
 
 
 def compile_with(published: Sequence[PublishedPolicy], changes: Changes, rules: Rules) -> PolicyEvaluator:
@@ -561,14 +522,12 @@ def compile_with(published: Sequence[PublishedPolicy], changes: Changes, rules: 
 
     The texts of the changes must be validated.
     """
-    return evaluator_of(changed_set(published, changes), rules)
+    changed = [changes.get(policy.id, policy) for policy in published]
+    known = {policy.id for policy in published}
+    added = [policy for id, policy in changes.items() if id not in known]
+    return evaluator_of([policy for policy in [*changed, *added] if policy is not None], rules)
 
 
 def evaluator_of(policies: Iterable[PublishedPolicy], rules: Rules) -> PolicyEvaluator:
     """An evaluator of these policies."""
     return Evaluator(map(_compiled, policies), rules)
-
-
-@lru_cache(maxsize=_KEPT)
-def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
-    return compile_policy(policy)

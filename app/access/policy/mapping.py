@@ -6,7 +6,6 @@ value of an unexpected type would make Cedar skip the policy.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from ipaddress import IPv6Address
@@ -35,27 +34,13 @@ class Unrepresentable(Exception):
     """A value that Cedar cannot represent. The text says why, without the value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+def named(act: Act, identity: Identity, server: Server, tool: Tool | None) -> dict[str, dict[str, str]]:
     """Principal, action and resource of a request, as Cedar entity ids."""
-
-    principal: dict[str, str]
-    action: dict[str, str]
-    resource: dict[str, str]
-
-    def request(self, context: str) -> dict[str, Any]:
-        return {
-            "principal": self.principal,
-            "action": self.action,
-            "resource": self.resource,
-            "context": context,
-        }
-
-
-def named(act: Act, identity: Identity, server: Server, tool: Tool | None) -> Named:
-    """The Cedar entity ids of a request."""
-    resource = _server_uid(server) if tool is None else _tool_uid(server, tool)
-    return Named(_identity_uid(identity), _uid("Action", act.value), resource)
+    return {
+        "principal": _identity_uid(identity),
+        "action": _uid("Action", act.value),
+        "resource": _server_uid(server) if tool is None else _tool_uid(server, tool),
+    }
 
 
 def entities_json(identity: Identity, server: Server, tool: Tool | None) -> str:

@@ -1,6 +1,6 @@
 """References of policies to the database: the tools in their scope, and names that do not exist."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cedarpy import pst
@@ -86,28 +86,21 @@ def _reach(constraint: object) -> tuple[str | None, str | None] | None:
 
 async def unknown_names(session: AsyncSession, statement: Statement) -> list[Finding]:
     """Warnings about names in a policy that do not exist, and about its approvers."""
-    named = statement.named()
-    groups = {
-        type: [each for each in named if each.type == type]
-        for type in ("Identity", "Group", "Server", "Tool")
-    }
-    return [
-        *_missing(groups["Identity"], await _identities(session, groups["Identity"]), "unknown_identity"),
-        *_missing(groups["Group"], await _groups(session, groups["Group"]), "unknown_group"),
-        *_missing(groups["Server"], await _servers(session, groups["Server"]), "unknown_server"),
-        *_missing(groups["Tool"], await _tools(session, groups["Tool"]), "unknown_tool"),
-        *await _approvers(session, statement),
-        *await _hidden_arguments(session, statement),
-    ]
-
-
-def _missing(named: Sequence[Named], there: Collection[str], code: str) -> list[Finding]:
-    word = code.removeprefix("unknown_")
-    return [
-        Finding(code, f"There is no {word} {each.id}: nothing matches it.", each.offset)
-        for each in named
-        if each.id not in there
-    ]
+    readers = {"Identity": _identities, "Group": _groups, "Server": _servers, "Tool": _tools}
+    findings = []
+    for type, read in readers.items():
+        named = [each for each in statement.named() if each.type == type]
+        there, word = await read(session, named), type.lower()
+        findings += [
+            Finding(
+                f"unknown_{type.lower()}",
+                f"There is no {type.lower()} {each.id}: nothing matches it.",
+                each.offset,
+            )
+            for each in named
+            if each.id not in there
+        ]
+    return [*findings, *await _approvers(session, statement), *await _hidden_arguments(session, statement)]
 
 
 async def _identities(session: AsyncSession, named: Sequence[Named]) -> set[str]:

@@ -28,7 +28,7 @@ def found_by_cedar(policies: Sequence[PublishedPolicy], request: PolicyInput, zo
     if request.address is not None:
         context["ip"] = ip_of(request.address)
     identity, server, tool = request.token.identity, request.server, request.tool
-    asked = named(request.act, identity, server, tool).request(json.dumps(context))
+    asked = {**named(request.act, identity, server, tool), "context": json.dumps(context)}
     entities = entities_json(identity, server, tool)
     parsed = cedarpy.Entities.from_json_str(entities)
     return {policy: _found(policy, asked, parsed) for policy in policies}
