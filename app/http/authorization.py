@@ -4,7 +4,7 @@ A route names its permission with ``requires(...)``; a test lists all routes and
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,35 +14,13 @@ from app.domain.caller import MANAGING_ROLES, ROLE_PERMISSIONS, Caller, Permissi
 from app.domain.errors import Forbidden
 from app.http.transaction import Session
 
-__all__ = [
-    "MANAGING_ROLES",
-    "ROLE_PERMISSIONS",
-    "Authenticator",
-    "BearerReader",
-    "Caller",
-    "CanReadSelf",
-    "CanWriteSelf",
-    "Permission",
-    "Role",
-    "authorize",
-    "authorize_acting_on",
-    "authorize_giving",
-    "changes",
-    "permission_of",
-    "requires",
-]  # fmt: skip
+# Also exported from here.
+__all__ = ["MANAGING_ROLES", "ROLE_PERMISSIONS", "Caller", "Permission", "Role"]
 
-
-class BearerReader(Protocol):
-    """Authenticates one class of bearers. Raises ``Unauthenticated``."""
-
-    def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Awaitable[Caller]: ...
-
-
-class Authenticator(Protocol):
-    """Authenticates a request. Raises ``Unauthenticated``; wired by the composition root."""
-
-    def __call__(self, request: Request, session: AsyncSession) -> Awaitable[Caller]: ...
+BearerReader = Callable[[Request, AsyncSession, str], Awaitable[Caller]]
+"""Authenticates one class of bearers. Raises ``Unauthenticated``."""
+Authenticator = Callable[[Request, AsyncSession], Awaitable[Caller]]
+"""Authenticates a request. Raises ``Unauthenticated``; wired by the composition root."""
 
 
 def authorize(caller: Caller, permission: Permission) -> None:

@@ -114,7 +114,7 @@ async def respond_once(
         .values(place | values)
         .on_conflict_do_update(index_elements=list(place), set_=values)
     )
-    await _delete_some_expired(session)
+    await session.execute(_DELETE_SOME_EXPIRED, {"age": LIFETIME})
     return shown
 
 
@@ -191,10 +191,6 @@ _DELETE_SOME_EXPIRED = text(
     "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys "
     "WHERE created_at < now() - CAST(:age AS interval) LIMIT 20 FOR UPDATE SKIP LOCKED))"
 )
-
-
-async def _delete_some_expired(session: AsyncSession) -> None:
-    await session.execute(_DELETE_SOME_EXPIRED, {"age": LIFETIME})
 
 
 async def delete_expired_responses(owner_url: str) -> int:

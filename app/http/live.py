@@ -10,10 +10,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from fastapi import Request
 from sqlalchemy import text
@@ -152,10 +152,8 @@ class News:
     is_last: bool = False
 
 
-class Look(Protocol):
-    """Queries the news since the last look, in one read-only snapshot of the database."""
-
-    def __call__(self, session: AsyncSession, caller: Caller, /) -> Awaitable[News]: ...
+Look = Callable[[AsyncSession, Caller], Awaitable[News]]
+"""Queries the news since the last look, in one read-only snapshot of the database."""
 
 
 def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> bytes:
@@ -173,21 +171,14 @@ def is_open_stream(request: Request) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watch:
+class Watch:
     """One stream: its caller, how to authenticate it again, and its look."""
 
     request: Request
     caller: Caller
-    authenticate: Authenticator
     permission: Permission
+    authenticate: Authenticator
     look: Look
-
-    async def authenticate_again(self, session: AsyncSession) -> Caller:
-        # Not an action of the caller: it extends no session and is not recorded again.
-        self.request.state.is_open_stream = True
-        caller = await self.authenticate(self.request, session)
-        authorize(caller, self.permission)
-        return caller
 
 
 @dataclass(slots=True)
@@ -210,42 +201,25 @@ class Live:
             "exports", "too_many_exports", most=MAX_DOWNLOADS, most_of_caller=MAX_DOWNLOADS_OF_CALLER
         )
 
-    def stream(
-        self,
-        request: Request,
-        caller: Caller,
-        permission: Permission,
-        authenticate: Authenticator,
-        look: Look,
-    ) -> StreamingResponse:
-        """Stream what ``look`` finds, immediately and then whenever there is news.
+    def stream(self, watch: Watch) -> StreamingResponse:
+        """Stream what a look finds, immediately and then whenever there is news.
 
         When the caller's right has ended, the stream ends with an event ``ended`` that contains a code. Raises
         ``TooManyRequests`` if the caller or this worker has the maximum of streams.
         """
-        self._streams.check(caller)
-        events = self._events(_Watch(request, caller, authenticate, permission, look))
-        return _Stream(events, media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._streams.check(watch.caller)
+        return _Stream(self._events(watch), media_type=MEDIA_TYPE, headers=_HEADERS)
 
-    def download(
-        self,
-        request: Request,
-        caller: Caller,
-        permission: Permission,
-        authenticate: Authenticator,
-        look: Look,
-        headers: Mapping[str, str],
-    ) -> StreamingResponse:
+    def download(self, watch: Watch, headers: Mapping[str, str]) -> StreamingResponse:
         """Send a response that does not fit into memory: the results of repeated looks, up to the last.
 
         An incomplete download is aborted, so that no client takes it for complete. Raises ``TooManyRequests`` if the
         caller or this worker has the maximum of downloads.
         """
-        self._downloads.check(caller)
-        parts = self._parts(_Watch(request, caller, authenticate, permission, look))
-        return _Stream(parts, headers=headers)
+        self._downloads.check(watch.caller)
+        return _Stream(self._parts(watch), headers=headers)
 
-    async def _events(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+    async def _events(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         try:
             # Checked again: other streams may have started since the request was authorized.
             with self._streams.held(watch.caller), self.pulse.watched():
@@ -260,7 +234,7 @@ class Live:
             log_fault(_log, "a live stream", error)
             yield live_event({"code": "internal_error"}, name="ended")
 
-    async def _news(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+    async def _news(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         while True:
             beats = self.pulse.beats
             news = await self._query_news(watch, watch.look)
@@ -272,22 +246,22 @@ class Live:
                 await self._query_news(watch, None)
                 yield _QUIET
 
-    async def _parts(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+    async def _parts(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         try:
             with self._downloads.held(watch.caller):
-                is_last = False
-                while not is_last:
+                while True:
                     news = await self._query_news(watch, watch.look)
-                    is_last = news.is_last
                     for part in news.events:
                         yield part
+                    if news.is_last:
+                        return
         except DomainError as error:
             raise _Aborted from error
         except Exception as error:
             log_fault(_log, "a download", error)
             raise _Aborted from error
 
-    async def _query_news(self, watch: _Watch, look: Look | None) -> News:
+    async def _query_news(self, watch: Watch, look: Look | None) -> News:
         """Authenticate the caller again, and look on its behalf. Waits for an unavailable database for a while."""
         until = time.monotonic() + AWAY_LIMIT_S
         news: News | None = None
@@ -297,7 +271,10 @@ class Live:
                     # The snapshot is older than the authentication, so the caller had the right to all that it shows.
                     await session.connection(execution_options=_ONE_SNAPSHOT)
                     await session.execute(_TAKE_SNAPSHOT)
-                    caller = await watch.authenticate_again(session)
+                    # Not an action of the caller: it extends no session and is not recorded again.
+                    watch.request.state.is_open_stream = True
+                    caller = await watch.authenticate(watch.request, session)
+                    authorize(caller, watch.permission)
                     news = News() if look is None else await look(session, caller)
             except OUTAGES as error:
                 # If returning the connection failed, another look would continue after these results.

@@ -194,11 +194,6 @@ def header(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/headers/{name}"}
 
 
-def problem_reference(status: int) -> dict[str, str]:
-    """A reference to the shared response of a status."""
-    return {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"}
-
-
 def problem_responses() -> dict[str, Any]:
     """The shared responses."""
     titles = {status: title for _, status, title in STATUS} | {
@@ -253,7 +248,10 @@ def finish_operations(spec: dict[str, Any], api: FastAPI) -> None:
             if method == "patch" and JSON in body:
                 body[MERGE_PATCH] = body[JSON]
             operation["responses"] = _answers(operation, path, known_caller=permission is not None)
-            _require_tag(operation)
+            for parameter in operation.get("parameters", ()):
+                # Optional for FastAPI, which would respond 422.
+                if parameter["name"].lower() == "if-match" and "428" in operation["responses"]:
+                    parameter["required"] = True
             _add_headers(operation, schemas)
     spec["components"]["responses"] = problem_responses()
     spec["components"]["headers"] = HEADERS
@@ -324,15 +322,10 @@ def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str
     if "idempotency-key" in parameters:
         statuses |= {409, 422}
     answers = {status: answer for status, answer in declared.items() if int(status) not in problems}
-    answers |= {str(status): problem_reference(status) for status in statuses}
+    answers |= {
+        str(status): {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"} for status in statuses
+    }
     return dict(sorted(answers.items()))
-
-
-def _require_tag(operation: Operation) -> None:
-    """Mark If-Match as required if the operation responds 428. It is optional for FastAPI, which would respond 422."""
-    for parameter in operation.get("parameters", ()):
-        if parameter["name"].lower() == "if-match" and "428" in operation["responses"]:
-            parameter["required"] = True
 
 
 def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
@@ -36,10 +36,9 @@ CursorParameter = Annotated[
 ORDER = Field(description="The sort order; `-` sorts descending. Newest first by default.")
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(Strict, Generic[Item]):
     """One page of a list."""
 
-    model_config = ConfigDict(extra="forbid")
     items: list[Item]
     next_cursor: str | None
 

@@ -1,17 +1,19 @@
 """RFC 9457 problem documents, and the one map from domain errors to HTTP statuses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.domain import errors
 from app.domain.errors import DomainError, FieldError
+from app.http.schemas import Strict
 
 MEDIA_TYPE = "application/problem+json"
 # Each code has a page at the service itself (see ``http.docs_pages``), under any address.
@@ -41,10 +43,9 @@ _HTTP = {
 }
 
 
-class ProblemError(BaseModel):
+class ProblemError(Strict):
     """One invalid field."""
 
-    model_config = ConfigDict(extra="forbid")
     pointer: str = Field(
         description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.",
         examples=["/expires_at"],
@@ -59,10 +60,9 @@ class ProblemError(BaseModel):
     )
 
 
-class Problem(BaseModel):
+class Problem(Strict):
     """RFC 9457 problem details."""
 
-    model_config = ConfigDict(extra="forbid")
     type: str = Field(
         description="A page of the documentation for this code.", examples=["/docs/errors/slug_taken"]
     )
@@ -110,14 +110,11 @@ def problem(
         "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
         "code": code,
         "request_id": request_id,
-        "errors": [_render(error) for error in errors],
+        "errors": [
+            {name: value for name, value in asdict(error).items() if value is not None} for error in errors
+        ],
     }
     return JSONResponse(body, status, headers, MEDIA_TYPE)
-
-
-def _render(error: FieldError) -> dict[str, Any]:
-    shown = {"pointer": error.pointer, "code": error.code, "detail": error.detail}
-    return shown if error.line is None else shown | {"line": error.line, "column": error.column}
 
 
 def _domain(request: Request, error: Exception) -> Response:

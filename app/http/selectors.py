@@ -213,17 +213,16 @@ def store_scope(model: TokenScopeModel) -> dict[str, Any]:
     """The stored JSON, with explicit defaults of each entry."""
     if isinstance(model, GrantsScopeModel):
         return {"kind": "grants"}
-    return {"kind": "listed", "entries": [_store_entry(entry) for entry in model.entries]}
-
-
-def _store_entry(entry: ScopeEntryModel) -> dict[str, Any]:
-    default = reaches_by_default(entry.tools)
-    return {
-        "servers": store_server_selector(entry.servers),
-        "tools": store_tool_selector(entry.tools),
-        "resources": default if entry.resources is None else entry.resources,
-        "prompts": default if entry.prompts is None else entry.prompts,
-    }
+    entries = [
+        {
+            "servers": store_server_selector(entry.servers),
+            "tools": store_tool_selector(entry.tools),
+            "resources": reaches_by_default(entry.tools) if entry.resources is None else entry.resources,
+            "prompts": reaches_by_default(entry.tools) if entry.prompts is None else entry.prompts,
+        }
+        for entry in model.entries
+    ]
+    return {"kind": "listed", "entries": entries}
 
 
 def load_server_selector(stored: dict[str, Any]) -> ServerSelector:

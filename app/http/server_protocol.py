@@ -84,13 +84,10 @@ class LeanCycle:
             if self.response_started:
                 protocol.transport.close()
             else:
-                await self._send_internal_error()
-
-    async def _send_internal_error(self) -> None:
-        words, length = b"Internal Server Error", (b"content-length", b"21")
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), length, (b"connection", b"close")]
-        await self({"type": "http.response.start", "status": 500, "headers": headers})
-        await self({"type": "http.response.body", "body": words})
+                words, length = b"Internal Server Error", (b"content-length", b"21")
+                headers = [(b"content-type", b"text/plain; charset=utf-8"), length, (b"connection", b"close")]
+                await self({"type": "http.response.start", "status": 500, "headers": headers})
+                await self({"type": "http.response.body", "body": words})
 
     @property
     def message_event(self) -> "LeanCycle":
@@ -561,7 +558,11 @@ class GuardedHttp(LeanHttp):
         now, transport = self.loop.time(), self.transport
         self._timer = self.loop.call_later(self.times.look, self._check_times)
         if self.flow.write_paused or transport.is_closing():
-            if self._is_stalled(now, transport.get_write_buffer_size()):
+            unread = transport.get_write_buffer_size()
+            if self._unread_since is None or unread <= self._unread - _MIN_ACCEPTED_BYTES:
+                self._unread_since, self._unread = now, unread
+            # The client accepted too little of the pending response.
+            if now - self._unread_since >= self.times.write:
                 transport.abort()
             return
         self._unread_since = None
@@ -569,12 +570,6 @@ class GuardedHttp(LeanHttp):
             self._since = now
         else:
             self._check_reading(now)
-
-    def _is_stalled(self, now: float, unread: int) -> bool:
-        """Whether the client accepted too little of the pending response."""
-        if self._unread_since is None or unread <= self._unread - _MIN_ACCEPTED_BYTES:
-            self._unread_since, self._unread = now, unread
-        return now - self._unread_since >= self.times.write
 
     def _check_reading(self, now: float) -> None:
         waited = now - self._since

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.domain.errors import TooManyRequests, Unauthenticated, Unavailable
 from app.http import live
 from app.http.authorization import Caller, Permission, Role
-from app.http.live import Live, Look, News, Pulse, live_event
+from app.http.live import Live, Look, News, Pulse, Watch, live_event
 from app.http.rate_limits import Slots
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
@@ -138,7 +138,7 @@ def served(streams: Live, look: Look, door: Door | None = None) -> Any:
     request: Any = SimpleNamespace(state=SimpleNamespace())
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        answer = streams.stream(request, CALLER, Permission.AUDIT_READ, door or Door(), look)
+        answer = streams.stream(Watch(request, CALLER, Permission.AUDIT_READ, door or Door(), look))
         await answer(scope, receive, send)
 
     return app

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.http import live
 from app.http.authorization import Caller, Permission, Role
-from app.http.live import Live, Look, News, live_event
+from app.http.live import Live, Look, News, Watch, live_event
 
 Sessions = async_sessionmaker[AsyncSession]
 CALLER = Caller("service_account", uuid4(), frozenset({Role.AUDITOR}))
@@ -45,10 +45,8 @@ async def test_what_was_found_is_told_though_the_connection_ended_as_it_was_give
     monkeypatch.setattr(live, "_RETRY_S", 0.01)
     request: Any = SimpleNamespace(state=SimpleNamespace())
     streams, look = Live(sessions), cut_off_after_each(sessions)
-    if whole:
-        answer = streams.download(request, CALLER, Permission.AUDIT_READ, let_in, look, {})
-    else:
-        answer = streams.stream(request, CALLER, Permission.AUDIT_READ, let_in, look)
+    watch = Watch(request, CALLER, Permission.AUDIT_READ, let_in, look)
+    answer = streams.download(watch, {}) if whole else streams.stream(watch)
     sent = b"".join([part async for part in parts_of(answer.body_iterator)])
     assert sent.count(b"data: ") == TIMES
     assert b"".join(live_event(number) for number in range(1, TIMES + 1)) in sent

@@ -92,11 +92,7 @@ async def unknown_names(session: AsyncSession, statement: Statement) -> list[Fin
         named = [each for each in statement.named() if each.type == type]
         there, word = await read(session, named), type.lower()
         findings += [
-            Finding(
-                f"unknown_{type.lower()}",
-                f"There is no {type.lower()} {each.id}: nothing matches it.",
-                each.offset,
-            )
+            Finding(f"unknown_{word}", f"There is no {word} {each.id}: nothing matches it.", each.offset)
             for each in named
             if each.id not in there
         ]

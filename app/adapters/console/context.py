@@ -24,7 +24,7 @@ from app.domain.errors import Conflict, Forbidden, Invalid, Malformed, Precondit
 from app.features.audit.queries import names_of
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Permission, authorize
-from app.http.live import Look, live_event
+from app.http.live import Look, Watch, live_event
 from app.http.pagination import Page
 from app.http.runtime import Runtime
 from app.http.transaction import Session
@@ -163,9 +163,8 @@ class PageContext:
 
     def stream(self, permission: Permission, look: Look) -> Response:
         """Stream what ``look`` finds, for as long as the viewer has the permission."""
-        return self.runtime.live.stream(
-            self.request, self.caller, permission, self.console.authenticate, look
-        )
+        watch = Watch(self.request, self.caller, permission, self.console.authenticate, look)
+        return self.runtime.live.stream(watch)
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from app.features.audit.sealing.proofs import (
 from app.features.audit.sealing.sealer import read_log_names
 from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, changes, requires
-from app.http.live import MEDIA_TYPE
+from app.http.live import MEDIA_TYPE, Watch
 from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, api_router
@@ -159,7 +159,9 @@ async def export_audit_events(
     else:
         look = export(query, await present(session))
     headers = headers_of(query, runtime.clock())
-    return runtime.live.download(request, caller, Permission.AUDIT_READ, runtime.authenticate, look, headers)
+    return runtime.live.download(
+        Watch(request, caller, Permission.AUDIT_READ, runtime.authenticate, look), headers
+    )
 
 
 @router.get(
@@ -186,7 +188,7 @@ async def stream_audit_events(
     cursors = Cursors(runtime.peppers.derive("cursors"), "poll_audit_events", query.filters())
     after = position_of(cursors, query.after if last_event_id is None else last_event_id)
     look = follow(query, cursors, await present(session) if after is None else after)
-    return runtime.live.stream(request, caller, Permission.AUDIT_READ, runtime.authenticate, look)
+    return runtime.live.stream(Watch(request, caller, Permission.AUDIT_READ, runtime.authenticate, look))
 
 
 @router.get("", dependencies=_READS, operation_id="list_audit_events")

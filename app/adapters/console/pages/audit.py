@@ -19,7 +19,7 @@ from app.features.audit import reading, schemas
 from app.features.audit.reading import check_since, export, headers_of, present, read_on
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
-from app.http.live import News
+from app.http.live import News, Watch
 from app.lib.ids import EventId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -291,9 +291,8 @@ async def export_audit_log(context: CanAudit) -> Response:
     check_since(query)
     look = export(query, await present(context.session))
     headers = headers_of(query, context.now)
-    return context.runtime.live.download(
-        context.request, context.caller, Permission.AUDIT_READ, context.console.authenticate, look, headers
-    )
+    watch = Watch(context.request, context.caller, Permission.AUDIT_READ, context.console.authenticate, look)
+    return context.runtime.live.download(watch, headers)
 
 
 async def _histogram(context: PageContext, asked: AuditRequest) -> dict[str, Any] | None:
