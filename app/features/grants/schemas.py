@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -215,14 +214,6 @@ class GrantView(Strict):
         return Page[GrantView](items=[cls.from_row(row, now) for row in rows], next_cursor=next_cursor)
 
 
-@dataclass(frozen=True, slots=True)
-class ReachedServer:
-    """A server that a grant would select, with the tools that it would allow, by name."""
-
-    server: Server
-    tools: tuple[Tool, ...]
-
-
 class GrantPreviewRequest(Strict):
     """The servers and tools of the grant to preview."""
 
@@ -258,17 +249,6 @@ class PreviewedServer(Strict):
     tool_count: int = Field(description="Number of its tools that the grant would reach.")
     tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
 
-    @classmethod
-    def of(cls, reached: ReachedServer) -> Self:
-        """Build the view of a reached server."""
-        return cls(
-            server_id=reached.server.id,
-            slug=reached.server.slug,
-            enabled=reached.server.enabled,
-            tool_count=len(reached.tools),
-            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in reached.tools[:_MAX_SHOWN]],
-        )
-
 
 class GrantPreview(Strict):
     """The reach of a grant among the current servers and tools, without scopes and policies."""
@@ -280,14 +260,23 @@ class GrantPreview(Strict):
     servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
 
     @classmethod
-    def of(cls, reached: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
-        """Build the preview."""
-        risks = Counter(tool.risk for server in reached for tool in server.tools)
+    def of(cls, reached: Sequence[tuple[Server, list[Tool]]], warnings: list[SelectorWarning]) -> Self:
+        """Build the preview from the selected servers with the tools that the grant would allow, by name."""
+        risks = Counter(tool.risk for _, tools in reached for tool in tools)
         return cls(
             reaches=Reaches(servers=len(reached), tools=risks.total()),
             warnings=warnings,
             risks={risk: risks[risk] for risk in Risk},
-            servers=[PreviewedServer.of(server) for server in reached[:_MAX_SHOWN]],
+            servers=[
+                PreviewedServer(
+                    server_id=server.id,
+                    slug=server.slug,
+                    enabled=server.enabled,
+                    tool_count=len(tools),
+                    tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in tools[:_MAX_SHOWN]],
+                )
+                for server, tools in reached[:_MAX_SHOWN]
+            ],
         )
 
 

@@ -16,7 +16,7 @@ from app.db.change import Change, Subject, Values
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Invalid
-from app.domain.objects import Server
+from app.domain.objects import Server, Tool
 from app.domain.scopes import ScopeEntry
 from app.domain.unused_access import reach_of
 from app.features.grants import schemas
@@ -234,11 +234,10 @@ async def _check_principal(session: AsyncSession, principal: schemas.Principal) 
 
 def _select_servers(
     right: ScopeEntry, servers: Mapping[UUID, Server]
-) -> Generator[None, None, list[schemas.ReachedServer]]:
+) -> Generator[None, None, list[tuple[Server, list[Tool]]]]:
     """The selected servers by slug, including those without a selected tool. In steps of one server each."""
     reach = yield from reach_of(right, servers.values())
     selected = [
-        schemas.ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
-        for id, names in reach.items()
+        (servers[id], [servers[id].tools[name] for name in sorted(names)]) for id, names in reach.items()
     ]
-    return sorted(selected, key=lambda reached: reached.server.slug)
+    return sorted(selected, key=lambda reached: reached[0].slug)

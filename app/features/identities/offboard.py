@@ -161,8 +161,7 @@ async def find_people(
         people = {id, *await agents_of(session, id, live=True)} | ({heir} if heir else set())
         if people <= locked.keys():
             break
-        read = token_queries.lock_identities if lock else token_queries.read_identities
-        read_now = await read(session, people)
+        read_now = await token_queries.read_identities(session, people, lock=lock)
         # An unknown id would never be found, however often it is read again.
         if id not in read_now:
             raise NotFound("There is no such identity.")

@@ -214,8 +214,9 @@ async def publish(
     content, before = _draft(policy), await queries.current_content(session, policy.id)
     if before == content:
         return await _unchanged(session, runtime, policy)
-    failed = await _run_tests(change, runtime, policy, content, ignore_failures=ignore_failures)
-    return await _store_published(change, runtime, policy, "policy.publish", before, content, failed)
+    return await _publish(
+        change, runtime, policy, "policy.publish", before, content, ignore_failures=ignore_failures
+    )
 
 
 async def roll_back(
@@ -241,12 +242,12 @@ async def roll_back(
     content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return await _unchanged(session, runtime, policy)
-    failed = await _run_tests(change, runtime, policy, content, ignore_failures=ignore_failures)
     if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
         policy.text, policy.mode, policy.tests = _decisive(content)
-    return await _store_published(
-        change, runtime, policy, "policy.rollback", before, content, failed, to_version=version
-    )
+    return await _publish(
+        change, runtime, policy, "policy.rollback", before, content,
+        ignore_failures=ignore_failures, to_version=version,
+    )  # fmt: skip
 
 
 async def unpublish(change: Change, runtime: Runtime, id: UUID, if_match: Precondition) -> PolicyChange:
@@ -267,21 +268,6 @@ async def _unchanged(session: AsyncSession, runtime: Runtime, policy: Policy) ->
     return PolicyChange(changed=False, failed_tests=0, policy=await show(session, runtime, policy))
 
 
-async def _run_tests(
-    change: Change, runtime: Runtime, policy: Policy, content: Content, *, ignore_failures: bool
-) -> int:
-    """Check the new content, and run its tests with those of all policies; return the number of ignored failures."""
-    await check_text(change.session, content["text"])
-    candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
-    ran = await run_all(change.session, rules_of(runtime), change.now, candidate, content["tests"])
-    failed = [(case, result) for case, result in ran if not result.passed]
-    if failed and not ignore_failures:
-        detail = f"{len(failed)} of the tests failed; see errors. Nothing was published."
-        errors = [case.failure(result, policy.id) for case, result in failed[:MAX_ERRORS]]
-        raise Invalid(detail, code="policy_tests_failed", errors=errors)
-    return len(failed)
-
-
 def rules_of(runtime: Runtime) -> Rules:
     """The rules by which policies are evaluated."""
     return Rules(runtime.time_zone, runtime.permits_by_default)
@@ -295,18 +281,28 @@ def _decisive(content: Content) -> tuple[str, str, list[Any]]:
     return content["text"], content["mode"], content["tests"]
 
 
-async def _store_published(
+async def _publish(
     change: Change,
     runtime: Runtime,
     policy: Policy,
     action: str,
     before: Content | None,
     content: Content,
-    failed: int,
+    *,
+    ignore_failures: bool,
     **more: Any,
 ) -> PolicyChange:
-    policy.status = "published"
-    policy.version = (policy.version or 0) + 1
+    """Check the new content, run its tests with those of all policies, and publish it."""
+    await check_text(change.session, content["text"])
+    version = (policy.version or 0) + 1
+    candidate = PublishedPolicy(policy.id, version, content["text"], Mode(content["mode"]))
+    ran = await run_all(change.session, rules_of(runtime), change.now, candidate, content["tests"])
+    failed = [(case, result) for case, result in ran if not result.passed]
+    if failed and not ignore_failures:
+        detail = f"{len(failed)} of the tests failed; see errors. Nothing was published."
+        errors = [case.failure(result, policy.id) for case, result in failed[:MAX_ERRORS]]
+        raise Invalid(detail, code="policy_tests_failed", errors=errors)
+    policy.status, policy.version = "published", version
     policy.published_text, policy.published_mode = content["text"], content["mode"]
     policy.published_at = change.now
     policy.revision += 1
@@ -315,12 +311,13 @@ async def _store_published(
         for name in ("text", "mode", "tests")
         if before is None or before[name] != content[name]
     }
-    details |= {"version": policy.version, **more} | ({"failed_tests": failed} if failed else {})
+    details |= {"version": version, **more} | ({"failed_tests": len(failed)} if failed else {})
     event_id = change.record(action, POLICY, policy, policy, details=details)
     published = replace(POLICY, history=queries.KIND, content=lambda _: content)
     change.record_with(event_id, published, None, policy, narrows=[POLICY_SET_ID])
     await _flush(change.session, policy)
-    return PolicyChange(changed=True, failed_tests=failed, policy=await show(change.session, runtime, policy))
+    shown = await show(change.session, runtime, policy)
+    return PolicyChange(changed=True, failed_tests=len(failed), policy=shown)
 
 
 def _audited(name: str, content: Content) -> Any:

@@ -139,32 +139,31 @@ _Key = tuple[UUID, UUID, str]
 """Token, server and tool."""
 
 
+@dataclass(slots=True)
 class _Judge:
     """One of the two sets, with the use of its quotas.
 
     Its decision on all calls of a tool with a token is cached, as long as it is valid.
     """
 
-    def __init__(self, policies: PolicyEvaluator) -> None:
-        self._context = PolicyContext(0, 0, policies)
-        self._policies = policies
-        self._used: Counter[tuple[str, float]] = Counter()
-        self._reads: dict[_Key, bool] = {}
-        self._known: dict[_Key, Decision] = {}
+    policies: PolicyEvaluator
+    used: Counter[tuple[str, float]] = field(default_factory=Counter)
+    reads: dict[_Key, bool] = field(default_factory=dict)
+    known: dict[_Key, Decision] = field(default_factory=dict)
 
     def reads_arguments(self, question: AccessRequest, at: float) -> bool:
         """Whether a policy reads the arguments of a call of this tool with this token."""
-        key, server, policies = _key(question), question.server, self._policies
-        if key not in self._reads:
+        key, server, policies = _key(question), question.server, self.policies
+        if key not in self.reads:
             assert server is not None and question.tool is not None  # noqa: S101, PT018  # For each call.
             tool, program = server.tools[question.tool], question.program
-            self._reads[key] = isinstance(policies, Evaluator) and any(
+            self.reads[key] = isinstance(policies, Evaluator) and any(
                 policies.reads_arguments(
                     PolicyInput(PolicyAct.CALL_TOOL, link, server, tool, {}, at, question.address, program)
                 )
                 for link in question.token.chain()
             )
-        return self._reads[key]
+        return self.reads[key]
 
     def judge(self, question: AccessRequest, at: float) -> Decision:
         """Decide a call, and count one use of each quota, if none is exhausted."""
@@ -172,44 +171,35 @@ class _Judge:
         if decision.effect is not Effect.ALLOW:
             return decision
         for demand in decision.quotas:
-            if self._used[demand.key, demand.start] >= demand.limit:
-                policy_ids = (demand.policy_id,)
-                return replace(
-                    decision, effect=Effect.DENY, reason_code="quota_exceeded", policy_ids=policy_ids
-                )
-        self._used.update((demand.key, demand.start) for demand in decision.quotas)
+            if self.used[demand.key, demand.start] >= demand.limit:
+                code, policy_ids = "quota_exceeded", (demand.policy_id,)
+                return replace(decision, effect=Effect.DENY, reason_code=code, policy_ids=policy_ids)
+        self.used.update((demand.key, demand.start) for demand in decision.quotas)
         return decision
 
     def _decision(self, question: AccessRequest, at: float) -> Decision:
         key = _key(question)
-        cached = self._known.get(key)
+        cached = self.known.get(key)
         if cached is not None and cached.valid_from <= at < cached.valid_until:
             return cached
-        decision = decide(question, self._context, at)
+        decision = decide(question, PolicyContext(0, 0, self.policies), at)
         if decision.for_any_call:
-            self._known[key] = decision
+            self.known[key] = decision
         return decision
 
 
+@dataclass(slots=True)
 class Simulation:
     """Replays calls against two sets of policies."""
 
-    def __init__(
-        self,
-        session: AsyncSession,
-        reader: AccessReader,
-        sealer: Sealer | None,
-        before: PolicyEvaluator,
-        after: PolicyEvaluator,
-    ) -> None:
-        self._session = session
-        self._reader = reader
-        self._sealer = sealer
-        self._judges = (_Judge(before), _Judge(after))
-        self._servers: dict[UUID, Server] = {}
-        self._identities: dict[UUID, Identity] = {}
-        self._tokens: dict[UUID, Token] = {}
-        self.tally = Tally()
+    _session: AsyncSession
+    _reader: AccessReader
+    _sealer: Sealer | None
+    _judges: tuple[_Judge, _Judge]
+    _servers: dict[UUID, Server] = field(default_factory=dict)
+    _identities: dict[UUID, Identity] = field(default_factory=dict)
+    _tokens: dict[UUID, Token] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
     async def run(self, since: datetime, until: datetime) -> Tally:
         """Replay the newest calls of a span of time, within the time limit."""
@@ -510,7 +500,8 @@ async def simulate(
         before = await asyncio.to_thread(evaluator_of, published, rules)
         after = await asyncio.to_thread(compile_with, published, changed, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
-        tally = await Simulation(session, reader, sealer, before, after).run(since, until)
+        judges = _Judge(before), _Judge(after)
+        tally = await Simulation(session, reader, sealer, judges).run(since, until)
     details = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(
         session, caller, "policy.simulate", "policy", None, changes=details, request_id=change.request_id

@@ -117,16 +117,16 @@ async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestReque
     slugs = {request.server for request in requests}
     # Of servers with the same slug over time, the last one; a live server sorts after ended ones.
     ended = col(ServerRow.ended_at).asc().nulls_last()
-    for row in await session.scalars(select(ServerRow).where(col(ServerRow.slug).in_(slugs)).order_by(ended)):
-        objects.servers[row.slug] = row
+    servers = await session.scalars(select(ServerRow).where(col(ServerRow.slug).in_(slugs)).order_by(ended))
+    objects.servers = {row.slug: row for row in servers}
     by_id = {row.id: row.slug for row in objects.servers.values()}
     pairs = {
         (objects.servers[request.server].id, request.tool)
         for request in requests
         if request.tool is not None and request.server in objects.servers
     }
-    statement = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
-    for tool in await session.scalars(statement) if pairs else ():
+    tools = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
+    for tool in await session.scalars(tools) if pairs else ():
         objects.tools[by_id[tool.server_id], tool.name] = tool
     return objects
 
@@ -134,8 +134,8 @@ async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestReque
 async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Collection[UUID]) -> None:
     if not ids:
         return
-    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(ids))):
-        objects.identities[row.id] = row
+    rows = await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(ids)))
+    objects.identities |= {row.id: row for row in rows}
     members = select(col(GroupMember.identity_id), col(GroupMember.group_id))
     for identity_id, group_id in await session.execute(members.where(col(GroupMember.identity_id).in_(ids))):
         objects.groups.setdefault(identity_id, []).append(group_id)

@@ -24,7 +24,6 @@ class TimeBudget:
 
 
 URL_BUDGET = TimeBudget(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
-
 COMMAND_BUDGET = TimeBudget(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
 """A program is started for each candidate version, and may need half a minute to start."""
 
@@ -103,12 +102,8 @@ async def discover(
                 left_out[read.reason] += 1
             else:
                 definitions[read.name] = read
-    return Discovery(
-        tuple(definitions.values()),
-        dict(left_out),
-        info.protocol_versions,
-        _sanitize(info.instructions, secrets),
-    )
+    instructions = _sanitize(info.instructions, secrets)
+    return Discovery(tuple(definitions.values()), dict(left_out), info.protocol_versions, instructions)
 
 
 def _sanitize(instructions: str | None, secrets: Sequence[bytes]) -> str | None:
@@ -167,9 +162,8 @@ async def _time_limit(budget: TimeBudget, *, of_command: bool) -> AsyncIterator[
         async with asyncio.timeout(budget.deadline_s):
             yield
     except McpUpstreamError as error:
-        raise DiscoveryFailed(
-            error.kind, _reason(error, of_command=of_command), status=error.status
-        ) from None
+        reason = _reason(error, of_command=of_command)
+        raise DiscoveryFailed(error.kind, reason, status=error.status) from None
     except TimeoutError:
         raise DiscoveryFailed("timeout", f"It took longer than {budget.deadline_s:.0f} s.") from None
 

@@ -113,7 +113,7 @@ async def cancel_pickup(
     if pickup.row.state != "pending":
         return pickup
     await end_pickups(session, [token_id])
-    _record(change, "token.pickup_cancel", pickup)
+    _record(change, "token.pickup_cancel", pickup, {})
     return (await find_pickups(session, [pickup_id]))[pickup_id]
 
 
@@ -168,7 +168,7 @@ async def take_pickup(
     pickup.row.revision += 1
     await session.flush()
     details = {"overlap_until": until} if pickup.row.overlap_s else {}
-    _record(change, "token.pick_up", pickup, WebhookEvent.TOKEN_PICKED_UP, details)
+    _record(change, "token.pick_up", pickup, details, webhook=WebhookEvent.TOKEN_PICKED_UP)
     change.move(narrows=[token_id])
     return token_id, secret
 
@@ -176,22 +176,12 @@ async def take_pickup(
 async def _report_reopening(change: Change, pickup: PickupReading) -> None:
     if (await change.session.execute(_REOPENED, {"id": pickup.row.id})).one_or_none() is not None:
         event, details = WebhookEvent.TOKEN_PICKUP_REOPENED, {"because": "picked_up"}
-        _record(change, "token.pickup_refused", pickup, event, details, outcome="denied")
+        _record(change, "token.pickup_refused", pickup, details, webhook=event, outcome="denied")
 
 
-def _record(
-    change: Change,
-    action: str,
-    pickup: PickupReading,
-    webhook: WebhookEvent | None = None,
-    details: dict[str, Any] | None = None,
-    *,
-    outcome: str = "success",
-) -> None:
+def _record(change: Change, action: str, pickup: PickupReading, details: dict[str, Any], **more: Any) -> None:
     row = pickup.row
     columns = {"pickup_id": row.id, "identity_id": pickup.identity_id, "recipient_id": row.recipient_id}
-    change.record(
-        action, PICKUP, Values(row.token_id, columns),
-        details={"pickup_id": format_id(ids.PICKUP, row.id)} | (details or {}),
-        webhook=webhook, outcome=outcome, token_id=row.token_id,
-    )  # fmt: skip
+    details = {"pickup_id": format_id(ids.PICKUP, row.id)} | details
+    values = Values(row.token_id, columns)
+    change.record(action, PICKUP, values, details=details, token_id=row.token_id, **more)

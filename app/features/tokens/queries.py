@@ -162,8 +162,7 @@ def _readings() -> Select[Token, str, datetime | None, datetime | None]:
 
 async def find_reading(session: AsyncSession, id: UUID) -> TokenReading | None:
     """Read a token, including this transaction's changes."""
-    row = (await session.execute(_readings().where(col(Token.id) == id))).one_or_none()
-    return None if row is None else TokenReading(*row)
+    return (await find_readings(session, [id])).get(id)
 
 
 async def find_readings(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, TokenReading]:
@@ -189,23 +188,12 @@ async def database_now(session: AsyncSession) -> datetime:
     return cast("datetime", await session.scalar(select(func.now())))
 
 
-def _identities(ids: Iterable[UUID]) -> Select[Identity]:
-    query = select(Identity).where(is_one_of(col(Identity.id), set(ids))).order_by(col(Identity.id))
-    return query.execution_options(populate_existing=True)
-
-
-async def read_identities(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Identity]:
-    """Identities by id, without a lock."""
-    return {row.id: row for row in await session.scalars(_identities(ids))}
-
-
-async def lock_identities(
-    session: AsyncSession, ids: Iterable[UUID], *, share: bool = False
-) -> dict[UUID, Identity]:
-    """Lock and read identities in id order. The exclusive lock allows foreign keys to the rows, and still excludes
+async def read_identities(session: AsyncSession, ids: Iterable[UUID], *, lock: bool) -> dict[UUID, Identity]:
+    """Identities by id; locked on demand, in id order. The lock allows foreign keys to the rows, and still excludes
     ``FOR SHARE``."""
-    query = _identities(ids).with_for_update(read=share, key_share=not share)
-    return {row.id: row for row in await session.scalars(query)}
+    query = select(Identity).where(is_one_of(col(Identity.id), set(ids))).order_by(col(Identity.id))
+    query = query.with_for_update(key_share=True) if lock else query
+    return {row.id: row for row in await session.scalars(query.execution_options(populate_existing=True))}
 
 
 async def live_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:

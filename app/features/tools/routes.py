@@ -38,7 +38,7 @@ async def list_tools(
 async def create_tool(body: ToolCreate, change: CanWrite) -> ToolView:
     """Create a tool manually, active immediately. Usually, you sync the server instead."""
     tool = await service.create_tool(change, body)
-    return ToolView.from_row(tool)
+    return ToolView.model_validate(tool)
 
 
 @router.get("/{tool_id}")
@@ -48,7 +48,7 @@ async def get_tool(
     """Read one tool; a removed one with `include=ended`."""
     if include is not None:
         authorize(caller, Permission.AUDIT_READ)
-    return ToolView.from_row(await service.get_tool(session, tool_id, ended=include is not None))
+    return ToolView.model_validate(await service.get_tool(session, tool_id, ended=include is not None))
 
 
 @router.get("/{tool_id}/changes", dependencies=[requires(Permission.TOOLS_READ)])
@@ -61,7 +61,7 @@ async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
 @router.patch("/{tool_id}", responses=problem_responses(409))
 async def update_tool(tool_id: ToolId, body: ToolPatch, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Change a tool: override the risk, or quarantine and release it (merge patch)."""
-    return ToolView.from_row(await service.update_tool(change, tool_id, body, if_match))
+    return ToolView.model_validate(await service.update_tool(change, tool_id, body, if_match))
 
 
 @router.delete("/{tool_id}", status_code=204)
@@ -73,7 +73,9 @@ async def delete_tool(tool_id: ToolId, change: CanWrite, if_match: IfMatch) -> N
 @router.post("/{tool_id}/approve", responses=problem_responses(409))
 async def approve_tool(tool_id: ToolId, body: ToolApprove, change: CanWrite, if_match: IfMatch) -> ToolView:
     """Approve the definition with this digest. The tool becomes active, and its annotations determine the risk."""
-    return ToolView.from_row(await service.approve_tool(change, tool_id, body.definition_digest, if_match))
+    return ToolView.model_validate(
+        await service.approve_tool(change, tool_id, body.definition_digest, if_match)
+    )
 
 
 @router.get(

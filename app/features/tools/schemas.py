@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.definitions import definition_changes
@@ -43,6 +43,7 @@ Digest = Annotated[
         description="SHA-256 over name, title, description, schemas and annotations, in hexadecimal.",
         examples=["9f86d081" * 8],
     ),
+    BeforeValidator(lambda digest: digest.hex() if isinstance(digest, bytes) else digest),
 ]
 JsonSchema = TypeAliasType(
     "JsonSchema",
@@ -69,6 +70,8 @@ ToolAnnotations = TypeAliasType(
 class ToolView(Strict):
     """A tool of a server, with its latest definition."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: ToolId
     server_id: ServerId
     name: str = Field(description="The name on its server.", examples=["git_log"])
@@ -90,20 +93,11 @@ class ToolView(Strict):
     updated_at: datetime
     revision: int
 
-    @classmethod
-    def from_row(cls, row: Tool) -> "ToolView":
-        """Build the view of a row."""
-        approved = row.approved_digest
-        own = row.model_dump(include=set(cls.model_fields) - {"definition_digest", "approved_digest"})
-        digests = {
-            "definition_digest": row.definition_digest.hex(),
-            "approved_digest": None if approved is None else approved.hex(),
-        }
-        return cls.model_validate(own | digests)
-
 
 class ToolDefinition(Strict):
     """A tool definition from a server."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     definition_digest: Digest
     title: str | None = Field(description="The title from its server.", examples=["Git log"])
@@ -151,8 +145,9 @@ class ToolChanges(Strict):
     @classmethod
     def of(cls, row: Tool, approved: dict[str, Any] | None) -> "ToolChanges":
         """Build the comparison of a row with the approved definition."""
-        latest = _definition(row.model_dump() | {"definition_digest": row.definition_digest.hex()})
-        before = None if approved is None else _definition(approved)
+        latest = ToolDefinition.model_validate(row)
+        fields = ToolDefinition.model_fields
+        before = None if approved is None else ToolDefinition(**{name: approved[name] for name in fields})
         differences = definition_changes({} if before is None else before.members(), latest.members())
         changes = [DefinitionChange.model_validate(asdict(change)) for change in differences]
         return cls(
@@ -163,10 +158,6 @@ class ToolChanges(Strict):
             latest=latest,
             changes=changes,
         )
-
-
-def _definition(content: dict[str, Any]) -> ToolDefinition:
-    return ToolDefinition.model_validate({name: content[name] for name in ToolDefinition.model_fields})
 
 
 class ToolCreate(Strict):

@@ -28,12 +28,8 @@ TOOL = Subject(
     history="tool_definition",
     kept=("server_id", "name", "risk", "state", "approved_digest", *ToolDefinition.model_fields),
 )
-_FIELD_OF_MEMBER = {
-    "inputSchema": "/input_schema",
-    "outputSchema": "/output_schema",
-    "annotations": "/annotations",
-    "name": "/name",
-}
+_FIELDS = {"inputSchema": "input_schema", "outputSchema": "output_schema"}
+"""The fields of a tool, by the members of its definition with another name."""
 
 
 async def list_tools(
@@ -45,7 +41,7 @@ async def list_tools(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
     statement = queries.select_tools(query)
     tools, next_cursor = await read_page(session, statement, Tool, cursors, query, queries.SORTS)
-    return Page(items=[ToolView.from_row(tool) for tool in tools], next_cursor=next_cursor)
+    return Page(items=[ToolView.model_validate(tool) for tool in tools], next_cursor=next_cursor)
 
 
 async def get_tool(session: AsyncSession, id: UUID, *, ended: bool = False) -> Tool:
@@ -174,16 +170,10 @@ async def _flush(session: AsyncSession, tool: Tool) -> None:
 
 
 def _definition(body: ToolCreate) -> Definition:
-    item = {
-        "name": body.name,
-        "title": body.title,
-        "description": body.description,
-        "inputSchema": body.input_schema,
-        "outputSchema": body.output_schema,
-        "annotations": body.annotations,
-    }
+    members = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+    item = {member: getattr(body, _FIELDS.get(member, member)) for member in members}
     try:
         return read_definition({member: value for member, value in item.items() if value is not None})
     except InvalidTool as odd:
-        pointer = _FIELD_OF_MEMBER.get(odd.member or "", "/input_schema")
+        pointer = "/" + _FIELDS.get(odd.member or "inputSchema", odd.member or "")
         raise Invalid.field(pointer, "odd_definition", f"The tool is not valid: {odd.reason}.") from None

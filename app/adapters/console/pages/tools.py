@@ -114,7 +114,7 @@ async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)
 @router.get(f"{LIST}/{{tool_id}}", operation_id="page_get_tool")
 async def show_one(context: Reader, tool_id: ToolId) -> Response:
     """Show a tab of a tool's page."""
-    tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
+    tool = ToolView.model_validate(await service.get_tool(context.session, tool_id))
     tab = context.param("tab") if context.param("tab") in _TABS else ""
     read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
     return await context.page(
@@ -233,7 +233,7 @@ async def release(sent: Written, tool_id: ToolId) -> Response:
 @router.get(f"{LIST}/{{tool_id}}/remove", operation_id="page_confirm_remove_tool")
 async def ask_remove(context: Writer, tool_id: ToolId) -> Response:
     """Show what ends with a tool."""
-    tool = ToolView.from_row(await service.get_tool(context.session, tool_id))
+    tool = ToolView.model_validate(await service.get_tool(context.session, tool_id))
     return await context.page("tools/remove.html", tool=tool)
 
 

@@ -235,7 +235,7 @@ async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_ag
             ids |= set(await agents_of(session, id, live=True))
         if ids <= locked:
             return sorted(locked)
-        await token_queries.lock_identities(session, ids)
+        await token_queries.read_identities(session, ids, lock=True)
         locked |= ids
 
 
