@@ -80,13 +80,11 @@ async def deny_approval(
     return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 
 
-@router.post(
-    "/{approval_id}/withdraw", responses=problem_responses(409), summary="Withdraw a request for access"
-)
+@router.post("/{approval_id}/withdraw", responses=problem_responses(409))
 async def withdraw_approval(
     approval_id: ApprovalId, change: CanAsk, runtime: CurrentRuntime, if_match: IfMatch
 ) -> ApprovalView:
-    """Your own request, or one for an agent that you own, while it is pending."""
+    """Withdraw a request for access. Your own request, or one for an agent that you own, while it is pending."""
     row = await service.withdraw_request(change, approval_id, if_match)
     return await service.show_approval(change.session, change.caller, row, runtime.public_url)
 

@@ -108,18 +108,14 @@ async def revoke_token(
     return await service.revoke_token(change, token_id, body, if_match, dry_run=dry_run)
 
 
-@router.get(
-    "/{token_id}/pickups",
-    dependencies=[requires(Permission.TOKENS_READ)],
-    summary="List a token's pickup links, newest first",
-)
+@router.get("/{token_id}/pickups", dependencies=[requires(Permission.TOKENS_READ)])
 async def list_token_pickups(
     token_id: TokenId,
     query: Annotated[schemas.PickupQuery, Query()],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[schemas.PickupView]:
-    """All links with their states; at most one is pending."""
+    """List a token's pickup links, newest first. All links with their states; at most one is pending."""
     return await pickups.list_pickups(session, token_id, query, runtime)
 
 
@@ -133,27 +129,21 @@ async def create_token_pickup(
     return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
 
-@router.get(
-    "/{token_id}/pickups/{pickup_id}",
-    dependencies=[requires(Permission.TOKENS_READ)],
-    summary="Read a pickup link",
-)
+@router.get("/{token_id}/pickups/{pickup_id}", dependencies=[requires(Permission.TOKENS_READ)])
 async def get_token_pickup(
     token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime
 ) -> schemas.PickupView:
-    """The state of the link, and when it was used."""
+    """Read a pickup link. The state of the link, and when it was used."""
     return schemas.PickupView.from_reading(
         await pickups.get_pickup(session, token_id, pickup_id), runtime.public_url
     )
 
 
-@router.delete(
-    "/{token_id}/pickups/{pickup_id}", responses=problem_responses(409), summary="Cancel a pickup link"
-)
+@router.delete("/{token_id}/pickups/{pickup_id}", responses=problem_responses(409))
 async def cancel_token_pickup(
     token_id: TokenId, pickup_id: PickupId, change: CanIssue, runtime: CurrentRuntime, if_match: IfMatch
 ) -> schemas.PickupView:
-    """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
+    """Cancel a pickup link. It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
     pickup = await pickups.cancel_pickup(change, token_id, pickup_id, if_match)
     return schemas.PickupView.from_reading(pickup, runtime.public_url)
 
