@@ -4,7 +4,7 @@ Identities, servers and tools are those that exist, or those that a case describ
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -69,13 +69,12 @@ class ReadObjects:
     def _identity(self, test: PolicyTestIdentity) -> Identity:
         if test.id is not None:
             return self._known(test.id, with_owner=True)
-        owner = None if test.owner is None else self._owner(test.owner)
-        return _describe_identity(test, test.kind, owner)
-
-    def _owner(self, test: PolicyTestOwner) -> Identity:
-        if test.id is not None:
-            return self._known(test.id, with_owner=False)
-        return _describe_identity(test, "person", None)
+        owner, described = None, test.owner
+        if described is not None and described.id is not None:
+            owner = self._known(described.id, with_owner=False)
+        elif described is not None:
+            owner = _active(new_id(), "person", described.groups, described.attributes)
+        return _active(new_id(), test.kind, test.groups, test.attributes, owner)
 
     def _known(self, id: UUID, *, with_owner: bool) -> Identity:
         row = self.identities.get(id)
@@ -83,15 +82,8 @@ class ReadObjects:
             # An unknown id: a person without groups or attributes.
             return Identity(id, 1, IdentityStatus.ACTIVE)
         owned = with_owner and row.owner_id is not None
-        return Identity(
-            id=id,
-            version=1,
-            status=IdentityStatus.ACTIVE,
-            owner=self._known(row.owner_id, with_owner=False) if owned and row.owner_id else None,
-            groups=tuple((group, 1) for group in self.groups.get(id, ())),
-            kind=row.kind,
-            attributes=tuple(sorted(row.attributes.items())),
-        )
+        owner = self._known(row.owner_id, with_owner=False) if owned and row.owner_id else None
+        return _active(id, row.kind, self.groups.get(id, ()), row.attributes, owner)
 
     def _server(self, test: PolicyTestRequest) -> Server:
         row = self.servers.get(test.server)
@@ -141,15 +133,21 @@ async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Coll
         objects.groups.setdefault(identity_id, []).append(group_id)
 
 
-def _describe_identity(test: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
+def _active(
+    id: UUID,
+    kind: str,
+    groups: Sequence[UUID],
+    attributes: Mapping[str, str],
+    owner: Identity | None = None,
+) -> Identity:
     return Identity(
-        id=new_id(),
+        id=id,
         version=1,
         status=IdentityStatus.ACTIVE,
         owner=owner,
-        groups=tuple((group, 1) for group in test.groups),
+        groups=tuple((group, 1) for group in groups),
         kind=kind,
-        attributes=tuple(sorted(test.attributes.items())),
+        attributes=tuple(sorted(attributes.items())),
     )
 
 

@@ -141,36 +141,28 @@ class ConnectionChecks:
             change.record("token.check", _CHECKED, Values(token_id, {}), details=details, token_id=token_id)
             # Returns the connection to the pool: servers may be slow.
             await commit(change.session)
+            deadline = asyncio.get_running_loop().time() + WITHIN_S
             # Only callers who may read servers learn where they are.
             tells_all = caller.may(Permission.SERVERS_READ)
-            deadline = asyncio.get_running_loop().time() + WITHIN_S
-            asked = (self._ask(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
-            steps = await asyncio.gather(*asked)
+
+            async def ask(server: Server) -> CheckStep:
+                if not server.enabled:
+                    meaning = meaning_of("server_disabled")
+                    return _of_server(server, "fail", "server_disabled", meaning.says, meaning.remedy)
+                begun = monotonic()
+                try:
+                    async with asyncio.timeout_at(deadline), self._turns:
+                        begun = monotonic()
+                        tools = await _list(runtime, snapshot, server, check.token.identity.id)
+                except (DiscoveryFailed, TimeoutError) as error:
+                    late = DiscoveryFailed("timeout", "It took too long.")
+                    failed = error if isinstance(error, DiscoveryFailed) else late
+                    return _failure_step(server, failed, _since(begun), tells_all)
+                return await in_slices(_evaluate_tools(check, server, tools, _since(begun)))
+
+            steps = await asyncio.gather(*map(ask, check.reached))
         last = [] if check.refusal is None else [check.refusal]
         return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)
-
-    async def _ask(
-        self,
-        runtime: Runtime,
-        snapshot: AccessSnapshot,
-        check: CheckContext,
-        server: Server,
-        deadline: float,
-        tells_all: bool,
-    ) -> CheckStep:
-        if not server.enabled:
-            meaning = meaning_of("server_disabled")
-            return _of_server(server, "fail", "server_disabled", meaning.says, meaning.remedy)
-        begun = monotonic()
-        try:
-            async with asyncio.timeout_at(deadline), self._turns:
-                begun = monotonic()
-                tools = await _list(runtime, snapshot, server, check.token.identity.id)
-        except (DiscoveryFailed, TimeoutError) as error:
-            late = DiscoveryFailed("timeout", "It took too long.")
-            failed = error if isinstance(error, DiscoveryFailed) else late
-            return _failure_step(server, failed, _since(begun), tells_all)
-        return await in_slices(_evaluate_tools(check, server, tools, _since(begun)))
 
 
 CurrentChecks = Annotated[ConnectionChecks, from_state("connection_checks")]
