@@ -7,12 +7,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.credentials import place_of_fields
 from app.db import rows
-from app.db.change import Change, Subject
+from app.db.change import Change, Subject, savepoint
 from app.db.engine import database_time
 from app.db.rows import Lock
 from app.domain.access import FLEET_ID
@@ -101,8 +102,12 @@ async def create_server(change: Change, runtime: Runtime, body: ServerCreate) ->
     server = Server(**body.model_dump(exclude={"name"}), name=body.name or body.slug)
     if server.transport == "stdio":
         server.args, server.env_names = server.args or [], server.env_names or []
-    session.add(server)
-    await rows.flush_unique(session, {"uq_servers_slug": _slug_taken(body.slug)})
+    try:
+        async with savepoint(session):
+            session.add(server)
+            await session.flush()
+    except IntegrityError as error:
+        raise _slug_taken(body.slug) from error
     await session.refresh(server)
     change.record(
         "server.create", SERVER, SERVER.blank(server), server,
