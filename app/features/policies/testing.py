@@ -134,11 +134,7 @@ async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Coll
 
 
 def _active(
-    id: UUID,
-    kind: str,
-    groups: Sequence[UUID],
-    attributes: Mapping[str, str],
-    owner: Identity | None = None,
+    id: UUID, kind: str, groups: Sequence[UUID], attributes: Mapping[str, str], owner: Identity | None = None
 ) -> Identity:
     return Identity(
         id=id,

@@ -31,10 +31,7 @@ from app.lib.ids import IDENTITY, format_id, new_id
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
-_KINDS = {
-    "stdio": "env or none",
-    "streamable_http": "bearer, header, oauth_client_credentials or none",
-}
+_KINDS = {"stdio": "env or none", "streamable_http": "bearer, header, oauth_client_credentials or none"}
 
 
 async def list_credentials(

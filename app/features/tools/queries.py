@@ -1,6 +1,6 @@
 """Queries of tools and their history, and of what selectors reach. Tools of an ended server are hidden with it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -168,7 +168,7 @@ async def find_reach(
     warnings: list[SelectorWarning] = []
     suggest = _MAX_SUGGESTED_FOR
     for index, one in enumerate(wanted):
-        entry_warnings = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
+        entry_warnings = await _warnings(session, one, row[2 + 4 * index : 6 + 4 * index], suggest)
         suggest -= sum(warning.code == "unknown_tool" for warning in entry_warnings)
         warnings += entry_warnings
     return Finding(reaches, warnings)
@@ -239,15 +239,10 @@ def _lookup_columns(one: Selected, within: ColumnElement[bool]) -> list[ColumnEl
 
 
 async def _warnings(
-    session: AsyncSession,
-    one: Selected,
-    has_server: bool,
-    has_tool: bool,
-    is_granted: bool,
-    names: Collection[str] | None,
-    *,
-    suggest: int,
+    session: AsyncSession, one: Selected, found: Sequence[Any], suggest: int
 ) -> list[SelectorWarning]:
+    """The warnings about a pair, given the values of its ``_lookup_columns``."""
+    has_server, has_tool, is_granted, names = found
     if not has_server:
         return [_warning(f"{one.pointer}/servers", "no_server", "No server matches this selector.")]
     if one.tools["kind"] == "names" and one.tools["names"]:
