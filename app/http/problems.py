@@ -138,10 +138,10 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
-def _validation(request: Request, error: Exception) -> Response:
-    items = cast("RequestValidationError", error).errors()
+def field_errors(items: Sequence[Any]) -> list[FieldError]:
+    """Pydantic's errors, with locations that begin with ``body`` or ``query``."""
     # A body can have tens of thousands of invalid fields, and its sender may be unauthenticated.
-    invalid = [
+    return [
         FieldError(
             _printable(_pointer(item["loc"])),
             {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
@@ -149,6 +149,10 @@ def _validation(request: Request, error: Exception) -> Response:
         )
         for item in items[:MAX_ERRORS]
     ]
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    invalid = field_errors(cast("RequestValidationError", error).errors())
     names = ", ".join(sorted({e.pointer or "/" for e in invalid}))
     detail = f"These fields are invalid: {names}. See errors for details."
     return problem(request, 422, "Invalid request", "validation_failed", detail, invalid)

@@ -54,6 +54,14 @@ _SERVER_EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 _CALLER_EXAMPLE: dict[str, Any] = {"identity_id": _IDENTITY, "user_name": "ada", "kind": "person", **_WHY}
 _AT = "The time that the answer is for, by the database's clock."
+Stopped = Annotated[
+    str | None,
+    Field(
+        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
+        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
+        examples=["identity_suspended"],
+    ),
+]
 
 
 class MomentQuery(Strict):
@@ -92,11 +100,6 @@ class AccessReason(Strict):
         description="The groups that must approve each call, by one member each.",
         examples=[["finance leads"]],
     )
-
-    @classmethod
-    def of(cls, decision: Decision, group_of: Mapping[UUID, UUID]) -> Self:
-        """Build the view, given the groups that hold the grants."""
-        return cls(**_reason(decision, group_of))
 
 
 class ReachedToolView(AccessReason):
@@ -137,8 +140,8 @@ class ReachedServerView(AccessReason):
                 )
                 for tool, decision in reach.tools
             ],
-            resources=None if resources is None else AccessReason.of(resources, group_of),
-            prompts=None if prompts is None else AccessReason.of(prompts, group_of),
+            resources=None if resources is None else AccessReason(**_reason(resources, group_of)),
+            prompts=None if prompts is None else AccessReason(**_reason(prompts, group_of)),
             **_reason(reach.decision, group_of),
         )
 
@@ -157,11 +160,7 @@ class IdentityAccessView(Strict):
     )
     identity_id: IdentityId
     at: datetime = Field(description=_AT)
-    stopped: str | None = Field(
-        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
-        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
-        examples=["identity_suspended"],
-    )
+    stopped: Stopped
     items: list[ReachedServerView] = Field(description="The servers of this page, by slug.")
     next_cursor: str | None
 
@@ -262,11 +261,7 @@ class AccessMatrixRow(Strict):
     model_config = example(_ROW)
 
     identity_id: IdentityId
-    stopped: str | None = Field(
-        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
-        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
-        examples=["identity_suspended"],
-    )
+    stopped: Stopped
     cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")
 
     @classmethod

@@ -17,9 +17,10 @@ from app.access.policy.references import number_type
 from app.access.policy.scope import MAX_GROUP_NAME_LENGTH, MAX_REASON_LENGTH
 from app.access.policy.text import InvalidPolicy, read_statement
 from app.access.policy.vocabulary import quoted
-from app.domain.errors import FieldError, Invalid, NotFound
+from app.domain.errors import Invalid, NotFound
 from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
+from app.http.problems import field_errors
 from app.http.schemas import CleanText, Strict, example
 from app.http.selectors import ToolName
 from app.lib.ids import GROUP, GroupId, format_id
@@ -332,19 +333,12 @@ async def render(session: AsyncSession, name: str, parameters: dict[str, Any]) -
             type = await number_type(session, filled.server, filled.tool, filled.argument)
             filled = template.model_validate({**parameters, "type": type})
     except ValidationError as error:
-        raise _invalid(error) from None
+        lines = error.errors(include_url=False, include_input=False)
+        errors = field_errors([{**line, "loc": ("body", "parameters", *line["loc"])} for line in lines])
+        raise Invalid("The parameters of the template are not valid; see errors.", errors=errors) from None
     text = filled.write()
     try:
         await asyncio.to_thread(read_statement, text)
     except InvalidPolicy as refused:
         raise Invalid.field("/parameters", "too_complex", refused.findings[0].detail) from None
     return text
-
-
-def _invalid(error: ValidationError) -> Invalid:
-    errors = []
-    for line in error.errors(include_url=False, include_input=False):
-        parts = [str(part).replace("~", "~0").replace("/", "~1") for part in ("parameters", *line["loc"])]
-        code = {"extra_forbidden": "unknown_field", "missing": "required"}.get(line["type"], line["type"])
-        errors.append(FieldError("/" + "/".join(parts), code, line["msg"].removeprefix("Value error, ")))
-    return Invalid("The parameters of the template are not valid; see errors.", errors=errors[:100])
