@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from app.gateway.wire import answers
-from app.lib import strict_json
+from app.lib import sse, strict_json
 from app.lib.event_loop import LARGE_VALUES, is_large, is_on_loop, off_loop
-from app.lib.sse import MAX_SILENT_BYTES
 from tests.gateway.messages import MODERN, call, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import World, running
@@ -38,7 +37,7 @@ async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
     elif name == "events":
         await send_events(send, event(answer))
     elif name == "flood":
-        await send_events(send, b":\n\n" * (MAX_SILENT_BYTES // 2), event(answer))
+        await send_events(send, b":\n\n" * (sse.MAX_SILENT_BYTES // 2), event(answer))
     else:
         await send_json(send, 200, answer)
 
@@ -137,12 +136,19 @@ async def test_a_large_request_is_parsed_off_the_event_loop(path: str, name: str
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "flood"), ("/mcp", "calc__flood")])
-async def test_a_flood_of_comments_ends_its_own_call_and_no_other(path: str, name: str) -> None:
+async def test_a_flood_of_comments_ends_its_own_call_and_no_other(
+    path: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Enough for many turns of the loop; each of them lets the other calls go on.
+    monkeypatch.setattr(sse, "MAX_SILENT_BYTES", sse.MAX_SILENT_BYTES // 8)
     async with served() as world, world.client(world.store.issue(world.store.grant())) as client:
         flooded = asyncio.create_task(post_modern(client, path, call(name)))
+        answered = 0
         while not flooded.done():
             small = call("small" if path == "/mcp/calc" else "calc__small")
             assert (await post_modern(client, path, small)).status_code == 200
+            answered += 1
         answer = await flooded
+    assert answered > 1
     assert b"too large" in answer.content
     assert b'"result"' not in answer.content
