@@ -21,7 +21,8 @@ PIP_FAILED = if grep -q "from versions: none" $(VENV)/pip.log; then \
 INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python $(BIN)/python
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
-TESTS := $(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
+# Each process of a run imports 1,500 modules: it reads them compiled, whatever the user's shell says of bytecode.
+TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
 IMAGE ?= scopegate
 DIST ?= dist
 CONSOLE := app/adapters/console
