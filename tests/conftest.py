@@ -35,6 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
         database.open_session()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One more than processors: a test that waits for a timeout, or for a program, leaves its processor to another."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """One event loop for all tests of a process, with the connections that it keeps."""
     return {"asyncio": kept_connections.event_loop}
