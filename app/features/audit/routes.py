@@ -18,12 +18,7 @@ from app.features.audit.sealing.leaves import (
     connection_of,
     newest_checkpoints,
 )
-from app.features.audit.sealing.proofs import (
-    export_leaves,
-    prove_consistency,
-    prove_event,
-    prove_range,
-)
+from app.features.audit.sealing.proofs import export_leaves, prove_consistency, prove_event, prove_range
 from app.features.audit.sealing.sealer import read_log_names
 from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, changes, requires
@@ -49,7 +44,7 @@ LastEventId = Annotated[
 CanReadArguments = Annotated[Change, changes(Permission.ARGUMENTS_READ)]
 
 
-@router.get("/keys", dependencies=_READS, operation_id="list_audit_event_keys")
+@router.get("/keys", dependencies=_READS)
 async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> schemas.AuditLogKeys:
     """List the public keys for checkpoint signatures.
 
@@ -62,7 +57,7 @@ async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> sc
     return schemas.AuditLogKeys(origin=names[0], items=items)
 
 
-@router.get("/checkpoints", dependencies=_READS, operation_id="list_audit_event_checkpoints")
+@router.get("/checkpoints", dependencies=_READS)
 async def list_audit_event_checkpoints(
     session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
 ) -> Page[schemas.AuditCheckpointView]:
@@ -76,15 +71,13 @@ async def list_audit_event_checkpoints(
     return Page(items=[_view(each) for each in page], next_cursor=next_cursor)
 
 
-@router.get("/checkpoints/{tree_size}", dependencies=_READS, operation_id="get_audit_event_checkpoint")
+@router.get("/checkpoints/{tree_size}", dependencies=_READS)
 async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> schemas.AuditCheckpointView:
     """Read one checkpoint."""
     return _view(await checkpoint_of(await connection_of(session), tree_size))
 
 
-@router.get(
-    "/checkpoints/{tree_size}/consistency", dependencies=_READS, operation_id="get_audit_event_consistency"
-)
+@router.get("/checkpoints/{tree_size}/consistency", dependencies=_READS)
 async def get_audit_event_consistency(
     session: Session,
     tree_size: TreeSize,
@@ -97,7 +90,7 @@ async def get_audit_event_consistency(
     )
 
 
-@router.get("/checkpoints/{tree_size}/range", dependencies=_READS, operation_id="get_audit_event_range")
+@router.get("/checkpoints/{tree_size}/range", dependencies=_READS)
 async def get_audit_event_range(
     session: Session,
     tree_size: TreeSize,
@@ -110,7 +103,7 @@ async def get_audit_event_range(
     return schemas.AuditRangeProof.model_validate(content)
 
 
-@router.get("/{event_id}/proof", dependencies=_READS, operation_id="get_audit_event_proof")
+@router.get("/{event_id}/proof", dependencies=_READS)
 async def get_audit_event_proof(session: Session, event_id: EventId) -> schemas.AuditEventProof:
     """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds."""
     position, leaf, checkpoint, hashes = await prove_event(await connection_of(session), event_id)
@@ -135,7 +128,6 @@ async def get_audit_stats(
 
 @router.get(
     "/export",
-    operation_id="export_audit_events",
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}}},
 )
@@ -164,12 +156,7 @@ async def export_audit_events(
     )
 
 
-@router.get(
-    "/stream",
-    operation_id="stream_audit_events",
-    response_class=StreamingResponse,
-    responses={200: {"content": {MEDIA_TYPE: _TEXT}}},
-)
+@router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {MEDIA_TYPE: _TEXT}}})
 async def stream_audit_events(
     request: Request,
     session: Session,
@@ -191,7 +178,7 @@ async def stream_audit_events(
     return runtime.live.stream(Watch(request, caller, Permission.AUDIT_READ, runtime.authenticate, look))
 
 
-@router.get("", dependencies=_READS, operation_id="list_audit_events")
+@router.get("", dependencies=_READS)
 async def list_audit_events(
     session: Session, runtime: CurrentRuntime, query: Annotated[schemas.AuditQuery, Query()]
 ) -> Page[schemas.AuditEventView]:
@@ -203,13 +190,13 @@ async def list_audit_events(
     return await reading.list_events(session, runtime, query)
 
 
-@router.get("/{event_id}", dependencies=_READS, operation_id="get_audit_event")
+@router.get("/{event_id}", dependencies=_READS)
 async def get_audit_event(session: Session, event_id: EventId) -> schemas.AuditEventView:
     """Read one audit event, a call with its outcome."""
     return await reading.read(session, event_id)
 
 
-@router.get("/{event_id}/arguments", operation_id="get_audit_event_arguments")
+@router.get("/{event_id}/arguments")
 async def get_audit_event_arguments(
     change: CanReadArguments, runtime: CurrentRuntime, event_id: EventId
 ) -> schemas.AuditArgumentsView:

@@ -29,7 +29,7 @@ async def _answer(session: Session, sink: AuditSink) -> AuditSinkView:
     return AuditSinkView.from_row(sink, (await service.lags_of(session, [sink])).get(sink.id))
 
 
-@router.get("", operation_id="list_audit_sinks")
+@router.get("")
 async def list_audit_sinks(
     caller: CanRead, session: Session, runtime: CurrentRuntime, query: Annotated[AuditSinkQuery, Query()]
 ) -> Page[AuditSinkView]:
@@ -39,7 +39,7 @@ async def list_audit_sinks(
     return Page(items=[AuditSinkView.from_row(row, lags.get(row.id)) for row in rows], next_cursor=following)
 
 
-@router.post("", operation_id="create_audit_sink", status_code=201)
+@router.post("", status_code=201)
 async def create_audit_sink(
     change: CanWrite, runtime: CurrentRuntime, body: AuditSinkCreate
 ) -> AuditSinkView:
@@ -48,7 +48,7 @@ async def create_audit_sink(
     return await _answer(change.session, sink)
 
 
-@router.get("/{sink_id}", operation_id="get_audit_sink")
+@router.get("/{sink_id}")
 async def get_audit_sink(
     caller: CanRead, session: Session, sink_id: AuditSinkId, include: Include = None
 ) -> AuditSinkView:
@@ -57,7 +57,7 @@ async def get_audit_sink(
     return await _answer(session, sink)
 
 
-@router.patch("/{sink_id}", operation_id="update_audit_sink", responses=problem_responses(409))
+@router.patch("/{sink_id}", responses=problem_responses(409))
 async def update_audit_sink(
     change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch, sink_id: AuditSinkId, body: AuditSinkUpdate
 ) -> AuditSinkView:
@@ -66,13 +66,13 @@ async def update_audit_sink(
     return await _answer(change.session, sink)
 
 
-@router.delete("/{sink_id}", operation_id="delete_audit_sink", status_code=204)
+@router.delete("/{sink_id}", status_code=204)
 async def delete_audit_sink(change: CanWrite, if_match: IfMatch, sink_id: AuditSinkId) -> None:
     """End an audit sink. Pending events are not delivered, and its credential is deleted."""
     await service.end_sink(change, sink_id, if_match)
 
 
-@router.post("/{sink_id}/test", operation_id="test_audit_sink", responses=problem_responses(409))
+@router.post("/{sink_id}/test", responses=problem_responses(409))
 async def test_audit_sink(change: CanWrite, if_match: IfMatch, sink_id: AuditSinkId) -> AuditSinkView:
     """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 

@@ -19,20 +19,20 @@ CanRead = Annotated[Caller, requires(Permission.GROUPS_READ)]
 CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]
 
 
-@router.get("", operation_id="list_groups", summary="List groups, newest first")
+@router.get("", summary="List groups, newest first")
 async def list_groups(
     query: Annotated[schemas.GroupQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.GroupView]:
     return schemas.GroupView.page(*await service.list_groups(session, caller, query, runtime))
 
 
-@router.post("", status_code=201, operation_id="create_group", summary="Create a group")
+@router.post("", status_code=201, summary="Create a group")
 async def create_group(body: schemas.GroupCreate, change: CanWrite) -> schemas.GroupView:
     group = await service.create_group(change, body)
     return schemas.GroupView.from_row(group)
 
 
-@router.get("/{group_id}", operation_id="get_group", summary="Read one group")
+@router.get("/{group_id}", summary="Read one group")
 async def get_group(
     group_id: GroupId,
     caller: CanRead,
@@ -46,30 +46,19 @@ async def get_group(
     )
 
 
-@router.patch(
-    "/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group"
-)
+@router.patch("/{group_id}", responses=problem_responses(409), summary="Change a group")
 async def update_group(
     group_id: GroupId, body: schemas.GroupUpdate, change: CanWrite, if_match: IfMatch
 ) -> schemas.GroupView:
     return schemas.GroupView.from_row(await service.update_group(change, group_id, body, if_match))
 
 
-@router.delete(
-    "/{group_id}",
-    status_code=204,
-    operation_id="delete_group",
-    summary="End a group, its grants and its memberships",
-)
+@router.delete("/{group_id}", status_code=204, summary="End a group, its grants and its memberships")
 async def delete_group(group_id: GroupId, change: CanWrite, if_match: IfMatch) -> None:
     await service.end_group(change, group_id, if_match)
 
 
-@router.get(
-    "/{group_id}/members",
-    operation_id="list_group_members",
-    summary="List the members of a group, newest first",
-)
+@router.get("/{group_id}/members", summary="List the members of a group, newest first")
 async def list_group_members(
     group_id: GroupId,
     query: Annotated[schemas.MemberQuery, Query()],
@@ -81,12 +70,7 @@ async def list_group_members(
     return Page(items=[schemas.MemberView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.get(
-    "/{group_id}/members/{identity_id}",
-    operation_id="get_group_member",
-    summary="Read one membership",
-    responses={200: TAGGED},
-)
+@router.get("/{group_id}/members/{identity_id}", summary="Read one membership", responses={200: TAGGED})
 async def get_group_member(
     group_id: GroupId, identity_id: IdentityId, caller: CanRead, session: Session, response: Response
 ) -> schemas.MemberView:
@@ -97,7 +81,6 @@ async def get_group_member(
 
 @router.put(
     "/{group_id}/members/{identity_id}",
-    operation_id="add_group_member",
     summary="Add an identity to a group",
     responses=problem_responses(409)
     | {
@@ -119,10 +102,7 @@ async def add_group_member(
 
 
 @router.delete(
-    "/{group_id}/members/{identity_id}",
-    status_code=204,
-    operation_id="remove_group_member",
-    summary="Remove an identity from a group",
+    "/{group_id}/members/{identity_id}", status_code=204, summary="Remove an identity from a group"
 )
 async def remove_group_member(
     group_id: GroupId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch

@@ -31,7 +31,7 @@ CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]
 _CHANGED = problem_responses(409)
 
 
-@router.post("", operation_id="create_identity_provider", status_code=201)
+@router.post("", status_code=201)
 async def create_identity_provider(
     body: schemas.IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime
 ) -> schemas.IdentityProviderView:
@@ -40,7 +40,7 @@ async def create_identity_provider(
     return schemas.IdentityProviderView.from_row(row)
 
 
-@router.get("", operation_id="list_identity_providers")
+@router.get("")
 async def list_identity_providers(
     query: Annotated[schemas.IdentityProviderQuery, Query()],
     caller: CanRead,
@@ -52,7 +52,7 @@ async def list_identity_providers(
     return Page(items=[schemas.IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.get("/{identity_provider_id}", operation_id="get_identity_provider")
+@router.get("/{identity_provider_id}")
 async def get_identity_provider(
     identity_provider_id: IdentityProviderId,
     caller: CanRead,
@@ -67,7 +67,7 @@ async def get_identity_provider(
     return schemas.IdentityProviderView.from_row(row)
 
 
-@router.patch("/{identity_provider_id}", operation_id="update_identity_provider", responses=_CHANGED)
+@router.patch("/{identity_provider_id}", responses=_CHANGED)
 async def update_identity_provider(
     identity_provider_id: IdentityProviderId,
     body: schemas.IdentityProviderUpdate,
@@ -81,9 +81,7 @@ async def update_identity_provider(
     return schemas.IdentityProviderView.from_row(row)
 
 
-@router.delete(
-    "/{identity_provider_id}", operation_id="delete_identity_provider", status_code=204, responses=_CHANGED
-)
+@router.delete("/{identity_provider_id}", status_code=204, responses=_CHANGED)
 async def delete_identity_provider(
     identity_provider_id: IdentityProviderId, change: CanWrite, if_match: IfMatch
 ) -> None:

@@ -23,19 +23,14 @@ def _answer(invitation: InvitationReading) -> schemas.InvitationView:
     return schemas.InvitationView.from_row(invitation.row, invitation.status)
 
 
-@router.get(
-    "",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="list_invitations",
-    summary="List invitations, newest first",
-)
+@router.get("", dependencies=[requires(Permission.IDENTITIES_READ)], summary="List invitations, newest first")
 async def list_invitations(
     query: Annotated[schemas.InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.InvitationView]:
     return await service.list_invitations(session, query, runtime)
 
 
-@router.post("", status_code=201, operation_id="create_invitation", summary="Invite a person to sign in")
+@router.post("", status_code=201, summary="Invite a person to sign in")
 async def create_invitation(
     body: schemas.InvitationCreate, change: CanWrite, runtime: CurrentRuntime
 ) -> schemas.IssuedInvitation:
@@ -47,10 +42,7 @@ async def create_invitation(
 
 
 @router.get(
-    "/{invitation_id}",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="get_invitation",
-    summary="Read one invitation",
+    "/{invitation_id}", dependencies=[requires(Permission.IDENTITIES_READ)], summary="Read one invitation"
 )
 async def get_invitation(invitation_id: InvitationId, session: Session) -> schemas.InvitationView:
     return _answer(await service.require_invitation(session, invitation_id))
@@ -58,7 +50,6 @@ async def get_invitation(invitation_id: InvitationId, session: Session) -> schem
 
 @router.post(
     "/{invitation_id}/confirm",
-    operation_id="confirm_invitation",
     responses=problem_responses(409),
     summary="Confirm the account that has claimed an invitation",
 )
@@ -70,12 +61,7 @@ async def confirm_invitation(
     return _answer(await service.confirm_invitation(change, invitation_id, if_match))
 
 
-@router.delete(
-    "/{invitation_id}",
-    operation_id="revoke_invitation",
-    responses=problem_responses(409),
-    summary="Revoke an invitation",
-)
+@router.delete("/{invitation_id}", responses=problem_responses(409), summary="Revoke an invitation")
 async def revoke_invitation(
     invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
 ) -> schemas.InvitationView:

@@ -34,7 +34,7 @@ CanOpen = Annotated[Change, changes(Permission.SELF_READ)]
 CanChange = Annotated[Change, changes(Permission.SELF_WRITE)]
 
 
-@router.get("/agents", operation_id="list_own_agents", summary="List your own agents, newest first")
+@router.get("/agents", summary="List your own agents, newest first")
 async def list_own_agents(
     query: Annotated[OwnAgentQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[IdentityView]:
@@ -42,7 +42,7 @@ async def list_own_agents(
     return await identities.list_own_agents(session, caller, query, runtime)
 
 
-@router.get("/tokens", operation_id="list_own_tokens", summary="List your own tokens, newest first")
+@router.get("/tokens", summary="List your own tokens, newest first")
 async def list_own_tokens(
     query: Annotated[schemas.TokenQuery, Query()],
     caller: CanReadSelf,
@@ -54,10 +54,7 @@ async def list_own_tokens(
 
 
 @router.post(
-    "/tokens/{token_id}/rotate",
-    operation_id="rotate_own_token",
-    responses=problem_responses(409),
-    summary="Rotate a token of your own",
+    "/tokens/{token_id}/rotate", responses=problem_responses(409), summary="Rotate a token of your own"
 )
 async def rotate_own_token(
     token_id: TokenId,
@@ -74,9 +71,7 @@ async def rotate_own_token(
     return reveal(runtime, await tokens.show_token(change.session, token_id), secret)
 
 
-@router.post(
-    "/tokens/{token_id}/revoke", operation_id="revoke_own_token", summary="Revoke a token of your own"
-)
+@router.post("/tokens/{token_id}/revoke", summary="Revoke a token of your own")
 async def revoke_own_token(
     token_id: TokenId,
     body: schemas.TokenRevoke,
@@ -88,11 +83,7 @@ async def revoke_own_token(
     return await tokens.revoke_own_token(change, token_id, body, if_match, dry_run=dry_run)
 
 
-@router.post(
-    "/tokens/{token_id}/check",
-    operation_id="check_own_token",
-    summary="Check whether a token of your own works",
-)
+@router.post("/tokens/{token_id}/check", summary="Check whether a token of your own works")
 async def check_own_token(
     token_id: TokenId,
     body: schemas.ConnectionCheckRequest,
@@ -111,7 +102,7 @@ async def check_own_token(
     return await checks.run(change, token_id, body, runtime, snapshot, request)
 
 
-@router.get("/pickups", operation_id="list_own_pickups", summary="List your pending pickup links")
+@router.get("/pickups", summary="List your pending pickup links")
 async def list_own_pickups(
     query: Annotated[schemas.PickupQuery, Query()],
     caller: CanReadSelf,
@@ -122,7 +113,7 @@ async def list_own_pickups(
     return await pickups.list_own_pickups(session, caller, query, runtime)
 
 
-@router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pickup link of your own")
+@router.get("/pickups/{pickup_id}", summary="Read a pickup link of your own")
 async def get_own_pickup(
     pickup_id: PickupId, change: CanOpen, runtime: CurrentRuntime
 ) -> schemas.OwnPickupView:
@@ -132,10 +123,7 @@ async def get_own_pickup(
 
 
 @router.post(
-    "/pickups/{pickup_id}/take",
-    operation_id="take_own_pickup",
-    responses=problem_responses(409),
-    summary="Pick up the secret of a token",
+    "/pickups/{pickup_id}/take", responses=problem_responses(409), summary="Pick up the secret of a token"
 )
 async def take_own_pickup(
     pickup_id: PickupId, change: CanChange, runtime: CurrentRuntime, if_match: IfMatch
@@ -149,7 +137,6 @@ async def take_own_pickup(
 @router.get(
     "/requestable-servers",
     dependencies=[requires(Permission.SELF_READ)],
-    operation_id="list_requestable_servers",
     summary="List the servers that you can request, newest first",
 )
 async def list_requestable_servers(
@@ -196,7 +183,7 @@ class Me(Strict):
     permissions: list[Permission] = Field(description="The permissions of the roles, sorted.")
 
 
-@router.get("", operation_id="get_me")
+@router.get("")
 async def get_me(caller: CanReadSelf, session: Session) -> Me:
     """Read your roles and permissions."""
     return Me(
@@ -210,7 +197,7 @@ async def get_me(caller: CanReadSelf, session: Session) -> Me:
     )
 
 
-@router.get("/access", operation_id="list_own_access", summary="List what you reach, and why, by slug")
+@router.get("/access", summary="List what you reach, and why, by slug")
 async def list_own_access(
     query: Annotated[AccessQuery, Query()],
     caller: CanReadSelf,

@@ -20,7 +20,7 @@ CanWrite = Annotated[Change, changes(Permission.SERVICE_ACCOUNTS_WRITE)]
 _CHANGED = problem_responses(409)
 
 
-@router.get("", operation_id="list_service_accounts")
+@router.get("")
 async def list_service_accounts(
     caller: CanRead,
     session: Session,
@@ -32,7 +32,7 @@ async def list_service_accounts(
     return Page(items=[schemas.ServiceAccountView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.post("", operation_id="create_service_account", status_code=201)
+@router.post("", status_code=201)
 async def create_service_account(
     change: CanWrite, body: schemas.ServiceAccountCreate
 ) -> schemas.ServiceAccountView:
@@ -41,7 +41,7 @@ async def create_service_account(
     return schemas.ServiceAccountView.from_row(account)
 
 
-@router.get("/{service_account_id}", operation_id="get_service_account")
+@router.get("/{service_account_id}")
 async def get_service_account(
     caller: CanRead,
     session: Session,
@@ -56,7 +56,7 @@ async def get_service_account(
     return schemas.ServiceAccountView.from_row(account)
 
 
-@router.patch("/{service_account_id}", operation_id="update_service_account", responses=_CHANGED)
+@router.patch("/{service_account_id}", responses=_CHANGED)
 async def update_service_account(
     change: CanWrite,
     if_match: IfMatch,
@@ -69,9 +69,7 @@ async def update_service_account(
     )
 
 
-@router.delete(
-    "/{service_account_id}", operation_id="delete_service_account", status_code=204, responses=_CHANGED
-)
+@router.delete("/{service_account_id}", status_code=204, responses=_CHANGED)
 async def delete_service_account(
     change: CanWrite, if_match: IfMatch, service_account_id: ServiceAccountId
 ) -> None:

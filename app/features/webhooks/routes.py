@@ -38,7 +38,7 @@ def _secret(webhook: Webhook, secret: str) -> WebhookSecretView:
     return WebhookSecretView(secret=secret, webhook=WebhookView.from_row(webhook))
 
 
-@router.get("", operation_id="list_webhooks")
+@router.get("")
 async def list_webhooks(
     caller: CanRead, session: Session, runtime: CurrentRuntime, query: Annotated[WebhookQuery, Query()]
 ) -> Page[WebhookView]:
@@ -47,14 +47,14 @@ async def list_webhooks(
     return Page(items=[WebhookView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.post("", operation_id="create_webhook", status_code=201)
+@router.post("", status_code=201)
 async def create_webhook(change: CanWrite, runtime: CurrentRuntime, body: WebhookCreate) -> WebhookSecretView:
     """Create a webhook. Only this response shows its signing secret."""
     webhook, secret = await service.create_webhook(change, body, runtime)
     return _secret(webhook, secret)
 
 
-@router.get("/{webhook_id}", operation_id="get_webhook")
+@router.get("/{webhook_id}")
 async def get_webhook(
     caller: CanRead, session: Session, webhook_id: WebhookId, include: Include = None
 ) -> WebhookView:
@@ -63,7 +63,7 @@ async def get_webhook(
     return WebhookView.from_row(webhook)
 
 
-@router.patch("/{webhook_id}", operation_id="update_webhook")
+@router.patch("/{webhook_id}")
 async def update_webhook(
     change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch, webhook_id: WebhookId, body: WebhookUpdate
 ) -> WebhookView:
@@ -71,13 +71,13 @@ async def update_webhook(
     return WebhookView.from_row(await service.update_webhook(change, webhook_id, body, if_match, runtime))
 
 
-@router.delete("/{webhook_id}", operation_id="delete_webhook", status_code=204)
+@router.delete("/{webhook_id}", status_code=204)
 async def delete_webhook(change: CanWrite, if_match: IfMatch, webhook_id: WebhookId) -> None:
     """End a webhook. Pending messages are not delivered, and its signing secrets are deleted."""
     await service.end_webhook(change, webhook_id, if_match)
 
 
-@router.post("/{webhook_id}/rotate", operation_id="rotate_webhook")
+@router.post("/{webhook_id}/rotate")
 async def rotate_webhook(
     change: CanWrite, runtime: CurrentRuntime, if_match: IfMatch, webhook_id: WebhookId, body: WebhookRotate
 ) -> WebhookSecretView:
@@ -85,7 +85,7 @@ async def rotate_webhook(
     return _secret(*await service.rotate_webhook(change, webhook_id, body, if_match, runtime))
 
 
-@router.post("/{webhook_id}/test", operation_id="create_webhook_test", status_code=201)
+@router.post("/{webhook_id}/test", status_code=201)
 async def create_webhook_test(change: CanWrite, response: Response, webhook_id: WebhookId) -> DeliveryView:
     """Send a test message of the type `webhook.test`. Read the delivery to see the result."""
     delivery = await service.create_test(change, webhook_id)
@@ -94,7 +94,7 @@ async def create_webhook_test(change: CanWrite, response: Response, webhook_id: 
     return DeliveryView.from_row(delivery)
 
 
-@router.get("/{webhook_id}/deliveries", operation_id="list_webhook_deliveries")
+@router.get("/{webhook_id}/deliveries")
 async def list_webhook_deliveries(
     caller: CanRead,
     session: Session,
@@ -107,7 +107,7 @@ async def list_webhook_deliveries(
     return Page(items=[DeliveryView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.get("/{webhook_id}/deliveries/{delivery_id}", operation_id="get_webhook_delivery")
+@router.get("/{webhook_id}/deliveries/{delivery_id}")
 async def get_webhook_delivery(
     caller: CanRead, session: Session, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
@@ -115,11 +115,7 @@ async def get_webhook_delivery(
     return DeliveryView.from_row(await service.get_delivery(session, caller, webhook_id, delivery_id))
 
 
-@router.post(
-    "/{webhook_id}/deliveries/{delivery_id}/retry",
-    operation_id="retry_webhook_delivery",
-    responses=problem_responses(409),
-)
+@router.post("/{webhook_id}/deliveries/{delivery_id}/retry", responses=problem_responses(409))
 async def retry_webhook_delivery(
     change: CanWrite, if_match: IfMatch, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
