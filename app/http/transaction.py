@@ -71,11 +71,14 @@ Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 class TransactionalRoute(APIRoute):
     """Repeats a request after a transaction conflict, and maps an unavailable database to ``Unavailable``.
 
+    The id of an operation is the name of its function, unless it is given.
+
     A failed request is rolled back here, since a route above this one may render the error as a response in its own
     form, and the session of a completed request commits.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **values: Any) -> None:
+        values["operation_id"] = values.get("operation_id") or endpoint.__name__
         if requires_if_match(endpoint):
             values["responses"] = {**(values.get("responses") or {}), **problem_responses(428)}
         super().__init__(path, complete(endpoint, creates=values.get("status_code") == 201), **values)

@@ -31,9 +31,7 @@ async def _answer(session: Session, administrator: Administrator) -> Administrat
     return AdministratorView.from_row(administrator, assignments[administrator.id])
 
 
-@administrators.get(
-    "", dependencies=[requires(Permission.ADMINISTRATORS_READ)], operation_id="list_administrators"
-)
+@administrators.get("", dependencies=[requires(Permission.ADMINISTRATORS_READ)])
 async def list_administrators(
     session: Session, runtime: CurrentRuntime, query: Annotated[AdministratorQuery, Query()]
 ) -> Page[AdministratorView]:
@@ -47,19 +45,13 @@ async def list_administrators(
     return Page(items=items, next_cursor=following)
 
 
-@administrators.get(
-    "/{administrator_id}",
-    dependencies=[requires(Permission.ADMINISTRATORS_READ)],
-    operation_id="get_administrator",
-)
+@administrators.get("/{administrator_id}", dependencies=[requires(Permission.ADMINISTRATORS_READ)])
 async def get_administrator(session: Session, administrator_id: AdministratorId) -> AdministratorView:
     """Read one administrator."""
     return await _answer(session, await service.get_administrator(session, administrator_id))
 
 
-@administrators.post(
-    "/{administrator_id}/disable", operation_id="disable_administrator", responses=problem_responses(409)
-)
+@administrators.post("/{administrator_id}/disable", responses=problem_responses(409))
 async def disable_administrator(
     change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:
@@ -71,9 +63,7 @@ async def disable_administrator(
     return await _answer(change.session, administrator)
 
 
-@administrators.post(
-    "/{administrator_id}/enable", operation_id="enable_administrator", responses=problem_responses(409)
-)
+@administrators.post("/{administrator_id}/enable", responses=problem_responses(409))
 async def enable_administrator(
     change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:
@@ -127,9 +117,7 @@ class BreakGlassToken(Strict):
     expires_in: int = Field(description="Seconds.")
 
 
-@break_glass.post(
-    "", operation_id="create_break_glass_token", responses=problem_responses(400, 401, 404, 422, 429, 503)
-)
+@break_glass.post("", responses=problem_responses(400, 401, 404, 422, 429, 503))
 async def create_break_glass_token(
     body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, from_state("break_glass")]
 ) -> BreakGlassToken:

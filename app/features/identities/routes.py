@@ -47,10 +47,7 @@ async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> schem
 
 
 @identities.post(
-    "/offboard",
-    operation_id="offboard_identity_by_name",
-    responses=problem_responses(404, 409),
-    summary="Offboard by external id or user name",
+    "/offboard", responses=problem_responses(404, 409), summary="Offboard by external id or user name"
 )
 async def offboard_identity_by_name(
     body: schemas.OffboardRequest,
@@ -96,10 +93,7 @@ async def post_offboard(
 
 
 @identities.delete(
-    "/{identity_id}",
-    operation_id="delete_identity",
-    responses=problem_responses(409),
-    summary="Offboard an identity with its agents",
+    "/{identity_id}", responses=problem_responses(409), summary="Offboard an identity with its agents"
 )
 async def delete_identity(
     identity_id: IdentityId,
@@ -143,10 +137,7 @@ async def _answer(session: Session, identity: Identity) -> schemas.IdentityView:
 
 
 @identities.get(
-    "",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="list_identities",
-    summary="List identities, newest first",
+    "", dependencies=[requires(Permission.IDENTITIES_READ)], summary="List identities, newest first"
 )
 async def list_identities(
     query: Annotated[schemas.IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
@@ -154,40 +145,27 @@ async def list_identities(
     return await service.list_identities(session, query, runtime)
 
 
-@identities.post("", status_code=201, operation_id="create_identity", summary="Create a person or an agent")
+@identities.post("", status_code=201, summary="Create a person or an agent")
 async def create_identity(body: schemas.IdentityCreate, change: CanWrite) -> schemas.IdentityView:
     identity = await service.create_identity(change, body)
     return await _answer(change.session, identity)
 
 
 @identities.get(
-    "/{identity_id}",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="get_identity",
-    summary="Read one identity",
+    "/{identity_id}", dependencies=[requires(Permission.IDENTITIES_READ)], summary="Read one identity"
 )
 async def get_identity(identity_id: IdentityId, session: Session) -> schemas.IdentityView:
     return await _answer(session, await service.find_identity(session, identity_id))
 
 
-@identities.patch(
-    "/{identity_id}",
-    operation_id="update_identity",
-    responses=problem_responses(409),
-    summary="Change an identity",
-)
+@identities.patch("/{identity_id}", responses=problem_responses(409), summary="Change an identity")
 async def update_identity(
     identity_id: IdentityId, body: schemas.IdentityUpdate, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
     return await _answer(change.session, await service.update_identity(change, identity_id, body, if_match))
 
 
-@identities.post(
-    "/{identity_id}/suspend",
-    operation_id="suspend_identity",
-    responses=problem_responses(409),
-    summary="Suspend an identity",
-)
+@identities.post("/{identity_id}/suspend", responses=problem_responses(409), summary="Suspend an identity")
 async def suspend_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
@@ -196,10 +174,7 @@ async def suspend_identity(
 
 
 @identities.post(
-    "/{identity_id}/reinstate",
-    operation_id="reinstate_identity",
-    responses=problem_responses(409),
-    summary="Reinstate an identity",
+    "/{identity_id}/reinstate", responses=problem_responses(409), summary="Reinstate an identity"
 )
 async def reinstate_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
@@ -211,7 +186,6 @@ async def reinstate_identity(
 @identities.get(
     "/{identity_id}/access",
     dependencies=[requires(Permission.GRANTS_READ)],
-    operation_id="list_identity_access",
     summary="List what an identity reaches, and why, by slug",
 )
 async def list_identity_access(
@@ -235,7 +209,6 @@ scheduled_offboardings = api_router("scheduled-offboardings")
 @scheduled_offboardings.get(
     "",
     dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="list_scheduled_offboardings",
     summary="List scheduled offboardings, newest first",
 )
 async def list_scheduled_offboardings(
@@ -247,7 +220,6 @@ async def list_scheduled_offboardings(
 @scheduled_offboardings.get(
     "/{scheduled_offboarding_id}",
     dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="get_scheduled_offboarding",
     summary="Read one scheduled offboarding",
 )
 async def get_scheduled_offboarding(
@@ -258,10 +230,7 @@ async def get_scheduled_offboarding(
 
 
 @scheduled_offboardings.delete(
-    "/{scheduled_offboarding_id}",
-    operation_id="cancel_scheduled_offboarding",
-    responses=problem_responses(409),
-    summary="Cancel a scheduled offboarding",
+    "/{scheduled_offboarding_id}", responses=problem_responses(409), summary="Cancel a scheduled offboarding"
 )
 async def cancel_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, change: CanOffboard, if_match: IfMatch
@@ -279,7 +248,6 @@ _KEYS_MAX_AGE_S = 300
 @receipts.get(
     _RECEIPTS,
     dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="list_offboarding_receipts",
     summary="List the receipts of offboardings, newest first",
 )
 async def list_offboarding_receipts(
@@ -291,7 +259,6 @@ async def list_offboarding_receipts(
 @receipts.get(
     _RECEIPTS + "/{receipt_id}",
     dependencies=[requires(Permission.IDENTITIES_READ)],
-    operation_id="get_offboarding_receipt",
     summary="Read the receipt of an offboarding",
 )
 async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> schemas.ReceiptView:
@@ -320,7 +287,7 @@ class PublicKeys(Strict):
     keys: list[PublicKey] = Field(description="One per configured signing key.")
 
 
-@receipts.get("/.well-known/jwks.json", operation_id="get_public_keys", summary="The public signing keys")
+@receipts.get("/.well-known/jwks.json", summary="The public signing keys")
 async def get_public_keys(runtime: CurrentRuntime, response: Response) -> PublicKeys:
     """The public keys of all configured signing keys. Keep them with the receipts that you want to prove later."""
     response.headers["Cache-Control"] = f"public, max-age={_KEYS_MAX_AGE_S}"

@@ -102,7 +102,7 @@ async def _managed(
 Managed = Annotated[streams.ManagedStream, Depends(_managed, scope="function")]
 
 
-@stream_router.get("", operation_id="get_signal_stream")
+@stream_router.get("")
 async def get_signal_stream(
     identity_provider_id: IdentityProviderId, caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> SignalStreamView:
@@ -112,7 +112,7 @@ async def get_signal_stream(
     return _show_stream(runtime, settings, row)
 
 
-@stream_router.put("/credential", operation_id="set_signal_credential", responses=_CHANGED)
+@stream_router.put("/credential", responses=_CHANGED)
 async def set_signal_credential(
     body: SignalCredentialPut, managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
@@ -121,7 +121,7 @@ async def set_signal_credential(
     return _show_stream(runtime, managed.settings, row)
 
 
-@stream_router.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
+@stream_router.post("/stream", responses=_CHANGED)
 async def set_signal_stream(
     body: SignalStreamSet, managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
@@ -130,13 +130,13 @@ async def set_signal_stream(
     return _show_stream(runtime, managed.settings, row)
 
 
-@stream_router.delete("/stream", operation_id="delete_signal_stream", status_code=204, responses=_CHANGED)
+@stream_router.delete("/stream", status_code=204, responses=_CHANGED)
 async def delete_signal_stream(managed: Managed, if_match: IfMatch) -> None:
     """End the stream at the transmitter. Events that it still pushes are accepted while the settings exist."""
     await streams.delete_stream(managed, if_match)
 
 
-@stream_router.post("/verify", operation_id="verify_signal_stream", responses=_CHANGED)
+@stream_router.post("/verify", responses=_CHANGED)
 async def verify_signal_stream(
     managed: Managed, runtime: CurrentRuntime, if_match: IfMatch
 ) -> SignalStreamView:
