@@ -9,9 +9,7 @@ from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.features.access import reach
 from app.features.access.reach import AccessQuery, IdentityAccessView
-from app.features.identities import schedule, schemas, service
-from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
+from app.features.identities import erase, offboard, schedule, schemas, service
 from app.features.identities.queries import links_of
 from app.features.identities.receipts import find_receipt, list_receipts
 from app.features.identities.service import find_identity
@@ -30,7 +28,7 @@ CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-async def _offboarding_answer(change: Change, outcome: OffboardOutcome) -> schemas.OffboardAnswer:
+async def _offboarding_answer(change: Change, outcome: offboard.OffboardOutcome) -> schemas.OffboardAnswer:
     identity = await find_identity(change.session, outcome.identity_id)
     await change.session.refresh(identity)
     return schemas.OffboardAnswer(
@@ -60,20 +58,15 @@ async def offboard_identity_by_name(
     dry_run: DryRun = False,
 ) -> schemas.OffboardAnswer:
     """The same as by id, for callers that know only `external_id` or `user_name`."""
-    id = await find_to_offboard(change.session, external_id=external_id, user_name=user_name)
+    id = await offboard.find_to_offboard(change.session, external_id=external_id, user_name=user_name)
     outcome = await schedule.offboard_or_schedule(
         change, id, body, if_match, signer=runtime.signer, dry_run=dry_run
     )
     return await _offboarding_answer(change, outcome)
 
 
-@identities.post(
-    "/{identity_id}/offboard",
-    operation_id="offboard_identity",
-    responses=problem_responses(409),
-    summary="Offboard an identity",
-)
-async def post_offboard(
+@identities.post("/{identity_id}/offboard", responses=problem_responses(409), summary="Offboard an identity")
+async def offboard_identity(
     identity_id: IdentityId,
     body: schemas.OffboardRequest,
     change: CanOffboard,
@@ -105,7 +98,7 @@ async def delete_identity(
     dry_run: DryRun = False,
 ) -> schemas.OffboardAnswer:
     """The same as offboarding without transferring its agents. Nothing is deleted."""
-    outcome = await offboard_identity(
+    outcome = await offboard.offboard_identity(
         change, identity_id, schemas.Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
     )
     return await _offboarding_answer(change, outcome)
@@ -116,16 +109,17 @@ CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
 
 @identities.post(
     "/{identity_id}/erase",
-    operation_id="erase_identity",
     responses=problem_responses(409),
     summary="Erase the personal data of an offboarded identity",
 )
-async def post_erase(identity_id: IdentityId, change: CanErase, if_match: IfMatch) -> schemas.IdentityView:
+async def erase_identity(
+    identity_id: IdentityId, change: CanErase, if_match: IfMatch
+) -> schemas.IdentityView:
     """Its names, addresses and all text about it are deleted for good; its id stays, with the history of its actions.
 
     It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
     """
-    return await _answer(change.session, await erase_identity(change, identity_id, if_match))
+    return await _answer(change.session, await erase.erase_identity(change, identity_id, if_match))
 
 
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]

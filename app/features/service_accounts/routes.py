@@ -77,8 +77,8 @@ async def delete_service_account(
     await service.end_account(change, service_account_id, if_match)
 
 
-@router.get("/{service_account_id}/credentials", operation_id="list_service_account_credentials")
-async def list_credentials(
+@router.get("/{service_account_id}/credentials")
+async def list_service_account_credentials(
     caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
@@ -90,13 +90,8 @@ async def list_credentials(
     return Page(items=[schemas.CredentialView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.post(
-    "/{service_account_id}/credentials",
-    operation_id="create_service_account_credential",
-    status_code=201,
-    responses={201: TAGGED},
-)
-async def create_credential(
+@router.post("/{service_account_id}/credentials", status_code=201, responses={201: TAGGED})
+async def create_service_account_credential(
     change: CanWrite,
     runtime: CurrentRuntime,
     request: Request,
@@ -114,13 +109,8 @@ async def create_credential(
     )
 
 
-@router.delete(
-    "/{service_account_id}/credentials/{credential_id}",
-    operation_id="revoke_service_account_credential",
-    status_code=204,
-    responses=_CHANGED,
-)
-async def revoke_credential(
+@router.delete("/{service_account_id}/credentials/{credential_id}", status_code=204, responses=_CHANGED)
+async def revoke_service_account_credential(
     change: CanWrite, if_match: IfMatch, service_account_id: ServiceAccountId, credential_id: KeyId
 ) -> None:
     """Revoke a client secret and all bearers issued for it."""
