@@ -22,7 +22,6 @@ from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.browser_sessions import Lifetimes
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
-from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret
 from app.http.authorization import BearerReader
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.service_address import ServiceAddress
@@ -77,9 +76,9 @@ def authenticators(
     break_glass: BreakGlass,
 ) -> tuple[ApiAuthenticator, ApiAuthenticator]:
     """The authenticators of the API, and of programs that provision."""
-    bearers = service_account_reader(authenticate_bearer, peppers)
+    bearers = service_account_reader(API_BEARER, peppers)
     # Some clients can only store one static bearer.
-    secrets = service_account_reader(authenticate_secret, peppers)
+    secrets = service_account_reader(CLIENT_SECRET, peppers)
     access_tokens = AccessTokens(sessions, keys)
     ours: dict[str, BearerReader] = {API_BEARER: bearers, BREAK_GLASS: break_glass.read_bearer}
     machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: secrets}

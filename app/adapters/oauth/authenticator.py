@@ -1,13 +1,13 @@
 """Authentication of API requests: the one place that turns a request's credential into a caller."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
-from app.features.service_accounts.authenticate import unauthenticated
+from app.features.service_accounts.authenticate import authenticate, unauthenticated
 from app.http.authorization import BearerReader, Caller
 
 _OURS = "sg"
@@ -38,13 +38,11 @@ class ApiAuthenticator:
         return await reader(request, session, text)
 
 
-def service_account_reader(
-    authenticate: Callable[[AsyncSession, Peppers, str], Awaitable[Caller]], peppers: Peppers
-) -> BearerReader:
-    """The reader of one class of the service accounts' credentials."""
+def service_account_reader(prefix: str, peppers: Peppers) -> BearerReader:
+    """The reader of one class of the service accounts' credentials, by its prefix."""
 
     async def read(request: Request, session: AsyncSession, bearer: str) -> Caller:  # noqa: ARG001
-        return await authenticate(session, peppers, bearer)
+        return (await authenticate(session, peppers, bearer, prefix))[1]
 
     return read
 

@@ -21,8 +21,10 @@ from app.outbound.http import Origin, OutboundClient, origin_of
 from app.outbound.jwks import ask_provider, request_object, safe_url, usable_keys
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
-
+ENDPOINTS_TTL_S = 300.0
 _FORM = b"application/x-www-form-urlencoded"
+_RETRY_AFTER_S = 5.0
+_MAX_TOKEN_LENGTH = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,25 @@ class Publications:
 
     async def endpoints_of(self, issuer: str) -> Endpoints:
         """Fetch the endpoints of a provider. Raises ``ProviderFault``."""
-        return _endpoints(issuer, await ask_provider(self._document_of(issuer)))
+        document = await ask_provider(self._document_of(issuer))
+        authorization, token, end_session = (
+            safe_url(issuer, document, f"{name}_endpoint")
+            for name in ("authorization", "token", "end_session")
+        )
+        if authorization is None or token is None:
+            raise ProviderFault("its discovery document does not say where people sign in")
+        methods = document.get("token_endpoint_auth_methods_supported")
+        prompts = document.get("prompt_values_supported")
+        return Endpoints(
+            authorization,
+            token,
+            end_session,
+            names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+            wants_secret_in_form=isinstance(methods, list)
+            and "client_secret_basic" not in methods
+            and "client_secret_post" in methods,
+            lets_choose_account=isinstance(prompts, list) and "select_account" in prompts,
+        )
 
     async def redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
         """Redeem a code; ``basic`` is the client's credential. Raises ``ProviderFault``.
@@ -98,33 +118,6 @@ class Publications:
     ) -> JsonObject:
         own = self._own if origin_of(url) == origin_of(issuer) == self._own_origin else None
         return await request_object(own or self._guarded, method, url, headers, body)
-
-
-def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
-    authorization, token, end_session = (
-        safe_url(issuer, document, f"{name}_endpoint") for name in ("authorization", "token", "end_session")
-    )
-    if authorization is None or token is None:
-        raise ProviderFault("its discovery document does not say where people sign in")
-    methods = document.get("token_endpoint_auth_methods_supported")
-    prompts = document.get("prompt_values_supported")
-    return Endpoints(
-        authorization,
-        token,
-        end_session,
-        names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
-        wants_secret_in_form=isinstance(methods, list)
-        and "client_secret_basic" not in methods
-        and "client_secret_post" in methods,
-        lets_choose_account=isinstance(prompts, list) and "select_account" in prompts,
-    )
-
-
-ENDPOINTS_TTL_S = 300.0
-
-_RETRY_AFTER_S = 5.0
-
-_MAX_TOKEN_LENGTH = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -195,7 +188,11 @@ class CodeFlow:
     async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
         """Verify a logout token. Raises ``Malformed`` and ``Unavailable``."""
         try:
-            return await self._read_logout(text)
+            token = read_token(text)
+            provider, now = await self._access_tokens.provider_of(token)
+            signed_out = tokens.check_logout_token(token, provider, now)
+            await tokens.check_signed(token, provider, self._keys)
+            return signed_out
         except Refused as refusal:
             self._reasons.say(refusal.reason, request_id)
             raise Malformed("This is not a logout token for this service.") from None
@@ -246,13 +243,6 @@ class CodeFlow:
         return SignedIn(
             provider, claims, str(token.claims["sub"]), tokens.text_of(token, "sid"), text, token.claims
         )
-
-    async def _read_logout(self, text: str) -> SignedOut:
-        token = read_token(text)
-        provider, now = await self._access_tokens.provider_of(token)
-        signed_out = tokens.check_logout_token(token, provider, now)
-        await tokens.check_signed(token, provider, self._keys)
-        return signed_out
 
     async def _for_the_api(self, provider: Provider, text: str) -> Mapping[str, Any] | None:
         try:

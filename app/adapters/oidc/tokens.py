@@ -38,47 +38,45 @@ from app.http.authorization import Caller
 from app.lib.logs import ThrottledReasons
 
 SKEW_S = 60
-
 _MAX_SUBJECT_LENGTH = 1024
-
-
 # Times are stored, so they must fit into a date (year 9999).
 _LAST_SECOND = 253_402_300_799
-
-
 # Claims of ID tokens and logout tokens, which are signed with the same keys. An access token of the plain type ``JWT``
 # could not be distinguished from them otherwise.
 _FOREIGN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
-
-
 # Keycloak's claim for the kind of a token; its refreshed ID tokens have none of the claims above.
 _FOREIGN_KINDS = frozenset({"ID", "Refresh", "Offline", "Logout"})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+_ID_TOKEN_TYPES = frozenset({"", "jwt"})
+_LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
+_MAX_CLAIM_LENGTH = 1024
+# Providers send logout tokens immediately; an older one is a replay.
+_MAX_LOGOUT_AGE_S = 600
+# The hash of an algorithm, by the end of its name; Ed25519 uses the default.
+_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
-def check_header(token: Unverified, provider: Provider) -> None:
-    """Check that the type is accepted and that there are no critical headers. Raises ``Refused``.
+def check_access_token(token: Unverified, provider: Provider, now: float) -> None:
+    """Check type, issuer, audience, subject and times, and that there are no critical headers. Raises ``Refused``.
 
     Keys in the header (``jwk``, ``jku``, ``x5c``, ``x5u``) are ignored, since an attacker can sign with their own key.
-    a key of their own.
     """
     if "crit" in token.header:
         raise Refused("it has critical headers")
     kind = (header_text(token.header, "typ") or "").lower().removeprefix("application/")
     if kind not in provider.token_types:
         raise Refused("its type is not in the provider's list")
-    if kind != "at+jwt" and _is_foreign(token.claims):
+    claimed_kind = token.claims.get("typ")
+    is_foreign = isinstance(claimed_kind, str) and claimed_kind in _FOREIGN_KINDS
+    if kind != "at+jwt" and (is_foreign or not _FOREIGN_CLAIMS.isdisjoint(token.claims)):
         raise Refused("it is an ID token or a logout token")
-
-
-def check_claims(token: Unverified, provider: Provider, now: float) -> None:
-    """Check issuer, audience, subject and times. Raises ``Refused``."""
-    check_common_claims(token, provider, provider.audiences, now)
+    _check_common_claims(token, provider, provider.audiences, now)
     subject = token.claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_LENGTH:
         raise Refused("its subject is no text, or too long")
 
 
-def check_common_claims(
+def _check_common_claims(
     token: Unverified, provider: Provider, audiences: Collection[str], now: float
 ) -> None:
     """Check issuer, audience and times of any token of a provider. Raises ``Refused``."""
@@ -103,28 +101,6 @@ def check_common_claims(
             raise Refused("a time is out of range")
 
 
-def _is_foreign(claims: Mapping[str, Any]) -> bool:
-    kind = claims.get("typ")
-    return not _FOREIGN_CLAIMS.isdisjoint(claims) or (isinstance(kind, str) and kind in _FOREIGN_KINDS)
-
-
-LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-
-_ID_TOKEN_TYPES = frozenset({"", "jwt"})
-
-_LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
-
-_MAX_CLAIM_LENGTH = 1024
-
-
-# Providers send logout tokens immediately; an older one is a replay.
-_MAX_LOGOUT_AGE_S = 600
-
-
-# The hash of an algorithm, by the end of its name; Ed25519 uses the default.
-_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
-
-
 async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys[str]) -> None:
     """Verify the signature with an accepted algorithm. Raises ``Refused`` and ``Unavailable``."""
     key = await keys.find(provider.issuer, key_id_of(token), algorithm_of(token, provider.algorithms))
@@ -136,7 +112,7 @@ async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys
 def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float) -> None:
     """Check that the ID token is for our client and this sign-in. Raises ``Refused``."""
     _check_kind(token, _ID_TOKEN_TYPES)
-    check_common_claims(token, provider, _ours(provider), now)
+    _check_common_claims(token, provider, _ours(provider), now)
     if token.claims.get("azp", provider.client_id) != provider.client_id:
         raise Refused("the ID token is for another client")
     audience, ours = token.claims["aud"], {provider.client_id, *provider.audiences}
@@ -161,9 +137,11 @@ def check_belongs(id_token: Unverified, access_token: str, subject: object) -> N
     if claimed is None:
         if subject != id_token.claims["sub"]:
             raise Refused("the access token has another subject")
-    elif not isinstance(claimed, str) or not hmac.compare_digest(
-        claimed.encode(), _half_hash(id_token, access_token).encode()
-    ):
+        return
+    algorithm = _HASHES.get(str(id_token.header["alg"])[-3:], hashlib.sha512)
+    digest = algorithm(access_token.encode("ascii", "replace")).digest()
+    half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=")
+    if not isinstance(claimed, str) or not hmac.compare_digest(claimed.encode(), half):
         raise Refused("the access token is not the one that the ID token came with")
 
 
@@ -172,7 +150,7 @@ def check_logout_token(token: Unverified, provider: Provider, now: float) -> Sig
     _check_kind(token, _LOGOUT_TYPES)
     # Some providers set no expiry; the age is checked below.
     claims = {"exp": now + 1, **token.claims}
-    check_common_claims(Unverified(token.text, token.header, claims), provider, _ours(provider), now)
+    _check_common_claims(Unverified(token.text, token.header, claims), provider, _ours(provider), now)
     events = token.claims.get("events")
     if not isinstance(events, dict) or LOGOUT_EVENT not in events or "nonce" in token.claims:
         raise Refused("it is no logout token")
@@ -205,12 +183,6 @@ def _check_kind(token: Unverified, types: frozenset[str]) -> None:
         raise Refused("it has critical headers")
 
 
-def _half_hash(id_token: Unverified, access_token: str) -> str:
-    algorithm = str(id_token.header["alg"])
-    digest = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode("ascii", "replace")).digest()
-    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
-
-
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """Finds the active provider with exactly this issuer, and the database's time."""
 
@@ -229,8 +201,7 @@ class Verifier:
         """
         token = read_token(text)
         provider, now = await self.provider_of(token)
-        check_header(token, provider)
-        check_claims(token, provider, now)
+        check_access_token(token, provider, now)
         await check_signed(token, provider, self._keys)
         return provider, token.claims
 

@@ -213,11 +213,7 @@ async def end_replaced_session(
     """
     row = await _find(session, peppers, text, None)
     if row is not None:
-        await _end(Change(session, _person(row.identity_id), request_id, utc_now()), row)
-
-
-def _person(identity_id: UUID) -> Caller:
-    return Caller.person(identity_id)
+        await _end(Change(session, Caller.person(row.identity_id), request_id, utc_now()), row)
 
 
 async def _end(change: Change, row: BrowserSession) -> None:
@@ -245,7 +241,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
     )
     for id, identity_id, provider_id in ended:
         details = {"provider_id": format_id(IDENTITY_PROVIDER, provider_id)}
-        change = Change(session, _person(identity_id), None, utc_now())
+        change = Change(session, Caller.person(identity_id), None, utc_now())
         change.record("session.end", SESSION, Values(id, {}), details=details)
     return len(ended)
 

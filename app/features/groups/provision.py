@@ -11,7 +11,6 @@ from uuid import UUID
 from app.db.change import Change, Values, write_versions
 from app.domain.errors import Invalid
 from app.features.groups import queries
-from app.features.groups.queries import MEMBERSHIP, members_among
 from app.features.groups.service import GROUP, flush_unique
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.lib.event_loop import map_in_slices
@@ -83,7 +82,7 @@ async def change_members(
     identity to add that the provider does not manage.
     """
     session = change.session
-    present = await members_among(session, group.id, {*add, *remove})
+    present = await queries.members_among(session, group.id, {*add, *remove})
     joining = set(add) - present
     leaving = (set(remove) & present) - set(add)
     people = await queries.lock_people(session, provider_id, joining | leaving)
@@ -94,7 +93,7 @@ async def change_members(
             "unknown_member",
             f"No user of this directory has the id {format_id(IDENTITY, min(unknown))}.",
         )
-    skipped = sorted(id for id in joining if people[id].ended)
+    skipped = sorted(id for id in joining if people[id])
     joined = sorted(joining.difference(skipped))
     # Someone who leaves may have joined in this transaction, which is kept.
     await write_versions(session)
@@ -120,7 +119,7 @@ async def change_members(
         columns = {"group_id": group.id, "identity_id": identity_id}
         before = Values(left[identity_id], columns) if identity_id in left else None
         after = Values(members[identity_id], columns) if identity_id in members else None
-        change.record_with(events[0], MEMBERSHIP, before, after)
+        change.record_with(events[0], queries.MEMBERSHIP, before, after)
 
     await map_in_slices(keep, [*joined, *removed])
     change.move(narrows=[*joined, *removed])

@@ -1,7 +1,6 @@
 """Queries of groups and memberships: one statement each, for any number of members."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, delete, func, or_, select, text
@@ -95,14 +94,6 @@ async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[
     return {row.identity_id: row.id for row in former}
 
 
-@dataclass(frozen=True, slots=True)
-class ProvidedPerson:
-    """The state of a provisioned person that a membership depends on."""
-
-    id: UUID
-    ended: bool
-
-
 async def find_provided(
     session: AsyncSession, provider_id: UUID, group_id: UUID, *, lock: bool
 ) -> Group | None:
@@ -128,10 +119,8 @@ async def provided_members(session: AsyncSession, provider_id: UUID, group_id: U
     return set(await session.scalars(query))
 
 
-async def lock_people(
-    session: AsyncSession, provider_id: UUID, ids: Collection[UUID]
-) -> dict[UUID, ProvidedPerson]:
-    """Lock the identities among these that the provider manages or managed, in id order."""
+async def lock_people(session: AsyncSession, provider_id: UUID, ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Lock the identities among these that the provider manages or managed, in id order; return whether each ended."""
     query = (
         select(col(Identity.id), col(Identity.status), col(ScimUser.deleted_at))
         .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
@@ -140,6 +129,4 @@ async def lock_people(
         .with_for_update(of=Identity, key_share=True)
     )
     rows = await session.execute(query)
-    return {
-        id: ProvidedPerson(id, status == "offboarded" or deleted is not None) for id, status, deleted in rows
-    }
+    return {id: status == "offboarded" or deleted is not None for id, status, deleted in rows}

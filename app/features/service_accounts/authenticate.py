@@ -61,21 +61,11 @@ def unauthenticated() -> Unauthenticated:
     )
 
 
-async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
-    """Authenticate a bearer token with one query. Raises ``Unauthenticated``."""
-    return (await _authenticate(session, peppers, text, API_BEARER))[1]
-
-
-async def authenticate_secret(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
-    """Authenticate a client secret, for clients that cannot exchange it. Raises ``Unauthenticated``."""
-    return (await _authenticate(session, peppers, text, CLIENT_SECRET))[1]
-
-
 async def sign_in(
     session: AsyncSession, peppers: Peppers, client_id: str, client_secret: str, request_id: str | None
 ) -> IssuedBearer:
     """Exchange a client secret for a bearer token, and record it. Raises ``Unauthenticated``."""
-    credential, caller = await _authenticate(session, peppers, client_secret, CLIENT_SECRET)
+    credential, caller = await authenticate(session, peppers, client_secret, CLIENT_SECRET)
     if client_id != format_id(SERVICE_ACCOUNT, caller.id):
         raise unauthenticated()
     await _forget_expired(session, credential.id)
@@ -163,10 +153,13 @@ _BY_BEARER = (
 _QUERIES = {API_BEARER: _BY_BEARER, CLIENT_SECRET: _BY_SECRET}
 
 
-async def _authenticate(
+async def authenticate(
     session: AsyncSession, peppers: Peppers, text: str, prefix: str
 ) -> tuple[Credential, Caller]:
-    """Find the caller of a credential. Takes the same time for known and unknown ids."""
+    """Authenticate a bearer token or a client secret, by its prefix, with one query. Raises ``Unauthenticated``.
+
+    Takes the same time for known and unknown ids.
+    """
     credential = parse_credential(text, prefix)
     if credential is None:
         raise unauthenticated()
