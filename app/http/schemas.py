@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -51,6 +51,15 @@ def example(*values: dict[str, Any], title: str | None = None, **schema: Any) ->
     """The ``model_config`` with examples for the contract, the model's name there if it is not the class's, and further
     members of its JSON schema."""
     return ConfigDict(title=title, json_schema_extra={"examples": [*values], **schema})
+
+
+class RowView(Strict):
+    """A response that shows columns of a stored row."""
+
+    @classmethod
+    def from_row(cls, row: object) -> Self:
+        """Build the view of a row."""
+        return cls.model_validate(row, from_attributes=True)
 
 
 class Patch(Strict):

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.http.authorization import Role
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import ShortText, Strict, example
 from app.lib.ids import AdministratorId, IdentityId
 from app.models.identities import Administrator, RoleAssignment
@@ -66,10 +66,7 @@ class AdministratorView(Strict):
 
 AdministratorOrder = TypeAliasType(
     "AdministratorOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-last_sign_in_at", "last_sign_in_at"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    Annotated[Literal["-created_at", "created_at", "-last_sign_in_at", "last_sign_in_at"], ORDER],
 )
 
 

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from app.features.servers.schemas import BearerCredential, BearerToken, HeaderCredential, NoCredential
 from app.features.webhooks.schemas import FailingSince, FailureCount, HeldUntil, Url
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import AuditSinkId
 from app.models.audit import AuditSink
@@ -200,11 +200,7 @@ class AuditSinkUpdate(Patch):
 
 
 AuditSinkOrder = TypeAliasType(
-    "AuditSinkOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "AuditSinkOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 

@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.http.pagination import ListQuery, Page
-from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent, example
+from app.http.pagination import ORDER, ListQuery, Page
+from app.http.schemas import (
+    CleanText,
+    LongText,
+    Name,
+    Patch,
+    RowView,
+    ShortText,
+    Source,
+    Strict,
+    absent,
+    example,
+)
 from app.lib.ids import GroupId, IdentityId, IdentityProviderId
-from app.models.identities import Group, GroupMember
+from app.models.identities import Group
 
 GROUP_EXAMPLE = "grp_01jdpnwz00e008000000000000"
 IDENTITY_EXAMPLE = "idn_01jdpnwz00e008000000000000"
@@ -38,11 +49,7 @@ class GroupUpdate(Patch):
 
 
 GroupOrder = TypeAliasType(
-    "GroupOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "GroupOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 
@@ -66,7 +73,7 @@ class MemberQuery(ListQuery):
     """Filters of the list of a group's members."""
 
 
-class GroupView(Strict):
+class GroupView(RowView):
     """A set of identities that can hold grants."""
 
     model_config = example(
@@ -97,17 +104,12 @@ class GroupView(Strict):
     revision: int
 
     @classmethod
-    def from_row(cls, row: Group) -> Self:
-        """Build the view of a stored group."""
-        return cls.model_validate(row, from_attributes=True)
-
-    @classmethod
     def page(cls, rows: Sequence[Group], next_cursor: str | None) -> Page["GroupView"]:
         """Build a page of views."""
         return Page[GroupView](items=[cls.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-class MemberView(Strict):
+class MemberView(RowView):
     """A current membership."""
 
     model_config = example(
@@ -117,8 +119,3 @@ class MemberView(Strict):
     group_id: GroupId
     identity_id: IdentityId
     created_at: datetime = Field(description="When the identity joined.")
-
-    @classmethod
-    def from_row(cls, row: GroupMember) -> Self:
-        """Build the view of a stored membership."""
-        return cls.model_validate(row, from_attributes=True)

@@ -8,11 +8,12 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypeAliasType
 
 from app.features.audit.schemas import show_id
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import (
     CleanText,
     Name,
     Patch,
+    RowView,
     ShortText,
     Source,
     Strict,
@@ -142,11 +143,7 @@ class IdentityUpdate(Patch):
 
 
 IdentityOrder = TypeAliasType(
-    "IdentityOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-user_name", "user_name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "IdentityOrder", Annotated[Literal["-created_at", "created_at", "-user_name", "user_name"], ORDER]
 )
 
 
@@ -170,7 +167,7 @@ class IdentityQuery(ListQuery):
     sort: IdentityOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
-class IdentityLinkView(Strict):
+class IdentityLinkView(RowView):
     """A provider's link to this identity."""
 
     provider_id: IdentityProviderId | None = Field(description="The provider; null for the configured one.")
@@ -230,9 +227,7 @@ class IdentityView(Strict):
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "links"}
         # The links of an erased identity are digests, of no use to a reader.
         shown = links if row.erased_at is None else ()
-        return cls(
-            **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in shown]
-        )
+        return cls(**fields, links=[IdentityLinkView.from_row(link) for link in shown])
 
 
 OffboardedVia = TypeAliasType(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.http.authorization import Role
-from app.http.pagination import ListQuery
+from app.http.pagination import ORDER, ListQuery
 from app.http.schemas import CleanText, Name, Patch, ShortText, Strict, absent, example
 from app.lib.ids import IdentityProviderId, ServiceAccountId
 from app.models.identity_providers import IdentityProvider
@@ -445,11 +445,7 @@ class IdentityProviderUpdate(Patch):
 
 
 IdentityProviderOrder = TypeAliasType(
-    "IdentityProviderOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "IdentityProviderOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 

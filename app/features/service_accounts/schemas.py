@@ -8,10 +8,9 @@ from typing_extensions import TypeAliasType
 
 from app.http.authorization import Role
 from app.http.idempotency import Revealed
-from app.http.pagination import ListQuery
-from app.http.schemas import Name, Patch, ShortText, Strict, absent, example
+from app.http.pagination import ORDER, ListQuery
+from app.http.schemas import Name, Patch, RowView, ShortText, Strict, absent, example
 from app.lib.ids import IdentityId, KeyId, ServiceAccountId
-from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 ServiceAccountStatus = TypeAliasType(
     "ServiceAccountStatus",
@@ -22,7 +21,7 @@ ServiceAccountStatus = TypeAliasType(
 )
 
 
-class ServiceAccountView(Strict):
+class ServiceAccountView(RowView):
     """A program that manages the control plane."""
 
     id: ServiceAccountId
@@ -37,11 +36,6 @@ class ServiceAccountView(Strict):
     updated_at: datetime
     ended_at: datetime | None
     revision: int
-
-    @classmethod
-    def from_row(cls, row: ServiceAccount) -> "ServiceAccountView":
-        """Build the view of an account."""
-        return cls.model_validate(row.model_dump())
 
 
 class ServiceAccountCreate(Strict):
@@ -66,11 +60,7 @@ class ServiceAccountUpdate(Patch):
 
 
 ServiceAccountOrder = TypeAliasType(
-    "ServiceAccountOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "ServiceAccountOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 
@@ -87,7 +77,7 @@ class ServiceAccountQuery(ListQuery):
     sort: ServiceAccountOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
-class CredentialView(Strict):
+class CredentialView(RowView):
     """A client secret's id and times; the secret itself is never shown again."""
 
     model_config = ConfigDict(title="ServiceAccountCredential")
@@ -95,11 +85,6 @@ class CredentialView(Strict):
     id: KeyId
     created_at: datetime
     revoked_at: datetime | None = Field(description="When it was revoked; null while it works.")
-
-    @classmethod
-    def from_row(cls, row: ServiceAccountCredential) -> "CredentialView":
-        """Build the view of a credential."""
-        return cls(id=row.id, created_at=row.created_at, revoked_at=row.revoked_at)
 
 
 class IssuedCredential(Revealed):

@@ -8,10 +8,10 @@ from typing_extensions import TypeAliasType
 
 from app.db.webhook_events import WebhookEvent
 from app.http.idempotency import Revealed
-from app.http.pagination import ListQuery
-from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, example
+from app.http.pagination import ORDER, ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, RowView, ShortText, Strict, absent, example
 from app.lib.ids import DeliveryId, WebhookId
-from app.models.webhooks import Webhook, WebhookDelivery
+from app.models.webhooks import WebhookDelivery
 
 MAX_OVERLAP_S = 7 * 24 * 3600
 FailureCount = Annotated[int, Field(description="Failed attempts since the last success.")]
@@ -89,7 +89,7 @@ WebhookMessageData = TypeAliasType(
 )
 
 
-class WebhookView(Strict):
+class WebhookView(RowView):
     """A destination for messages of chosen types."""
 
     model_config = ConfigDict(extra="forbid", title="Webhook")
@@ -115,11 +115,6 @@ class WebhookView(Strict):
     updated_at: datetime
     ended_at: datetime | None
     revision: int
-
-    @classmethod
-    def from_row(cls, row: Webhook) -> "WebhookView":
-        """Build the view of a webhook."""
-        return cls.model_validate(row.model_dump())
 
 
 class WebhookSecretView(Revealed):
@@ -178,11 +173,7 @@ class WebhookUpdate(Patch, _Events):
 
 
 WebhookOrder = TypeAliasType(
-    "WebhookOrder",
-    Annotated[
-        Literal["-created_at", "created_at", "-name", "name"],
-        Field(description="The sort order; `-` sorts descending. Newest first by default."),
-    ],
+    "WebhookOrder", Annotated[Literal["-created_at", "created_at", "-name", "name"], ORDER]
 )
 
 
