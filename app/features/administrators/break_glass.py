@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from math import ceil
@@ -34,7 +34,7 @@ from app.features.audit.record import record
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.http.live import is_open_stream
-from app.http.rate_limits import source_of
+from app.http.rate_limits import client_address, source_of
 from app.lib.ids import new_id
 from app.models.audit import AuditClient
 from app.models.identities import BreakGlassSession
@@ -57,19 +57,15 @@ class Throttle:
         while self._admitted and self._admitted[0][0] <= now - WINDOW_S:
             self._admitted.popleft()
         own = [time for time, by in self._admitted if by == source]
-        if len(self._admitted) >= self._together and not _is_loopback(address):
+        is_loopback = False
+        with suppress(ValueError):
+            is_loopback = ip_address(address).is_loopback
+        if len(self._admitted) >= self._together and not is_loopback:
             return _until(self._admitted[0][0], now)
         if len(own) >= self._each:
             return _until(own[0], now)
         self._admitted.append((now, source))
         return 0
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _until(oldest: float, now: float) -> int:
@@ -85,21 +81,6 @@ _ANONYMOUS = Caller("anonymous", UUID(int=0), frozenset())
 _NO_DIGEST = bytes(32)
 NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | None]]
 """The id of an address and user agent, and their row if this worker has not written it yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The client address and user agent of a request."""
-
-    address: str
-    user_agent: str | None
-    request_id: str | None
-
-
-def origin_of(request: Request) -> Origin:
-    """Read the origin of a request; the server has already removed trusted proxies from its address."""
-    address = request.client.host if request.client else ""
-    return Origin(address, request.headers.get("user-agent"), request.state.request_id)
 
 
 class BreakGlass:
@@ -132,22 +113,26 @@ class BreakGlass:
         """Stop the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def sign_in(self, password: str, reason: str, origin: Origin) -> str:
+    async def sign_in(self, password: str, reason: str, request: Request) -> str:
         """Return a bearer token for the right password.
 
         Raises ``NotFound`` when break-glass access is off, ``TooManyRequests`` and ``Unauthenticated``.
         """
         if self._hash is None or self._password_key is None:
             raise NotFound("Break-glass access is off: no password is configured.")
-        wait_s = self._throttle.wait_s(origin.address)
+        wait_s = self._throttle.wait_s(client_address(request) or "")
         if wait_s:
-            await self._refuse_unchecked(origin)
+            self._unchecked += 1
+            if time.monotonic() - self._reported_at >= WINDOW_S:
+                # Recorded once a minute, so that a flood does not fill the log.
+                count, self._unchecked, self._reported_at = self._unchecked, 0, time.monotonic()
+                await self._refuse(request, "throttled", event_count=count)
             raise TooManyRequests("Too many attempts; wait before you try again.", retry_after_s=wait_s)
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(self._thread, matches_hash, password, self._hash):
-            await self._refuse(origin, "wrong_password")
+            await self._refuse(request, "wrong_password")
             raise Unauthenticated("The password of the break-glass administrator is wrong.")
-        return await self._open(reason, origin, self._password_key)
+        return await self._open(reason, request, self._password_key)
 
     async def read_bearer(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
         """Implements ``http.authorization.BearerReader``. Each request is recorded once, before it runs."""
@@ -167,11 +152,11 @@ class BreakGlass:
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
             if not is_open_stream(request):
                 route = {"method": request.method, "route": request.scope["route"].path}
-                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=route)
+                await self._record(own, request, caller, "break_glass.use", row.id, changes=route)
                 await own.commit()
         return caller
 
-    async def _open(self, reason: str, origin: Origin, password_key: str) -> str:
+    async def _open(self, reason: str, request: Request, password_key: str) -> str:
         id = new_id()
         text = format_credential(BREAK_GLASS, id, os.urandom(SECRET_BYTES))
         async with self._sessions() as session:
@@ -188,41 +173,33 @@ class BreakGlass:
             )
             await session.flush()
             caller = Caller(KIND, id, frozenset({Role.OWNER}))
-            await self._record(session, origin, caller, _SIGN_IN, id)
+            await self._record(session, request, caller, _SIGN_IN, id)
             await session.commit()
         return text
 
-    async def _refuse_unchecked(self, origin: Origin) -> None:
-        """Record one event a minute with the number of attempts refused unchecked, so that a flood does not fill the
-        log."""
-        self._unchecked += 1
-        if time.monotonic() - self._reported_at >= WINDOW_S:
-            count, self._unchecked, self._reported_at = self._unchecked, 0, time.monotonic()
-            await self._refuse(origin, "throttled", event_count=count)
-
-    async def _refuse(self, origin: Origin, reason_code: str, **columns: Any) -> None:
+    async def _refuse(self, request: Request, reason_code: str, **columns: Any) -> None:
         fields = {"outcome": "denied", "decision": "deny", "reason_code": reason_code, **columns}
         async with self._sessions() as session:
-            await self._record(session, origin, _ANONYMOUS, _SIGN_IN, None, **fields)
+            await self._record(session, request, _ANONYMOUS, _SIGN_IN, None, **fields)
             await session.commit()
 
     async def _record(
         self,
         session: AsyncSession,
-        origin: Origin,
+        request: Request,
         caller: Caller,
         action: str,
         object_id: UUID | None,
         **columns: Any,
     ) -> None:
-        client_id, row = self._name_client(origin.address, origin.user_agent)
+        client_id, row = self._name_client(client_address(request) or "", request.headers.get("user-agent"))
         if row is not None:
             names = ("id", "ip", "user_agent", "name", "version", "salt")
             client = insert(AuditClient).values(dict(zip(names, row, strict=True)))
             await session.execute(client.on_conflict_do_nothing())
         await record(
             session, caller, action, KIND, object_id,
-            request_id=origin.request_id, client_id=client_id, **columns,
+            request_id=request.state.request_id, client_id=client_id, **columns,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from app.crypto.passwords import MAX_LENGTH
 from app.db.change import Change
 from app.features.administrators import service
-from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
+from app.features.administrators.break_glass import LIFETIME, BreakGlass
 from app.features.administrators.queries import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
 from app.http.authorization import Permission, changes, requires
@@ -122,7 +122,7 @@ async def create_break_glass_token(
     body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, from_state("break_glass")]
 ) -> BreakGlassToken:
     """Sign in as the break-glass administrator, if one is configured. Every attempt is recorded."""
-    text = await administrator.sign_in(body.password.get_secret_value(), body.reason, origin_of(request))
+    text = await administrator.sign_in(body.password.get_secret_value(), body.reason, request)
     return BreakGlassToken(access_token=text, expires_in=int(LIFETIME.total_seconds()))
 
 
