@@ -1,6 +1,7 @@
 """Request and response models of identities, offboardings, their schedules and receipts."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -336,15 +337,11 @@ class ReceiptView(Strict):
     def from_row(cls, row: OffboardingReceipt) -> "ReceiptView":
         """Build the view of a receipt."""
         shown: dict[str, Any] = row.model_dump(exclude={"body"})
-        return cls.model_validate(shown | {"reason": row.body.get("reason"), "receipt": _read(row)})
-
-
-def _read(row: OffboardingReceipt) -> Receipt | None:
-    """Parse a stored receipt as a whole or not at all: a part of it would not be what was signed."""
-    try:
-        return Receipt.model_validate(row.body.get("receipt"))
-    except ValidationError:
-        return None
+        receipt = None
+        # As a whole or not at all: a part of it would not be what was signed.
+        with suppress(ValidationError):
+            receipt = Receipt.model_validate(row.body.get("receipt"))
+        return cls.model_validate(shown | {"reason": row.body.get("reason"), "receipt": receipt})
 
 
 class ReceiptQuery(ListQuery):

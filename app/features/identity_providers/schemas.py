@@ -86,7 +86,7 @@ _SIGNALS_EXAMPLE: dict[str, Any] = {
 
 
 Address = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-SignalAudiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
+Audiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
 Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 ScimLinkAttribute = TypeAliasType(
@@ -172,7 +172,7 @@ class SignalsSettings(Strict):
         default=None,
         description="The `iss` of its events, and the base of its configuration URL; by default the provider's issuer.",
     )
-    audiences: SignalAudiences = Field(description="An event names one of these in its `aud`.")
+    audiences: Audiences = Field(description="An event names one of these in its `aud`.")
     algorithms: Algorithms = Field(
         default=list(DEFAULT_ALGORITHMS), description="The accepted signature algorithms."
     )
@@ -192,7 +192,7 @@ class SignalsSettingsUpdate(Patch):
     )
     delivery: SignalsDelivery = absent("The delivery of its events.")
     issuer: Address | None = Field(default=None, description="The `iss` of its events.")
-    audiences: SignalAudiences = absent("Replaces the whole list.")
+    audiences: Audiences = absent("Replaces the whole list.")
     algorithms: Algorithms = absent("Replaces the whole list.")
     jwks_uri: Address | None = Field(default=None, description="The URL of its keys.")
 
@@ -239,18 +239,14 @@ Scopes = Annotated[
     Field(min_length=1, max_length=20, json_schema_extra={"contains": {"const": "openid"}}),
     AfterValidator(_with_openid),
 ]
-Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
-ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-People = Annotated[list[ClaimValue], Field(max_length=200)]
+People = Annotated[list[Address], Field(max_length=200)]
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
 RoleMap = TypeAliasType(
     "RoleMap",
     Annotated[
-        dict[ClaimValue, Role],
+        dict[Address, Role],
         Field(max_length=200),
         Field(
             description="The role for each value of the role claim.", examples=[{"scopegate-admins": "admin"}]
@@ -260,7 +256,7 @@ RoleMap = TypeAliasType(
 RoleMapChanges = TypeAliasType(
     "RoleMapChanges",
     Annotated[
-        dict[ClaimValue, Role | None],
+        dict[Address, Role | None],
         Field(max_length=200),
         Field(
             description="Roles to set by value of the role claim; null removes a value.",
@@ -271,7 +267,7 @@ RoleMapChanges = TypeAliasType(
 WorkloadClaims = TypeAliasType(
     "WorkloadClaims",
     Annotated[
-        dict[ClaimName, ClaimValue],
+        dict[ClaimName, Address],
         Field(min_length=1, max_length=20),
         Field(
             description="Required claims with their exact text.",
@@ -374,7 +370,7 @@ class IdentityProviderCreate(Strict):
     model_config = example(_EXAMPLE)
 
     name: Name = Field(description="Its display name.")
-    issuer: Issuer = Field(
+    issuer: Address = Field(
         description="Exactly as in its tokens; an https address. It cannot change, since links refer to it."
     )
     audiences: Audiences = Field(

@@ -149,8 +149,4 @@ def is_attribute_path(path: str) -> bool:
         return False
     if binding is None or bound.parts[0] in _NOT_ATTRIBUTES:
         return False
-    return bool(binding.target_type is str or _is_text(binding.target_type))
-
-
-def _is_text(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, str)
+    return isinstance(binding.target_type, type) and issubclass(binding.target_type, str)

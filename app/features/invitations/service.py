@@ -62,7 +62,10 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
     not link to an account.
     """
     session = change.session
-    _check_one_of(body)
+    if (body.identity_id is None) == (body.person is None):
+        raise Invalid.field("/person", "one_of", "Give identity_id or person, exactly one of them.")
+    if (body.email is None) == (body.subject is None):
+        raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
     now = await database_time(session)
     expires_at = body.expires_at or now + LIFETIME
     if not now < expires_at <= now + MAX_LIFETIME:
@@ -215,15 +218,7 @@ async def _check_may_link(change: Change, identity_id: UUID) -> None:
     await check_may_change(change.session, change.caller, identity_id)
 
 
-def _check_one_of(body: InvitationCreate) -> None:
-    if (body.identity_id is None) == (body.person is None):
-        raise Invalid.field("/person", "one_of", "Give identity_id or person, exactly one of them.")
-    if (body.email is None) == (body.subject is None):
-        raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
-
-
 _NO_DIGEST = bytes(32)
-_SYSTEM = Caller.system()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +237,6 @@ class _Account:
             return False
         # Only ASCII is case-insensitive: Python maps the Kelvin sign to k, but that is another person's address.
         return self.email.encode().lower() == row.email.encode().lower()
-
-    def is_proven(self, row: Invitation) -> bool:
-        """Whether the provider proves it, by more than an address that anyone can type."""
-        return row.subject is not None or self.verified
 
 
 async def open_invitation(
@@ -286,12 +277,8 @@ async def accept_invitation(
             return
         if await queries.is_claimed_by(session, provider.id, holder.link):
             raise _needs_confirmation()
-        if link is None:
-            invitation = await queries.find_invited(
-                session, provider.id, holder.link, account.email if account.verified else None
-            )
-        else:
-            invitation = link
+        email = account.email if account.verified else None
+        invitation = link or await queries.find_invited(session, provider.id, holder.link, email)
         if invitation is None:
             return
         claimed = await _use(
@@ -324,7 +311,9 @@ async def _use(
         # The provider changed since the token was read: this is the value of another claim.
         raise Forbidden("The settings of your provider just changed: sign in again.")
     is_managing = not MANAGING_ROLES.isdisjoint(await roles_behind(session, identity.id))
-    if has_link and account.is_proven(row) and not is_managing:
+    # By more than an address that anyone can type.
+    is_proven = row.subject is not None or account.verified
+    if has_link and is_proven and not is_managing:
         person = Caller.person(identity.id)
         await link_account(Change(session, person, request_id, utc_now()), identity, row, account.link)
         return False
@@ -335,7 +324,7 @@ async def _use(
     row.revision += 1
     await session.flush()
     details = {"identity_id": format_id(ids.IDENTITY, identity.id), "link_opened": has_link}
-    Change(session, _SYSTEM, request_id, utc_now()).record(
+    Change(session, Caller.system(), request_id, utc_now()).record(
         "invitation.claim", INVITATION, row, row, details=details, webhook=WebhookEvent.INVITATION_CLAIMED
     )
     return True
