@@ -69,9 +69,8 @@ Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 class TransactionalRoute(APIRoute):
-    """Repeats a request after a transaction conflict, and maps an unavailable database to ``Unavailable``.
-
-    The id of an operation is the name of its function, unless it is given.
+    """Repeats a request after a transaction conflict, and maps an unavailable database to ``Unavailable``. The id of an
+    operation is the name of its endpoint, unless it is given.
 
     A failed request is rolled back here, since a route above this one may render the error as a response in its own
     form, and the session of a completed request commits.
@@ -123,7 +122,5 @@ def _is_outage(error: Exception) -> bool:
 
 
 def api_router(path: str, *, tag: str | None = None, **options: Any) -> APIRouter:
-    """A router for the operations below ``/api/v1/<path>``, each in a transaction. ``path`` is the default tag, and an
-    endpoint's name the default operation id."""
-    options |= {"route_class": TransactionalRoute, "generate_unique_id_function": lambda route: route.name}
-    return APIRouter(prefix=f"/api/v1/{path}", tags=[tag or path], **options)
+    """A router for the operations below ``/api/v1/<path>``, each in a transaction. ``path`` is the default tag."""
+    return APIRouter(prefix=f"/api/v1/{path}", tags=[tag or path], route_class=TransactionalRoute, **options)
