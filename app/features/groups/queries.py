@@ -54,12 +54,6 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
     return set(await session.scalars(statement))
 
 
-async def memberships_of(session: AsyncSession, identity_id: UUID) -> list[GroupMember]:
-    """The current memberships of an identity."""
-    query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
-    return list(await session.scalars(query))
-
-
 # One statement for any number of members: rows as objects would block the event loop.
 _JOIN = text("""
 INSERT INTO group_members (id, group_id, identity_id)

@@ -25,7 +25,7 @@ from app.features.approvals.service import cancel_approvals
 from app.features.audit.queries import count_calls
 from app.features.grants.queries import open_grants_of
 from app.features.grants.service import end_grants_with
-from app.features.groups.queries import MEMBERSHIP, end_memberships, memberships_of
+from app.features.groups.queries import MEMBERSHIP, end_memberships
 from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import agents_of, lock_pending, settle, take_turns
 from app.features.identities.receipts import add_receipt, describe_caller
@@ -190,7 +190,9 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     family = token_queries.lock_live_family if lock else token_queries.live_family
     affected.tokens = await family(session, [is_one_of(col(Token.identity_id), ending)])
     affected.holders = await token_queries.holders_of(session, affected.tokens)
-    affected.memberships = await memberships_of(session, id)
+    affected.memberships = list(
+        await session.scalars(select(GroupMember).where(col(GroupMember.identity_id) == id))
+    )
     asked_by = is_one_of(col(Approval.identity_id), ending)
     of_tokens = is_one_of(col(Approval.token_id), affected.tokens)
     affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)

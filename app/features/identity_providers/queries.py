@@ -21,8 +21,8 @@ from app.models.identities import IdentityLink, ServiceAccount
 from app.models.identity_providers import IdentityProvider
 
 _ENVIRONMENT_LOCK = 0x5C09E1DB
-_LIVE = col(IdentityProvider.ended_at).is_(None)
-ACTIVE = and_(col(IdentityProvider.status) == "active", _LIVE)
+LIVE = col(IdentityProvider.ended_at).is_(None)
+ACTIVE = and_(col(IdentityProvider.status) == "active", LIVE)
 """The condition for providers with which people can sign in."""
 
 
@@ -72,7 +72,7 @@ def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
         texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
         statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
     if query.include != "ended":
-        statement = statement.where(_LIVE)
+        statement = statement.where(LIVE)
     return statement
 
 
@@ -80,28 +80,12 @@ async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False)
     """Find a provider; an ended one only on demand."""
     query = select(IdentityProvider).where(col(IdentityProvider.id) == provider_id)
     if not ended:
-        query = query.where(_LIVE)
+        query = query.where(LIVE)
     return (await session.scalars(query)).one_or_none()
 
 
-async def find_served(session: AsyncSession, surface: str, account_id: UUID) -> IdentityProvider | None:
-    """Find the active provider whose settings of this name give this service account."""
-    query = select(IdentityProvider).where(_served_by(surface, account_id), ACTIVE)
-    row: IdentityProvider | None = await session.scalar(query)
-    return row
-
-
-async def is_served_elsewhere(
-    session: AsyncSession, surface: str, account_id: UUID, provider_id: UUID | None
-) -> bool:
-    """Whether another provider has this service account in its settings of this name."""
-    query = select(col(IdentityProvider.id)).where(
-        _served_by(surface, account_id), _LIVE, col(IdentityProvider.id) != provider_id
-    )
-    return (await session.execute(query.limit(1))).first() is not None
-
-
-def _served_by(surface: str, account_id: UUID) -> ColumnElement[bool]:
+def served_by(surface: str, account_id: UUID) -> ColumnElement[bool]:
+    """The condition for providers whose settings of this name give this service account."""
     account: ColumnElement[str] = col(IdentityProvider.settings)[surface]["service_account_id"].astext
     return account == format_id(SERVICE_ACCOUNT, account_id)
 
@@ -136,7 +120,7 @@ async def lock_environments(
     """Lock the providers of this source and the one with this issuer that have not ended, one worker at a time."""
     await session.execute(select(func.pg_advisory_xact_lock(_ENVIRONMENT_LOCK)))
     query = select(IdentityProvider).where(
-        or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer), _LIVE
+        or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer), LIVE
     )
     return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
 

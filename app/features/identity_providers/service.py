@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel, col
@@ -101,9 +102,10 @@ async def require_served_provider(
     session: AsyncSession, surface: Surface, caller: Caller
 ) -> IdentityProvider:
     """The active provider that this service account serves. Raises ``Forbidden`` if there is none."""
-    row = None
+    row: IdentityProvider | None = None
     if caller.kind == "service_account":
-        row = await queries.find_served(session, surface.value, caller.id)
+        served = queries.served_by(surface.value, caller.id)
+        row = await session.scalar(select(IdentityProvider).where(served, queries.ACTIVE))
     if row is None:
         raise Forbidden(
             f"No active identity provider names this service account in its {surface.value} settings: set it there."
@@ -330,7 +332,10 @@ async def _check_account(change: Change, provider_id: UUID | None, surface: Surf
             "role_too_narrow",
             f"The role {role.value} may not do this; give it the role provisioner.",
         )
-    if await queries.is_served_elsewhere(change.session, surface.value, id, provider_id):
+    other = select(col(IdentityProvider.id)).where(
+        queries.served_by(surface.value, id), queries.LIVE, col(IdentityProvider.id) != provider_id
+    )
+    if await change.session.scalar(other.limit(1)) is not None:
         raise Conflict(
             "Another provider names this service account: create one for each provider.",
             code="service_account_in_use",
