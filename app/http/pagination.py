@@ -24,7 +24,7 @@ MAXIMUM_LIMIT = 200
 _TAG = 16
 CREATED_AT = "created_at"
 
-# Expressions over a list's table, by the names for `sort`.
+# Expressions over a list's table, by the names for `sort`; each has an index.
 Sorts = Mapping[str, Any]
 
 Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT, description="Items per page.")]

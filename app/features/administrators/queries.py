@@ -43,7 +43,6 @@ SORTS: Sorts = {
         col(Administrator.last_sign_in_at), literal_column("'-infinity'::timestamptz")
     )
 }
-"""The sort orders of the list, with an index for each."""
 
 
 def select_administrators(query: AdministratorQuery) -> Select[Administrator]:

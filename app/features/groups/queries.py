@@ -16,7 +16,6 @@ from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
 SORTS: Sorts = {"name": caseless(col(Group.name))}
-"""The sort orders of the list, with an index for each."""
 
 
 def select_groups(query: GroupQuery) -> Select[Group]:

@@ -52,7 +52,6 @@ _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider |
 
 
 SORTS: Sorts = {"user_name": caseless(col(Identity.user_name))}
-"""The sort orders of the list, with an index for each."""
 
 
 def select_identities(query: IdentityQuery) -> Select[Identity]:

@@ -264,7 +264,6 @@ class PublicKey(Strict):
     """The public half of a signing key (RFC 7517, RFC 8037)."""
 
     model_config = ConfigDict(title="JsonWebKey")
-
     kty: Literal["OKP"]
     crv: Literal["Ed25519"]
     x: str = Field(description="The key.", examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])
@@ -277,7 +276,6 @@ class PublicKeys(Strict):
     """The keys that verify signed texts of this service, newest first."""
 
     model_config = ConfigDict(title="JsonWebKeySet")
-
     keys: list[PublicKey] = Field(description="One per configured signing key.")
 
 

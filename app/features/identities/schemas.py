@@ -282,7 +282,6 @@ class Receipt(Strict):
     """Everything that one offboarding ended at `offboarded_at`. The signed text holds it as its claim `receipt`."""
 
     model_config = ConfigDict(title="OffboardingReceiptContent")
-
     identity_id: IdentityId
     kind: IdentityKind
     offboarded_at: datetime = Field(description="When it ended.")
@@ -315,7 +314,6 @@ class ReceiptView(Strict):
     """The receipt of an offboarding. Its id is that of the audit event."""
 
     model_config = ConfigDict(title="OffboardingReceipt")
-
     id: EventId
     identity_id: IdentityId
     reason: str | None = Field(
@@ -363,7 +361,6 @@ class ScheduledOffboardingView(Strict):
     """A scheduled offboarding."""
 
     model_config = ConfigDict(title="ScheduledOffboarding")
-
     id: ScheduledOffboardingId
     identity_id: IdentityId
     effective_at: datetime = Field(description="The scheduled time, accurate to a second.")
@@ -437,7 +434,6 @@ class OffboardedThings(Strict):
     """What ended with the identity, or would end under `dry_run`."""
 
     model_config = ConfigDict(title="OffboardRevocations")
-
     tokens: list[TokenId] = Field(
         description="Its own, its agents', and all that were attenuated from those."
     )
@@ -461,7 +457,6 @@ class TransferredAgents(Strict):
     """Agents that were transferred, or would be under `dry_run`."""
 
     model_config = ConfigDict(title="OffboardTransfer")
-
     to: IdentityId | None = Field(description="Their new owner.")
     agents: list[IdentityId] = Field(description="The agents.")
 
@@ -476,7 +471,6 @@ class OffboardPreview(Strict):
     """What else would end or be affected. The receipt lists everything afterwards."""
 
     model_config = ConfigDict(title="OffboardPreview")
-
     grants: list[GrantId] = Field(description="Grants of the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it is in.")
     service_accounts: list[ServiceAccountId] = Field(
@@ -493,7 +487,6 @@ class OffboardAnswer(Strict):
     """The receipt of an offboarding. A repeat returns `changed: false` with the first receipt."""
 
     model_config = ConfigDict(title="OffboardReceipt")
-
     identity: IdentityView
     changed: bool = Field(description="Whether this request offboarded the identity.")
     revoked: OffboardedThings

@@ -62,7 +62,6 @@ async def active_issuers(session: AsyncSession) -> list[str]:
 
 
 SORTS: Sorts = {"name": caseless(col(IdentityProvider.name))}
-"""The sort orders of the list, with an index for each."""
 
 
 def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:

@@ -138,7 +138,6 @@ class ScimSettings(Strict):
     """SCIM provisioning of people and groups, with the mapping of attributes."""
 
     model_config = example(_SCIM_EXAMPLE)
-
     service_account_id: ServiceAccountId = Field(
         description="The service account that calls `/scim/v2`. It can serve only one provider."
     )
@@ -152,7 +151,6 @@ class ScimSettingsUpdate(Patch):
     """Changes to the settings; the first time, all fields without a default."""
 
     model_config = example({"link_attribute": "none"})
-
     service_account_id: ServiceAccountId = absent("The service account that calls `/scim/v2`.")
     link_attribute: ScimLinkAttribute = absent("The SCIM attribute with the value of the link claim.")
     attributes: ScimAttributeChanges = absent("Merged: null removes an attribute.")
@@ -162,7 +160,6 @@ class SignalsSettings(Strict):
     """A Shared Signals transmitter, and the delivery of its events."""
 
     model_config = example(_SIGNALS_EXAMPLE)
-
     service_account_id: ServiceAccountId | None = Field(
         default=None,
         description="The service account that pushes to `/ssf/events`. It can serve only one provider. Not for `poll`.",
@@ -186,7 +183,6 @@ class SignalsSettingsUpdate(Patch):
     """Changes to the settings; the first time, all fields without a default."""
 
     model_config = example({"delivery": "poll"})
-
     service_account_id: ServiceAccountId | None = Field(
         default=None, description="The service account that pushes."
     )
@@ -292,7 +288,6 @@ class WorkloadView(Strict):
     """Workloads whose tokens have all of these claims act as this service account."""
 
     model_config = example(_WORKLOAD_EXAMPLE)
-
     service_account_id: ServiceAccountId
     claims: WorkloadClaims = Field(
         description="Each claim (a name or a dotted path) with its required text. Name one that only your own "
@@ -317,7 +312,6 @@ class IdentityProviderView(Strict):
             "revision": 1,
         }
     )
-
     id: IdentityProviderId
     name: str = Field(description="Its display name.")
     issuer: str = Field(description="The `iss` of its tokens, compared exactly.")
@@ -368,7 +362,6 @@ class IdentityProviderCreate(Strict):
     """An OpenID provider whose access tokens the API accepts. Its keys are found by its issuer."""
 
     model_config = example(_EXAMPLE)
-
     name: Name = Field(description="Its display name.")
     issuer: Address = Field(
         description="Exactly as in its tokens; an https address. It cannot change, since links refer to it."
@@ -421,7 +414,6 @@ class IdentityProviderUpdate(Patch):
     """The fields of a provider that can change; its issuer cannot. Null removes a value of the role map."""
 
     model_config = example({"status": "disabled", "role_map": {"former-admins": None}})
-
     name: Name = absent("Its display name.")
     audiences: Audiences = absent("Replaces the whole list.")
     algorithms: Algorithms = absent("Replaces the whole list.")

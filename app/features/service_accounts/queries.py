@@ -14,7 +14,6 @@ from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {"name": caseless(col(ServiceAccount.name))}
-"""The sort orders of the list, with an index for each."""
 
 
 def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:

@@ -81,7 +81,6 @@ class CredentialView(RowView):
     """A client secret's id and times; the secret itself is never shown again."""
 
     model_config = ConfigDict(title="ServiceAccountCredential")
-
     id: KeyId
     created_at: datetime
     revoked_at: datetime | None = Field(description="When it was revoked; null while it works.")

@@ -56,7 +56,6 @@ class SignalStreamView(Strict):
     """The state of a provider's signals."""
 
     model_config = example(_EXAMPLE)
-
     provider_id: IdentityProviderId
     issuer: str = Field(description="The transmitter: the `iss` of its events.")
     delivery: SignalsDelivery
@@ -96,7 +95,6 @@ class SignalCredentialPut(Strict):
     """The access token for the transmitter's own API. It is stored encrypted, and can be replaced but never read."""
 
     model_config = example({"access_token": "..."}, title="SignalCredentialRequest")
-
     access_token: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
         description="As issued by the transmitter, without `Bearer`; null removes the stored one."
     )
@@ -106,7 +104,6 @@ class SignalStreamSet(Strict):
     """Settings for a transmitter, in addition to the receiver's address and event types."""
 
     model_config = example({"push_secret": "sgc_..."}, title="SignalStreamRequest")
-
     push_secret: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
         default=None,
         description="The client secret (`sgc_...`) of the service account, with which the transmitter pushes. "
