@@ -116,14 +116,9 @@ class Affected:
         transferred = self.transferred().model_dump(mode="json")
         if self.lost_heir is not None:
             transferred["heir_not_active"] = format_id(ids.IDENTITY, self.lost_heir)
-        prefixes = {"grants": ids.GRANT, "groups": ids.GROUP, "service_accounts": ids.SERVICE_ACCOUNT}
-        return {
-            "revoked": self.things().model_dump(mode="json"),
-            "transferred": transferred,
-            **{
-                name: [format_id(prefixes[name], id) for id in found] for name, found in self.rights().items()
-            },
-        }
+        rights = OffboardPreview(**self.rights(), calls_last_day=0).model_dump(mode="json")
+        del rights["calls_last_day"]
+        return {"revoked": self.things().model_dump(mode="json"), "transferred": transferred, **rights}
 
     def receipt(self) -> dict[str, Any]:
         """The receipt's fields about what ended."""

@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 API = "api"
 ENVIRONMENT = "environment"
-_SYSTEM = Caller.system(Role.OWNER)
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
 _MAX_ROLES = 200
 # Claims that all accepted tokens share: many issuers give tokens to anyone, for any audience.
@@ -200,7 +199,7 @@ async def sync_environment(session: AsyncSession, configured: schemas.IdentityPr
 
     A provider with the same issuer from the API becomes the environment's, with its links.
     """
-    change = Change(session, _SYSTEM, None, utc_now())
+    change = Change(session, Caller.system(Role.OWNER), None, utc_now())
     issuer = None if configured is None else configured.issuer
     mine = None
     for row in await queries.lock_environments(session, ENVIRONMENT, issuer):

@@ -209,8 +209,6 @@ async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
 
 _LOCK = 0x5C09E0B00
 
-_SYSTEM = Caller.system(Role.OWNER)
-
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
@@ -237,7 +235,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
     if (await session.execute(statement.limit(1))).first() is not None:
         user_name = f"{user_name}-{new_id().hex[-8:]}"
-    change = Change(session, _SYSTEM, None, utc_now())
+    change = Change(session, Caller.system(Role.OWNER), None, utc_now())
     person = await create_identity(change, IdentityCreate(kind="person", user_name=user_name))
     account = await create_account(
         change, schemas.ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)

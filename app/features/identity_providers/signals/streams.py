@@ -363,13 +363,13 @@ async def set_stream(
     # The transaction was needed only for reading.
     await managed.session.commit()
     try:
-        stream = await managed.transmitters.set_stream(access, stream_id, request)
+        set_up = await managed.transmitters.set_stream(access, stream_id, request)
     except TransmitterFault as fault:
         raise _transmitter_error(fault) from None
     row = await managed.lock()
-    row.stream_id, row.status, row.delivery = stream.id, stream.status, settings.delivery
-    row.poll_url = stream.poll_url
-    row.poll_at = None if stream.poll_url is None else func.now()  # type: ignore[assignment]
+    row.stream_id, row.poll_url, row.status = set_up
+    row.delivery = settings.delivery
+    row.poll_at = None if row.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None
     return await managed.record(
         row, "signal_stream.set", delivery=settings.delivery, push_secret=push_secret is not None

@@ -58,15 +58,6 @@ class StreamRequest:
     others: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class TransmitterStream:
-    """A stream at the transmitter. ``poll_url`` is where its events are polled, if they are."""
-
-    id: str
-    poll_url: str | None
-    status: str
-
-
 class TransmitterFault(Exception):
     """A transmitter did not carry out a request. ``refused``: it answered with a refusal."""
 
@@ -112,8 +103,11 @@ class Transmitters:
 
     async def set_stream(
         self, access: Access, stream_id: str | None, stream: StreamRequest
-    ) -> TransmitterStream:
-        """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
+    ) -> tuple[str, str | None, str]:
+        """Create a stream, or update the existing one (SSF 1.0 section 8.1.1).
+
+        Returns its id, the URL where its events are polled, if they are, and its status.
+        """
         configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")
         method = _METHODS[stream.delivery]
@@ -141,7 +135,7 @@ class Transmitters:
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
         id, poll_url = _read_stream(access.transmitter.issuer, method, stream, answer)
-        return TransmitterStream(id, poll_url, await self._status(access, configuration, id))
+        return id, poll_url, await self._status(access, configuration, id)
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
         """Delete a stream, unless it is already deleted."""
