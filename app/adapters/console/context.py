@@ -4,7 +4,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from functools import wraps
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec
@@ -83,6 +83,10 @@ class PageContext:
     def now(self) -> datetime:
         """The current time."""
         return self.runtime.clock()
+
+    def day_end(self, days: int) -> datetime:
+        """The end of the day in so many days, UTC: a whole day, so that all pages of a list have the same filter."""
+        return datetime.combine(self.now.date() + timedelta(days=days + 1), time(), UTC)
 
     @property
     def is_sent(self) -> bool:

@@ -1,7 +1,6 @@
 """Grants: the list, one grant with its reach and use, narrowing grants to what was used, and ending one."""
 
 from contextlib import suppress
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -86,10 +85,7 @@ async def _wanted(context: PageContext, asked: dict[str, str]) -> tuple[GrantQue
         if server.slug != asked["server"]:
             notes.append(f"The list shows the grants that reach the server {server.slug}.")
     if asked["expiring"] in _EXPIRING:
-        # A whole day, so that the next page has the same filter.
-        today = context.now.replace(hour=0, minute=0, second=0, microsecond=0)
-        more["expires_before"] = today + timedelta(days=int(asked["expiring"]) + 1)
-        more["sort"] = "expires_at"
+        more |= {"expires_before": context.day_end(int(asked["expiring"])), "sort": "expires_at"}
         if not context.param("status"):
             more["status"] = ["active", "scheduled"]
     return context.query(GrantQuery, limit=_PAGE, **more), notes

@@ -1,6 +1,6 @@
 """The home page: current numbers, pending approvals, expiring tokens, and the first steps of a new installation."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -64,8 +64,7 @@ async def show_home(context: Annotated[PageContext, may_open(Permission.SELF_REA
         ended = await administrators_ended_by_directory(session, since, _FEW)
     pending = ApprovalQuery(state=["pending"], limit=COUNTED)
     waiting = await approvals.list_approvals(session, context.caller, pending, runtime)
-    # Until the end of a day, as in the list of tokens.
-    last = datetime.combine(context.now.date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
+    last = context.day_end(ENDS_IN_DAYS)
     query = TokenQuery(status=[TokenStatus.ACTIVE], expires_before=last, sort="expires_at", limit=_FEW + 1)
     ending = (await tokens.list_tokens(session, query, runtime)).items
     return await context.page(

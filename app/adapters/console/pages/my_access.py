@@ -323,5 +323,11 @@ async def _show_test(
     action = (_OWN_TEST if own else _ANY_TEST).format(token_id=format_id(TOKEN, token.id))
     back = MY_ACCESS if own else link("token", token.id)
     return await context.page(
-        "connection/page.html", token=token, action=action, back=back, check=found, with_times=_with_times
+        "connection/page.html",
+        token=token,
+        action=action,
+        back=back,
+        check=found,
+        with_times=_with_times,
+        names={},
     )

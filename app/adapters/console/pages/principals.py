@@ -1,16 +1,15 @@
 """Search for people, agents, groups and servers by name, shared by several pages."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from markupsafe import escape
 
 from app.adapters.console.context import PageContext
-from app.adapters.console.display import format_name, visible
+from app.adapters.console.display import visible
 from app.adapters.console.forms import validate
+from app.adapters.console.page import with_query
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
@@ -36,9 +35,8 @@ async def find_principals(
     """Find people and agents who are not offboarded, and groups, by a part of their names. Raises ``Invalid``."""
     wanted: dict[str, Any] = {"q": text[:MAX_SEARCH_LENGTH] or None, "limit": limit}
     living = wanted | {"status": ["active", "suspended"], "sort": "user_name"}
-    people = await identities.list_identities(
-        context.session, validate(IdentityQuery, living), context.runtime
-    )
+    query = validate(IdentityQuery, living)
+    people = await identities.list_identities(context.session, query, context.runtime)
     named = validate(GroupQuery, wanted | {"sort": "name"})
     found, _ = await groups.list_groups(context.session, context.caller, named, context.runtime)
     return people.items, [GroupView.from_row(row) for row in found]
@@ -70,33 +68,14 @@ async def find_server(context: PageContext, text: str) -> ServerView | None:
     """Find the server with this slug, otherwise the first whose name contains the text. Raises ``Invalid``."""
     with suppress(Invalid):
         by_slug = validate(ServerQuery, {"slug": [text]})
-        for one in (
-            await servers.list_servers(context.session, context.caller, by_slug, context.runtime)
-        ).items:
-            return one
+        found = await servers.list_servers(context.session, context.caller, by_slug, context.runtime)
+        if found.items:
+            return found.items[0]
     return next(iter(await find_servers(context, text, limit=1)), None)
 
 
 class _Asked(Strict):
     q: ShortText | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A person in the search results, and the address of this page with them selected."""
-
-    name: str
-    user_name: str
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search text, its results, and whether there are more."""
-
-    q: str
-    found: list[Choice]
-    more: bool
 
 
 def confirmation_text(it: IdentityView | Identity) -> str:
@@ -105,28 +84,19 @@ def confirmation_text(it: IdentityView | Identity) -> str:
     return name if visible(name) == escape(name) else format_id(IDENTITY, it.id)
 
 
-async def search_person(context: PageContext, choose: str, *, but: UUID | None = None) -> Search:
-    """Find active people by the parameter ``q``; each result links to this page with ``choose`` set to its id.
+async def search_person(context: PageContext, choose: str, *, but: UUID | None = None) -> dict[str, Any]:
+    """Find active people by the parameter ``q``. ``base`` with the id of one is this page with ``choose`` set to it.
 
     An empty text finds none; ``but`` is left out of the results. Raises ``Malformed``.
     """
     q = context.query(_Asked).q
     if q is None:
-        return Search("", [], more=False)
+        return {"q": "", "found": [], "more": False, "base": ""}
     query = IdentityQuery(q=q, limit=_FOUND, kind=["person"], status=["active"])
     answer = await identities.list_identities(context.session, query, context.runtime)
-    kept = [
-        (name, value)
-        for name, value in context.request.query_params.multi_items()
-        if name not in ("q", choose)
-    ]
-    found = [
-        Choice(
-            format_name(one),
-            one.user_name,
-            f"{context.request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
-        )
-        for one in answer.items
-        if one.id != but
-    ]
-    return Search(q, found, more=answer.next_cursor is not None)
+    given = context.request.query_params.multi_items()
+    base = with_query(
+        context.request.url.path, [*(one for one in given if one[0] not in ("q", choose)), (choose, "")]
+    )
+    found = [one for one in answer.items if one.id != but]
+    return {"q": q, "found": found, "more": answer.next_cursor is not None, "base": base}

@@ -1,6 +1,6 @@
 """Tokens: the list, the page of each, and rotating, narrowing, revoking and pickup links."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -62,7 +62,10 @@ async def show_tokens(context: CanRead) -> Response:
         people = await identities.list_identities(context.session, named, context.runtime)
         more["identity_id"] = holders = [one.id for one in people.items]
     if ends:
-        more |= _ending(context, ends) | ({} if asked.get("status") else {"status": ["active"]})
+        if ends not in {str(days) for days in _ENDS}:
+            raise Malformed("The address has an invalid filter. Open the page again.")
+        more |= {"expires_before": context.day_end(int(ends)), "sort": "expires_at"}
+        more |= {} if asked.get("status") else {"status": ["active"]}
     query = context.query(schemas.TokenQuery, limit=SHOWN, **more)
     found = Page[schemas.TokenView](items=[], next_cursor=None)
     if holders or not who:
@@ -114,14 +117,6 @@ def summarize_scope(scope: selectors.TokenScopeModel) -> str:
     if any(not isinstance(entry.servers, selectors.ServersByIdsModel) for entry in scope.entries):
         return "servers by rule"
     return f"{len(ids)} server{'' if len(ids) == 1 else 's'}" if ids else "nothing"
-
-
-def _ending(context: PageContext, days: str) -> dict[str, Any]:
-    """The filter for tokens that expire within some days, until the end of a day so that all pages agree."""
-    if days not in {str(one) for one in _ENDS}:
-        raise Malformed("The address has an invalid filter. Open the page again.")
-    last = context.now.date() + timedelta(days=int(days) + 1)
-    return {"expires_before": datetime.combine(last, time(), UTC), "sort": "expires_at"}
 
 
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
