@@ -287,12 +287,8 @@ def export(settings: Settings, file: str, first: int | None, end: int | None) ->
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             leaves = await leaves_between(connection, first, end)
             upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
-            head = {
-                "from": leaves.first,
-                "to": leaves.end,
-                "checkpoint": upper.note,
-                "hashes": [each.hex() for each in hashes],
-            }
+            bounds = {"from": leaves.first, "to": leaves.end, "checkpoint": upper.note}
+            head = bounds | {"hashes": [each.hex() for each in hashes]}
             with _new(file) as out, _new(proof) as proof_out:
                 proof_out.write(json.dumps(head).encode() + b"\n")
                 while part := await leaves.next(connection):

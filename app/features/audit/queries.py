@@ -11,33 +11,16 @@ erased. Every other feature imports the audit log, so it reads the tables of nam
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Select,
-    Text,
-    TextClause,
-    Uuid,
-    and_,
-    case,
-    false,
-    func,
-    or_,
-    select,
-    text,
-    true,
-    tuple_,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.expression import cast, literal, literal_column
 from sqlmodel import col
 
 from app.db.rows import is_one_of
@@ -52,6 +35,7 @@ _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]
 Place = tuple[int, int]
 """The place of an event in its epoch: transaction and sequence number."""
+Conditions = list[sa.ColumnElement[bool]]
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
 """A generated request id. It may be that of the request's first event, which then does not store it."""
 
@@ -71,18 +55,20 @@ _lease = WorkerLease
 _client = AuditClient
 
 
-def _interval(value: timedelta) -> ColumnElement[Any]:
-    return cast(literal(value), INTERVAL)
+def _interval(value: timedelta) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.literal(value), INTERVAL)
 
 
-def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
+def _with_outcomes(
+    event: Any,
+) -> tuple[sa.Select[Any], sa.ColumnElement[str | None], sa.ColumnElement[int | None]]:
     """Select events with their client, and calls with their outcome; also the expressions of outcome and duration.
 
     A call without an outcome is running while its worker's lease is fresh, and unknown afterwards.
     """
     # The outcome row that was written last: a late but true outcome wins.
     last = (
-        select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
+        sa.select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
         .where(
             col(_result.call_id) == event.id,
             col(_result.action) == RESULT,
@@ -93,32 +79,30 @@ def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], 
         .lateral("outcome_row")
     )
     # mutation: outcome_missing
-    running = case(
-        (col(_lease.renewed_at) > func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
+    running = sa.case(
+        (col(_lease.renewed_at) > sa.func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
         else_="unknown",
     )
-    outcome = case(
+    outcome = sa.case(
         (event.outcome.is_not(None), event.outcome),
         (event.decision == "deny", "denied"),
         (event.decision == "require_approval", "not_forwarded"),
         (last.c.outcome.is_not(None), last.c.outcome),
-        (and_(event.decision == "allow", event.worker_id.is_not(None)), running),
+        (sa.and_(event.decision == "allow", event.worker_id.is_not(None)), running),
         else_=None,
     )
-    duration = func.coalesce(event.duration_ms, last.c.duration_ms)
+    duration = sa.func.coalesce(event.duration_ms, last.c.duration_ms)
     statement = (
-        select(event, _client, outcome.label("outcome"), duration.label("duration_ms"))
+        sa.select(event, _client, outcome.label("outcome"), duration.label("duration_ms"))
         .select_from(event)
-        .outerjoin(last, true())
+        .outerjoin(last, sa.true())
         .outerjoin(_lease, col(_lease.worker_id) == event.worker_id)
         .outerjoin(_client, col(_client.id) == event.client_id)
     )
     return statement, outcome, duration
 
 
-def select_newest(
-    query: AuditFilters, named: NamedIds, within: Sequence[ColumnElement[bool]], rows: int
-) -> Select[Any]:
+def select_newest(query: AuditFilters, named: NamedIds, within: Conditions, rows: int) -> sa.Select[Any]:
     """Select at most ``rows`` calls and other events, newest first; outcome rows are part of their calls.
 
     The rows are limited first and joined afterwards, unless the filter is on their outcome.
@@ -133,13 +117,13 @@ def select_newest(
         statement, outcome, duration = _with_outcomes(AuditEvent)
         statement = statement.where(*conditions, *_ends_as(query, outcome, duration))
         return statement.order_by(*_newest_first(AuditEvent)).limit(rows)
-    chosen = select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
+    chosen = sa.select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
     event = aliased(AuditEvent, chosen.subquery("chosen"))
     statement, _, _ = _with_outcomes(event)
     return statement.order_by(*_newest_first(event))
 
 
-def between(epoch: int, first: Place | None, before: Place | None) -> list[ColumnElement[bool]]:
+def between(epoch: int, first: Place | None, before: Place | None) -> Conditions:
     """The range of an epoch from a place up to, but without, another; None is its beginning or its end.
 
     Epochs are compared by equality: the selectivity of a row comparison would be estimated by the epoch, which nearly
@@ -147,67 +131,69 @@ def between(epoch: int, first: Place | None, before: Place | None) -> list[Colum
     """
     conditions = [col(AuditEvent.epoch) == epoch]
     if first is not None:
-        conditions.append(_place(AuditEvent) >= tuple_(*first))
+        conditions.append(_place(AuditEvent) >= sa.tuple_(*first))
     if before is not None:
-        conditions.append(_place(AuditEvent) < tuple_(*before))
+        conditions.append(_place(AuditEvent) < sa.tuple_(*before))
     return conditions
 
 
-def window_start(within: Sequence[ColumnElement[bool]], rows: int) -> Select[Any]:
+def window_start(within: Conditions, rows: int) -> sa.Select[Any]:
     """Select (xact, seq) of the earliest of the ``rows`` newest events in a range."""
     window = (
-        select(col(AuditEvent.xact), col(AuditEvent.seq))
+        sa.select(col(AuditEvent.xact), col(AuditEvent.seq))
         .where(*within)
         .order_by(*_newest_first(AuditEvent))
         .limit(rows)
         .subquery()
     )
-    return select(window.c.xact, window.c.seq).order_by(window.c.xact, window.c.seq).limit(1)
+    return sa.select(window.c.xact, window.c.seq).order_by(window.c.xact, window.c.seq).limit(1)
 
 
-def epoch_before(epoch: int | None) -> Select[Any]:
+def epoch_before(epoch: int | None) -> sa.Select[Any]:
     """Select the newest epoch with events before a given one, or None."""
     older = [] if epoch is None else [col(AuditEvent.epoch) < epoch]
-    return select(func.max(col(AuditEvent.epoch))).where(*older)
+    return sa.select(sa.func.max(col(AuditEvent.epoch))).where(*older)
 
 
-def next_epoch(after: Position) -> Select[Any]:
+def next_epoch(after: Position) -> sa.Select[Any]:
     """Select the next epoch with events, or None. Forged events of an unopened epoch do not count."""
-    return select(func.min(col(AuditEvent.epoch))).where(
+    return sa.select(sa.func.min(col(AuditEvent.epoch))).where(
         col(AuditEvent.epoch) > after[0], col(AuditEvent.epoch) <= _present_epoch()
     )
 
 
-def horizon() -> Select[Any]:
+def horizon() -> sa.Select[Any]:
     """Select (epoch, xact) up to which the log can be read now; later commits are all above it."""
-    return select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
+    return sa.select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
 
 
 def _present_epoch() -> Any:
     """The current epoch; until a restored copy has opened its own, the newest one in the log."""
-    return select(
-        func.coalesce(literal_column("scopegate_epoch()"), func.max(col(LogEpoch.epoch)), 0)
+    return sa.select(
+        sa.func.coalesce(sa.literal_column("scopegate_epoch()"), sa.func.max(col(LogEpoch.epoch)), 0)
     ).scalar_subquery()
 
 
-def _oldest_open() -> ColumnElement[Any]:
-    return literal_column("(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)")
+def _oldest_open() -> sa.ColumnElement[Any]:
+    return sa.literal_column("(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)")
 
 
-def window_end(query: AuditFilters, after: Position, rows: int, until: Position | None = None) -> Select[Any]:
+def window_end(
+    query: AuditFilters, after: Position, rows: int, until: Position | None = None
+) -> sa.Select[Any]:
     """Select (xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede, none
     later than ``until``.
 
     An open transaction may commit a row that sorts before finished ones, so nothing at or above the oldest open
     transaction is read. Older epochs have no open transactions and are read whole.
     """
-    current: ColumnElement[Any] = literal_column("(SELECT scopegate_epoch())")
+    current: sa.ColumnElement[Any] = sa.literal_column("(SELECT scopegate_epoch())")
     window = (
-        select(col(AuditEvent.xact), col(AuditEvent.seq))
+        sa.select(col(AuditEvent.xact), col(AuditEvent.seq))
         .where(
             col(AuditEvent.epoch) == after[0],
-            _place(AuditEvent) > tuple_(after[1], after[2]),
-            or_(literal(after[0]).is_distinct_from(current), col(AuditEvent.xact) < _oldest_open()),
+            _place(AuditEvent) > sa.tuple_(after[1], after[2]),
+            sa.or_(sa.literal(after[0]).is_distinct_from(current), col(AuditEvent.xact) < _oldest_open()),
             *_not_beyond(after, until),
             *_time_range(query),
         )
@@ -215,35 +201,35 @@ def window_end(query: AuditFilters, after: Position, rows: int, until: Position 
         .limit(rows)
         .subquery()
     )
-    return select(window.c.xact, window.c.seq).order_by(window.c.xact.desc(), window.c.seq.desc()).limit(1)
+    return sa.select(window.c.xact, window.c.seq).order_by(window.c.xact.desc(), window.c.seq.desc()).limit(1)
 
 
-def _not_beyond(after: Position, until: Position | None) -> list[ColumnElement[bool]]:
+def _not_beyond(after: Position, until: Position | None) -> Conditions:
     if until is None or after[0] < until[0]:
         return []
-    return [false()] if after[0] > until[0] else [_place(AuditEvent) <= tuple_(until[1], until[2])]
+    return [sa.false()] if after[0] > until[0] else [_place(AuditEvent) <= sa.tuple_(until[1], until[2])]
 
 
 def select_in_commit_order(
     query: AuditFilters, named: NamedIds, after: Position, end: Position, rows: int
-) -> Select[Any]:
+) -> sa.Select[Any]:
     """Select the events of a window in commit order: outcomes are items of their own and match as their call does.
 
     An outcome whose call was never written is left out.
     """
-    outcome = case(
-        (and_(col(AuditEvent.outcome).is_(None), col(AuditEvent.decision) == "deny"), "denied"),
+    outcome = sa.case(
+        (sa.and_(col(AuditEvent.outcome).is_(None), col(AuditEvent.decision) == "deny"), "denied"),
         else_=col(AuditEvent.outcome),
     )
     is_result = col(AuditEvent.action) == RESULT
-    matches = and_(~is_result, *_matches(AuditEvent, query, named))
-    statement = select(
+    matches = sa.and_(~is_result, *_matches(AuditEvent, query, named))
+    statement = sa.select(
         AuditEvent, _client, outcome.label("outcome"), col(AuditEvent.duration_ms).label("duration_ms")
     ).select_from(AuditEvent)
     if not query.action or RESULT in query.action:
         # Looked up by key for each result: planned as a join, it would read all calls for one window of the log.
         call = (
-            select(true())
+            sa.select(sa.true())
             .where(
                 col(_call.id) == col(AuditEvent.call_id),
                 col(_call.time) <= col(AuditEvent.time) + _interval(_CLOCK_SLACK),
@@ -252,11 +238,11 @@ def select_in_commit_order(
             .limit(1)
             .scalar_subquery()
         )
-        matches = or_(and_(is_result, call), matches)
+        matches = sa.or_(sa.and_(is_result, call), matches)
     statement = statement.outerjoin(_client, col(_client.id) == col(AuditEvent.client_id)).where(
         col(AuditEvent.epoch) == after[0],
-        _place(AuditEvent) > tuple_(after[1], after[2]),
-        _place(AuditEvent) <= tuple_(end[1], end[2]),
+        _place(AuditEvent) > sa.tuple_(after[1], after[2]),
+        _place(AuditEvent) <= sa.tuple_(end[1], end[2]),
         *_time_range(query),
         matches,
         *_ends_as(query, outcome, col(AuditEvent.duration_ms)),
@@ -264,21 +250,21 @@ def select_in_commit_order(
     return statement.order_by(col(AuditEvent.xact), col(AuditEvent.seq)).limit(rows)
 
 
-def select_by_id(id: UUID) -> Select[Any]:
+def select_by_id(id: UUID) -> sa.Select[Any]:
     """Select one audit event, a call with its outcome."""
     statement, _, _ = _with_outcomes(AuditEvent)
     return statement.where(col(AuditEvent.id) == id)
 
 
 def _place(event: Any) -> Any:
-    return tuple_(event.xact, event.seq)
+    return sa.tuple_(event.xact, event.seq)
 
 
-def _newest_first(event: Any) -> list[ColumnElement[Any]]:
+def _newest_first(event: Any) -> list[sa.ColumnElement[Any]]:
     return [event.epoch.desc(), event.xact.desc(), event.seq.desc()]
 
 
-def _time_range(query: AuditFilters) -> list[ColumnElement[bool]]:
+def _time_range(query: AuditFilters) -> Conditions:
     conditions = []
     if query.since is not None:
         conditions.append(col(AuditEvent.time) >= query.since)
@@ -287,12 +273,12 @@ def _time_range(query: AuditFilters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _is_in(column: Any, values: list[Any]) -> list[ColumnElement[bool]]:
+def _is_in(column: Any, values: list[Any]) -> Conditions:
     return [col(column).in_(values)] if values else []
 
 
-def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [outcome.in_(query.outcome)] if query.outcome else []
+def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> Conditions:
+    conditions: Conditions = [outcome.in_(query.outcome)] if query.outcome else []
     if query.duration_ms_min is not None:
         conditions.append(duration >= query.duration_ms_min)
     if query.duration_ms_max is not None:
@@ -300,11 +286,9 @@ def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnEle
     return conditions
 
 
-def _matches(
-    event: Any, query: AuditFilters, named: NamedIds, skip: set[str] | None = None
-) -> list[ColumnElement[bool]]:
+def _matches(event: Any, query: AuditFilters, named: NamedIds, skip: set[str] | None = None) -> Conditions:
     """The filters on the columns of an event and of its client."""
-    conditions: list[ColumnElement[bool]] = []
+    conditions: Conditions = []
     columns = (
         "id", "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
         "tool", "object_id", "trace_id",
@@ -314,31 +298,33 @@ def _matches(
             conditions += _is_in(getattr(event, name), getattr(query, name))
     if query.request_id:
         made = [UUID(hex=match[1]) for match in map(_MADE_REQUEST_ID.fullmatch, query.request_id) if match]
-        conditions.append(or_(col(event.request_id).in_(query.request_id), *_is_in(event.id, made)))
+        conditions.append(sa.or_(col(event.request_id).in_(query.request_id), *_is_in(event.id, made)))
     conditions += _is_in(event.arguments_digest, [bytes.fromhex(digest) for digest in query.arguments_digest])
     for column, policies in (
         (event.policy_ids, query.policy_id),
         (event.observed_policy_ids, query.observed_policy_id),
     ):
         if policies:
-            conditions.append(col(column).op("&&", is_comparison=True)(literal(policies, ARRAY(Uuid))))
+            conditions.append(
+                col(column).op("&&", is_comparison=True)(sa.literal(policies, sa.ARRAY(sa.Uuid)))
+            )
     if query.changes:
         conditions.append(
-            col(event.changes).op("?|", is_comparison=True)(literal(query.changes, ARRAY(Text)))
+            col(event.changes).op("?|", is_comparison=True)(sa.literal(query.changes, sa.ARRAY(sa.Text)))
         )
-    of_client: list[ColumnElement[bool]] = []
+    of_client: Conditions = []
     for name in ("ip", "name", "version", "user_agent"):
         of_client += _is_in(getattr(AuditClient, name), getattr(query, f"client_{name}"))
     if of_client:
-        conditions.append(col(event.client_id).in_(select(col(AuditClient.id)).where(*of_client)))
+        conditions.append(col(event.client_id).in_(sa.select(col(AuditClient.id)).where(*of_client)))
     return conditions + _names(event, named)
 
 
-def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
+def _names(event: Any, named: NamedIds) -> Conditions:
     conditions = []
     if named.anything is not None:
         places = (event.actor_id, event.on_behalf_of, event.server_id, event.object_id)
-        conditions.append(or_(false(), *(col(place).in_(named.anything) for place in places)))
+        conditions.append(sa.or_(sa.false(), *(col(place).in_(named.anything) for place in places)))
     if named.actors is not None:
         conditions.append(col(event.actor_id).in_(named.actors))
     if named.servers is not None:
@@ -349,7 +335,7 @@ def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
 # An event is written before its transaction commits, so hours overlap a little in the log; the slack also covers a
 # clock that was set back.
 _SLACK = timedelta(days=1)
-_SPAN = text("""
+_SPAN = sa.text("""
 WITH within AS (
     SELECT * FROM audit_hours
     WHERE (CAST(:since AS timestamptz) IS NULL OR hour >= date_trunc('hour', CAST(:since AS timestamptz), 'UTC'))
@@ -408,16 +394,16 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
     """Count the tool calls of these identities in the last ``span``, admitted or not; at most ``limit``."""
     if not actors:
         return 0
-    query = AuditFilters(since=await session.scalar(select(func.now() - span)))
+    query = AuditFilters(since=await session.scalar(sa.select(sa.func.now() - span)))
     # The index of actors is in commit order: without this, years of calls would be read.
     epoch, xact, _ = await skip(session, query, (0, 0, 0))
     chosen = (
-        select(literal(1))
+        sa.select(sa.literal(1))
         .where(
             is_one_of(AuditEvent.actor_id, actors),
-            or_(
+            sa.or_(
                 col(AuditEvent.epoch) > epoch,
-                and_(col(AuditEvent.epoch) == epoch, col(AuditEvent.xact) >= xact),
+                sa.and_(col(AuditEvent.epoch) == epoch, col(AuditEvent.xact) >= xact),
             ),
             col(AuditEvent.action) == "tool.call",
             col(AuditEvent.time) >= query.since,
@@ -425,7 +411,7 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
         .limit(limit)
         .subquery()
     )
-    return int(await session.scalar(select(func.count()).select_from(chosen)) or 0)
+    return int(await session.scalar(sa.select(sa.func.count()).select_from(chosen)) or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,7 +426,7 @@ class FirstUse:
 
 async def first_use(session: AsyncSession, token_id: UUID) -> FirstUse | None:
     """The first allowed call of a token, or the nearest thing to it; ``None`` before its first request."""
-    of_token = select(AuditEvent).where(col(AuditEvent.token_id) == token_id)
+    of_token = sa.select(AuditEvent).where(col(AuditEvent.token_id) == token_id)
     calls = of_token.where(col(AuditEvent.action) == "tool.call")
     # In the order of their index.
     first, last = col(AuditEvent.xact).asc(), col(AuditEvent.xact).desc()
@@ -456,7 +442,7 @@ async def first_use(session: AsyncSession, token_id: UUID) -> FirstUse | None:
 
 
 _MAX_NAMES = 500
-_NAMES = text("""
+_NAMES = sa.text("""
 SELECT id, coalesce(display_name, user_name) AS name FROM identities
     WHERE id = ANY(CAST(:ids AS uuid[])) AND erased_at IS NULL
 UNION ALL SELECT id, name FROM service_accounts WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -484,9 +470,9 @@ LIMIT :limit
 _LOOKED_UP = """AND scopegate_trigrams(
     user_name || ' ' || coalesce(display_name, '') || ' ' || coalesce(email, '')
 ) @> scopegate_trigrams(:part)"""
-_NAMED_BY_LETTERS, _NAMED_BY_FEW = text(_NAMED.format(_LOOKED_UP)), text(_NAMED.format(""))
+_NAMED_BY_LETTERS, _NAMED_BY_FEW = sa.text(_NAMED.format(_LOOKED_UP)), sa.text(_NAMED.format(""))
 _FEW_LETTERS = 2
-_ACTORS = text("""
+_ACTORS = sa.text("""
 WITH wanted AS (SELECT lower(name) FROM unnest(CAST(:names AS text[])) AS name)
 SELECT id FROM identities
     WHERE erased_at IS NULL AND lower(coalesce(display_name, user_name)) IN (SELECT * FROM wanted)
@@ -495,7 +481,7 @@ UNION ALL SELECT a.id FROM administrators a JOIN identities i ON i.id = a.identi
     WHERE i.erased_at IS NULL AND lower(coalesce(i.display_name, i.user_name)) IN (SELECT * FROM wanted)
 LIMIT :limit
 """)
-_SERVERS = text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[])) LIMIT :limit")
+_SERVERS = sa.text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[])) LIMIT :limit")
 
 
 async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UUID, str]:
@@ -510,7 +496,7 @@ async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UU
 async def find_named_ids(session: AsyncSession, query: AuditFilters) -> NamedIds:
     """The ids for the names in a query today, including those of ended servers; at most 500 for each filter."""
 
-    async def find(statement: TextClause, **values: Any) -> list[UUID]:
+    async def find(statement: sa.TextClause, **values: Any) -> list[UUID]:
         return [row.id for row in await session.execute(statement, values | {"limit": _MAX_NAMES})]
 
     anything = None

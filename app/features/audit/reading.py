@@ -154,8 +154,9 @@ MAX_POLL_WINDOW = 40_000
 
 # Rows converted at once; other requests on this worker wait no longer than that takes.
 _MADE_AT_ONCE = 50
-BEGINNING: queries.Position = (0, 0, 0)
+BEGINNING: Position = (0, 0, 0)
 _EVENT = Subject("audit_event")
+_CLIENT = set(schemas.AuditedClient.model_fields)
 _LAST_IN_TRANSACTION = 2**63 - 1
 
 
@@ -182,7 +183,12 @@ async def page(
 ) -> tuple[list[schemas.AuditEventView], str | None]:
     """Read one page, newest first, and its next cursor. Raises as ``list_events``."""
     check_since(query)
-    _check_range(query, now)
+    if query.is_walked and (query.since is None or (query.until or now) - query.since > schemas.MAX_RANGE):
+        raise Malformed(
+            "These filters need since and until of at most 31 days, or one of id, token_id, actor_id, actor_name, "
+            "server_id, server_slug, request_id or a decision other than allow.",
+            code="range_too_wide",
+        )
     before = _position(cursors.read(query.cursor))
     rows, following = await find(session, query, await queries.find_named_ids(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
@@ -192,16 +198,16 @@ async def page(
 class EventBatch:
     """A part of the log in commit order: events with their positions, and the position that was reached."""
 
-    items: list[tuple[schemas.AuditEventView, queries.Position]]
-    reached: queries.Position
+    items: list[tuple[schemas.AuditEventView, Position]]
+    reached: Position
 
 
 async def read_on(
     session: AsyncSession,
     query: schemas.AuditFilters,
-    after: queries.Position,
+    after: Position,
     limit: int,
-    until: queries.Position | None = None,
+    until: Position | None = None,
 ) -> EventBatch:
     """Read the next matching events, oldest first. The reached position is ``after`` when there is nothing new.
 
@@ -233,10 +239,10 @@ async def read_on(
 async def next_window(
     session: AsyncSession,
     query: schemas.AuditFilters,
-    start: queries.Position,
+    start: Position,
     width: int,
-    until: queries.Position | None = None,
-) -> tuple[queries.Position, queries.Position] | None:
+    until: Position | None = None,
+) -> tuple[Position, Position] | None:
     """The bounds of the next window, in one epoch: after the first position, up to the second; None at the end."""
     end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
     if end is None:
@@ -249,12 +255,12 @@ async def next_window(
     return None if end is None else (start, (start[0], end.xact, end.seq))
 
 
-def position_of(cursors: Cursors, cursor: str | None) -> queries.Position | None:
+def position_of(cursors: Cursors, cursor: str | None) -> Position | None:
     """The position of a cursor; an empty one is the beginning. Raises ``Malformed`` for an invalid one."""
     return BEGINNING if cursor == "" else _position(cursors.read(cursor))
 
 
-async def present(session: AsyncSession) -> queries.Position:
+async def present(session: AsyncSession) -> Position:
     """The position before everything that cannot be read yet."""
     row = (await session.execute(queries.horizon())).one()
     return (row.epoch, row.xact, _LAST_IN_TRANSACTION)
@@ -284,16 +290,7 @@ def check_since(query: schemas.AuditFilters) -> None:
         raise Malformed("A filter by outcome or duration needs since.", code="since_required")
 
 
-def _check_range(query: schemas.AuditQuery, now: datetime) -> None:
-    if query.is_walked and (query.since is None or (query.until or now) - query.since > schemas.MAX_RANGE):
-        raise Malformed(
-            "These filters need since and until of at most 31 days, or one of id, token_id, actor_id, actor_name, "
-            "server_id, server_slug, request_id or a decision other than allow.",
-            code="range_too_wide",
-        )
-
-
-def _position(values: list[Any] | None) -> queries.Position | None:
+def _position(values: list[Any] | None) -> Position | None:
     return None if values is None else (values[0], values[1], values[2])
 
 
@@ -308,6 +305,9 @@ async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[schemas.Audi
 def _view(row: Any, names: dict[UUID, str]) -> schemas.AuditEventView:
     event: AuditEvent = row[0]
     client: AuditClient | None = row[1]
+    actor = event.actor_id if event.actor_id != UUID(int=0) else None
+    actor_name = None if actor is None else names.get(actor)
+    server, kind = event.server_id, event.object_type
     columns = event.model_dump(
         include={
             "id", "time", "action", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
@@ -320,32 +320,19 @@ def _view(row: Any, names: dict[UUID, str]) -> schemas.AuditEventView:
         "decision": decision_of(event.decision),
         "outcome": row.outcome if row.outcome is None or row.outcome in _OUTCOMES else "unknown",
         "changes": event.changes,
+        "duration_ms": row.duration_ms,
+        "count": event.event_count,
+        "arguments_digest": None if event.arguments_digest is None else event.arguments_digest.hex(),
+        "actor": {
+            "type": event.actor_type,
+            "id": schemas.show_id(event.actor_type, actor),
+            "name": actor_name,
+        },
+        "server": None if server is None else {"id": server, "slug": names.get(server)},
+        "object": None if kind is None else {"type": kind, "id": schemas.show_id(kind, event.object_id)},
+        "client": None if client is None else client.model_dump(include=_CLIENT),
     }
-    actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
-    return schemas.AuditEventView(
-        **columns,
-        duration_ms=row.duration_ms,
-        count=event.event_count,
-        arguments_digest=None if event.arguments_digest is None else event.arguments_digest.hex(),
-        actor=schemas.Actor(
-            type=event.actor_type,
-            id=schemas.show_id(event.actor_type, actor_id),
-            name=None if actor_id is None else names.get(actor_id),
-        ),
-        server=None
-        if event.server_id is None
-        else schemas.AuditedServer(id=event.server_id, slug=names.get(event.server_id)),
-        object=None
-        if event.object_type is None
-        else schemas.AuditedObject(
-            type=event.object_type, id=schemas.show_id(event.object_type, event.object_id)
-        ),
-        client=None
-        if client is None
-        else schemas.AuditedClient(
-            name=client.name, version=client.version, ip=client.ip, user_agent=client.user_agent
-        ),
-    )
+    return schemas.AuditEventView(**columns)
 
 
 AT_ONCE = 200

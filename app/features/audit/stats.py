@@ -179,14 +179,14 @@ class HourCounts(Periodic):
             if window is None:
                 return 0
             (_, after_xact, after_seq), (epoch, xact, seq) = window
-            values = {
+            part = {
                 "epoch": epoch,
                 "after_xact": after_xact,
                 "after_seq": after_seq,
                 "xact": xact,
                 "seq": seq,
             }
-            counted: int = (await session.execute(_COUNT, values)).scalar_one()
+            counted: int = (await session.execute(_COUNT, part)).scalar_one()
             note.epoch, note.xact, note.seq = epoch, xact, seq
             await session.commit()
         return counted

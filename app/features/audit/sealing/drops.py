@@ -155,8 +155,16 @@ class Drops:
         for words in self._inconsistent[:_MAX_LISTED]:
             verdict.notes.append(f"{words}: that excuses nothing")
         dropped: list[_Missing] = []
-        for each in self._missing:
-            self._split(each, dropped, verdict)
+        for missing in self._missing:
+            # Separate the missing events of dropped months from the others.
+            at, end = missing.finding.first, missing.finding.end
+            bounds = {bound for month in self._months.values() for bound in (month.first, month.end)}
+            for first, stop in pairwise([at, *sorted(bound for bound in bounds if at < bound < end), end]):
+                part = Finding(Kind.MISSING, first, stop)
+                if any(month.first <= first and stop <= month.end for month in self._months.values()):
+                    dropped.append(_Missing(part, missing.after, missing.before))
+                else:
+                    verdict.add_findings([part], missing.after, missing.before)
         self._count(verdict, dropped, is_whole)
 
     async def _discard_inconsistent(self, connection: Connection) -> None:
@@ -192,20 +200,6 @@ class Drops:
         after = await connection.fetchval(_AFTER, within[-1].before.size)
         latest = month.ends + _AHEAD
         return before is not None and before > latest and (after is None or after > latest)
-
-    def _split(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
-        """Separate the missing events of dropped months from the others."""
-        at, end = missing.finding.first, missing.finding.end
-        edges = {
-            edge for month in self._months.values() for edge in (month.first, month.end) if at < edge < end
-        }
-        cuts = [at, *sorted(edges), end]
-        for first, stop in pairwise(cuts):
-            part = Finding(Kind.MISSING, first, stop)
-            if any(month.first <= first and stop <= month.end for month in self._months.values()):
-                dropped.append(_Missing(part, missing.after, missing.before))
-            else:
-                verdict.add_findings([part], missing.after, missing.before)
 
     def _count(self, verdict: Verdict, dropped: list[_Missing], is_whole: bool) -> None:
         count = sum(each.finding.end - each.finding.first for each in dropped)

@@ -216,10 +216,8 @@ def subtree_root(hashes: Sequence[bytes]) -> bytes:
     """The root over 1, 2, 4, 8 ... adjacent hashes."""
     while len(hashes) > 1:
         # ``merkle.node_hash`` inlined: its calls would cost half as much again.
-        hashes = [
-            sha256(b"\x01" + left + right).digest()
-            for left, right in zip(hashes[::2], hashes[1::2], strict=True)
-        ]
+        pairs = zip(hashes[::2], hashes[1::2], strict=True)
+        hashes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
     return hashes[0]
 
 
@@ -324,32 +322,28 @@ async def checkpoint_holding(connection: Connection, place: Position) -> StoredC
 
 async def newest_checkpoints(connection: Connection, before: int, count: int) -> list[StoredCheckpoint]:
     """At most ``count`` checkpoints of less than ``before`` events, newest first."""
-    query = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT $2"
-    return [_sealed(row) for row in await connection.fetch(query, before, count)]
+    return await _some(connection, "WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT $2", before, count)
 
 
 async def checkpoints_between(
     connection: Connection, after: int, until: int
 ) -> AsyncIterator[StoredCheckpoint]:
     """Read the checkpoints of more than ``after`` and at most ``until`` events, by size."""
-    while after < until:
-        query = f"{_CHECKPOINTS} WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3"
-        rows = await connection.fetch(query, after, until, _CHECKPOINTS_AT_ONCE)
-        if not rows:
-            return
-        for row in rows:
-            yield _sealed(row)
-        after = rows[-1]["tree_size"]
+    which = "WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3"
+    while page := await _some(connection, which, after, until, _CHECKPOINTS_AT_ONCE):
+        for checkpoint in page:
+            yield checkpoint
+        after = page[-1].size
 
 
 async def _one(connection: Connection, which: str, *values: int) -> StoredCheckpoint | None:
-    row = await connection.fetchrow(f"{_CHECKPOINTS} {which} LIMIT 1", *values)
-    return None if row is None else _sealed(row)
+    checkpoints = await _some(connection, f"{which} LIMIT 1", *values)
+    return checkpoints[0] if checkpoints else None
 
 
-def _sealed(row: Record) -> StoredCheckpoint:
-    size, epoch, xact, seq, root, note, at = row
-    return StoredCheckpoint(size, (epoch, xact, seq), root, note, at)
+async def _some(connection: Connection, which: str, *values: int) -> list[StoredCheckpoint]:
+    rows = await connection.fetch(f"{_CHECKPOINTS} {which}", *values)
+    return [StoredCheckpoint(size, (epoch, xact, seq), *rest) for size, epoch, xact, seq, *rest in rows]
 
 
 def signature_fault(sealed: StoredCheckpoint, keys: Keys) -> str | None:
@@ -387,11 +381,8 @@ class SealedTree:
 
     async def partial_tree(self) -> PartialTree:
         """The right edge, to continue the tree."""
-        levels = [
-            await self._hashes(level, first, end)
-            for level, (first, end) in enumerate(partial_tiles(self.size))
-        ]
-        return PartialTree(self.size, levels)
+        ranges = enumerate(partial_tiles(self.size))
+        return PartialTree(self.size, [await self._hashes(level, *tile) for level, tile in ranges])
 
     async def _hashes(self, level: int, first: int, end: int) -> list[bytes]:
         if not 0 <= first <= end <= self.size >> TILE_BITS * level:

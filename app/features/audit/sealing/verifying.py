@@ -17,7 +17,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from app.crypto.client_ids import is_client
-from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
+from app.crypto.log_check import Entry, Finding, Follower, Head, Kind
 from app.db.connection import Connection
 from app.domain.merkle import Frontier, cover
 from app.features.audit.sealing import leaves
@@ -240,23 +240,11 @@ class Verification:
 
     def _tell_unsigned(self, before: StoredCheckpoint | None) -> None:
         if self._unsigned:
-            first, last, count = self._unsigned[0], self._unsigned[-1], len(self._unsigned)
-            which = (
-                f"checkpoint of {first.size}"
-                if count == 1
-                else f"{count} checkpoints of {first.size} to {last.size}"
-            )
+            first, last, count = self._unsigned[0].size, self._unsigned[-1].size, len(self._unsigned)
+            which = f"checkpoint of {first}" if count == 1 else f"{count} checkpoints of {first} to {last}"
             words = f"the {which} events cannot be relied on: {self._why}"
-            end = last.size if before is None else before.size
-            self._verdict.add(
-                Fault(
-                    SIGNATURE,
-                    first.size,
-                    end,
-                    words,
-                    before=None if before is None else _mark(before),
-                )
-            )
+            end, mark = (last, None) if before is None else (before.size, _mark(before))
+            self._verdict.add(Fault(SIGNATURE, first, end, words, before=mark))
             self._unsigned = []
 
     async def _advance(self, count: int, sealed: StoredCheckpoint) -> bool:
@@ -286,25 +274,22 @@ class Verification:
             if first < external.checkpoint.size <= sealed.size
         }
         step = self._follower.step(Head(sealed.size, sealed.root), entries, hashes, list(elsewhere.values()))
-        self._note(step, entries, after, _mark(sealed))
-        if step.is_certain:
-            self._reached |= {external: head not in step.foreign for external, head in elsewhere.items()}
-            await self._check_upper_tiles(step.sealed)
-
-    def _note(self, step: Step, entries: Sequence[Entry], after: Mark, before: Mark) -> None:
+        before = _mark(sealed)
         missing = [finding for finding in step.findings if finding.kind is Kind.MISSING]
         self._drops.add_missing(missing, after, before)
         others = [finding for finding in step.findings if finding.kind is not Kind.MISSING]
         self._verdict.add_findings(others, after, before)
-        if step.is_certain:
-            sealed = set(step.sealed) if step.findings else None
-            self._drops.collect_drops([entry for entry in entries if sealed is None or entry.hash in sealed])
         for number in self._hashes.missing:
-            first, words = number * leaves.TILE, f"tile {number} of the kept hashes is missing"
+            start, words = number * leaves.TILE, f"tile {number} of the kept hashes is missing"
             self._verdict.add(
-                Fault(Kind.HASHES, first, first + leaves.TILE, words, after=after, before=before)
+                Fault(Kind.HASHES, start, start + leaves.TILE, words, after=after, before=before)
             )
         self._hashes.missing.clear()
+        if step.is_certain:
+            unchanged = set(step.sealed) if step.findings else None
+            self._drops.collect_drops(each for each in entries if unchanged is None or each.hash in unchanged)
+            self._reached |= {external: head not in step.foreign for external, head in elsewhere.items()}
+            await self._check_upper_tiles(step.sealed)
 
     async def _check_upper_tiles(self, sealed: Sequence[bytes]) -> None:
         """Check that the tiles above the leaves follow from these, as far as these are certain."""
