@@ -18,16 +18,9 @@ import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.cli.errors import CannotStart
+from app.crypto import signed_notes
 from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.keys import Peppers
-from app.crypto.signed_notes import (
-    MAX_NOTE_BYTES,
-    NoteFault,
-    NoteSigner,
-    VerifierKey,
-    log_name,
-    open_checkpoint,
-)
 from app.db.connection import DRIVER_FAULTS, Connection
 from app.db.engine import plain_connection
 from app.db.migrations import database_fault
@@ -95,7 +88,7 @@ def read_checkpoint(file: str, keys: Keys) -> ExternalCheckpoint:
     """Read a checkpoint that was kept, and check its signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
-            note = opened.read(MAX_NOTE_BYTES + 1)
+            note = opened.read(signed_notes.MAX_NOTE_BYTES + 1)
     except OSError:
         raise CannotStart(f"{file} cannot be read") from None
     return _check_signature(note, file, keys)
@@ -149,8 +142,8 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
 def _check_signature(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
     try:
         name = note.partition(b"\n")[0].decode(errors="replace")
-        checkpoint, signed = open_checkpoint(note, keys(name))
-    except NoteFault as fault:
+        checkpoint, signed = signed_notes.open_checkpoint(note, keys(name))
+    except signed_notes.NoteFault as fault:
         raise CannotStart(f"{file}: no checkpoint to rely on: {fault}") from None
     return ExternalCheckpoint(file, checkpoint, tuple(signed))
 
@@ -195,7 +188,7 @@ def verify_database(
         )
     ours, theirs = _signer(settings), _keys(keys)
 
-    def known(name: str) -> list[VerifierKey]:
+    def known(name: str) -> list[signed_notes.VerifierKey]:
         return [*ours.verifier_keys(name), *theirs]
 
     # Before the log is read, so that no checkpoint is newer than what is read of the log.
@@ -254,7 +247,7 @@ def verifier_keys(settings: Settings) -> list[str]:
 
 def rename(settings: Settings) -> list[str]:
     """Name the log after the public URL. Raises ``CannotStart``, ``DatabaseFault``."""
-    name = log_name(settings.base_url)
+    name = signed_notes.log_name(settings.base_url)
     before = _run(settings, lambda connection: rename_log(connection, name))
     advice = f" It was called {before}: keep its keys under that name too (scopegate audit keys)."
     return [f"The audit log is called {name}.{advice if before else ''}"]
@@ -275,7 +268,7 @@ def prove(settings: Settings, event: str) -> list[str]:
         raise CannotStart("give the id of an audit event: evt_...") from None
     position, leaf, checkpoint, hashes = _run(settings, lambda connection: prove_event(connection, id))
     proof = {"event_id": event, "position": position, "leaf": leaf.decode(), "checkpoint": checkpoint.note}
-    return [json.dumps(proof | {"hashes": [each.hex() for each in hashes]}, ensure_ascii=False)]
+    return [json.dumps(proof | {"hashes": hashes}, ensure_ascii=False)]
 
 
 def export(settings: Settings, file: str, first: int | None, end: int | None) -> list[str]:
@@ -287,8 +280,7 @@ def export(settings: Settings, file: str, first: int | None, end: int | None) ->
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             leaves = await leaves_between(connection, first, end)
             upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
-            bounds = {"from": leaves.first, "to": leaves.end, "checkpoint": upper.note}
-            head = bounds | {"hashes": [each.hex() for each in hashes]}
+            head = {"from": leaves.first, "to": leaves.end, "checkpoint": upper.note, "hashes": hashes}
             with _new(file) as out, _new(proof) as proof_out:
                 proof_out.write(json.dumps(head).encode() + b"\n")
                 while part := await leaves.next(connection):
@@ -353,7 +345,7 @@ def _run(settings: Settings, work: Callable[[Connection], Awaitable[Result]]) ->
 
     try:
         return asyncio.run(run())
-    except (NoSuchPart, DomainError, NoteFault) as fault:
+    except (NoSuchPart, DomainError, signed_notes.NoteFault) as fault:
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
         raise CannotStart(f"the log is not what was sealed: {fault}", LOG_FAULT) from None
@@ -361,14 +353,14 @@ def _run(settings: Settings, work: Callable[[Connection], Awaitable[Result]]) ->
         raise database_fault(error, "read") from None
 
 
-def _signer(settings: Settings) -> NoteSigner:
-    return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+def _signer(settings: Settings) -> signed_notes.NoteSigner:
+    return signed_notes.NoteSigner(settings.keys("signing_key"), signed_notes.log_name(settings.base_url))
 
 
-def _keys(texts: Sequence[str]) -> list[VerifierKey]:
+def _keys(texts: Sequence[str]) -> list[signed_notes.VerifierKey]:
     try:
-        return [VerifierKey.parse(text.strip()) for text in texts]
-    except NoteFault as fault:
+        return [signed_notes.VerifierKey.parse(text.strip()) for text in texts]
+    except signed_notes.NoteFault as fault:
         raise CannotStart(f"--key: {fault}") from None
 
 

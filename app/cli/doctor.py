@@ -40,7 +40,14 @@ def _database(settings: Settings) -> bool:
     try:
         with usable_database(settings) as usable:
             _say(True, "database", f"{where}, {_run(usable, _describe)}")
-            _session_limits(usable)
+            # Not required for a start: the service has deadlines; the limits end sessions of killed processes.
+            if missing := _run(usable, missing_limits, SESSION_SETTINGS):
+                limits = "; ".join(
+                    f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items()
+                )
+                typer.echo(
+                    f"note  database  sessions do not have the limits they ask for, as behind a pooler: {limits}"
+                )
             return all([_keys(usable), _audit_log(usable)])
     except (DatabaseFault, EmbeddedPostgresError) as fault:
         return _say(False, "database", str(fault))
@@ -51,15 +58,15 @@ def _database(settings: Settings) -> bool:
 def _run(
     settings: Settings,
     work: Callable[[Connection], Awaitable[Result]],
-    session: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run ``work`` with a database connection that has these session settings."""
+    """Run ``work`` with a database connection that has these extra session settings."""
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
     url = plain_url(settings.database_url.get_secret_value())
 
     async def run() -> Result:
-        connection = await asyncpg.connect(url, timeout=5, server_settings=dict(session or {}))
+        connection = await asyncpg.connect(url, timeout=5, server_settings=dict(extra or {}))
         try:
             return await work(connection)
         finally:
@@ -85,16 +92,6 @@ async def _describe(connection: Connection) -> str:
         )
         held = f"; the log's readers wait for process {holder['pid']} of role {holder['role']} ({age})"
     return f"PostgreSQL {number}, schema serves this code, {copies}{held}"
-
-
-def _session_limits(settings: Settings) -> None:
-    """Not required for a start: the service has its own deadlines, and the limits end sessions of killed processes."""
-    missing = _run(settings, missing_limits, SESSION_SETTINGS)
-    if missing:
-        statements = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
-        typer.echo(
-            f"note  database  sessions do not have the limits they ask for, as behind a pooler: {statements}"
-        )
 
 
 async def missing_limits(connection: Connection) -> dict[str, str]:

@@ -28,6 +28,7 @@ from app.features.audit.schemas import AuditFilters
 from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
 RESULT = "tool.result"
+_LAST_IN_TRANSACTION = 2**63 - 1
 LEASE_FRESH = timedelta(seconds=30)
 
 # Rows of one call are close in time, so partitions can be pruned; the slack covers a clock that was set back.
@@ -155,16 +156,11 @@ def epoch_before(epoch: int | None) -> sa.Select[Any]:
     return sa.select(sa.func.max(col(AuditEvent.epoch))).where(*older)
 
 
-def next_epoch(after: Position) -> sa.Select[Any]:
-    """Select the next epoch with events, or None. Forged events of an unopened epoch do not count."""
-    return sa.select(sa.func.min(col(AuditEvent.epoch))).where(
-        col(AuditEvent.epoch) > after[0], col(AuditEvent.epoch) <= _present_epoch()
-    )
-
-
-def horizon() -> sa.Select[Any]:
-    """Select (epoch, xact) up to which the log can be read now; later commits are all above it."""
-    return sa.select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
+async def present(session: AsyncSession) -> Position:
+    """The position before everything that cannot be read yet."""
+    readable = sa.select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
+    row = (await session.execute(readable)).one()
+    return (row.epoch, row.xact, _LAST_IN_TRANSACTION)
 
 
 def _present_epoch() -> Any:
@@ -202,6 +198,24 @@ def window_end(
         .subquery()
     )
     return sa.select(window.c.xact, window.c.seq).order_by(window.c.xact.desc(), window.c.seq.desc()).limit(1)
+
+
+async def next_window(
+    session: AsyncSession, query: AuditFilters, start: Position, width: int, until: Position | None = None
+) -> tuple[Position, Position] | None:
+    """The bounds of the next window, in one epoch: after the first position, up to the second; None at the end."""
+    end = (await session.execute(window_end(query, start, width, until))).one_or_none()
+    if end is None:
+        # An epoch is complete once a later one holds events.
+        epoch = col(AuditEvent.epoch)
+        # Forged events of an unopened epoch do not count.
+        later: Any = sa.select(sa.func.min(epoch)).where(epoch > start[0], epoch <= _present_epoch())
+        following = (await session.execute(later)).scalar_one()
+        if following is None:
+            return None
+        start = (following, -1, -1)
+        end = (await session.execute(window_end(query, start, width, until))).one_or_none()
+    return None if end is None else (start, (start[0], end.xact, end.seq))
 
 
 def _not_beyond(after: Position, until: Position | None) -> Conditions:

@@ -157,7 +157,6 @@ _MADE_AT_ONCE = 50
 BEGINNING: Position = (0, 0, 0)
 _EVENT = Subject("audit_event")
 _CLIENT = set(schemas.AuditedClient.model_fields)
-_LAST_IN_TRANSACTION = 2**63 - 1
 
 
 async def list_events(
@@ -217,7 +216,9 @@ async def read_on(
     rows: list[Any] = []
     reached, width = after, POLL_WINDOW
     while True:
-        window = await next_window(session, query, await queries.skip(session, query, reached), width, until)
+        window = await queries.next_window(
+            session, query, await queries.skip(session, query, reached), width, until
+        )
         if window is None:
             break
         start, reached = window
@@ -236,34 +237,9 @@ async def read_on(
     return EventBatch([(view, place_of(row)) for view, row in zip(views, page_rows, strict=True)], reached)
 
 
-async def next_window(
-    session: AsyncSession,
-    query: schemas.AuditFilters,
-    start: Position,
-    width: int,
-    until: Position | None = None,
-) -> tuple[Position, Position] | None:
-    """The bounds of the next window, in one epoch: after the first position, up to the second; None at the end."""
-    end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
-    if end is None:
-        # An epoch is complete once a later one holds events.
-        following = (await session.execute(queries.next_epoch(start))).scalar_one()
-        if following is None:
-            return None
-        start = (following, -1, -1)
-        end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
-    return None if end is None else (start, (start[0], end.xact, end.seq))
-
-
 def position_of(cursors: Cursors, cursor: str | None) -> Position | None:
     """The position of a cursor; an empty one is the beginning. Raises ``Malformed`` for an invalid one."""
     return BEGINNING if cursor == "" else _position(cursors.read(cursor))
-
-
-async def present(session: AsyncSession) -> Position:
-    """The position before everything that cannot be read yet."""
-    row = (await session.execute(queries.horizon())).one()
-    return (row.epoch, row.xact, _LAST_IN_TRANSACTION)
 
 
 async def read(session: AsyncSession, id: UUID) -> schemas.AuditEventView:

@@ -11,13 +11,10 @@ from starlette.responses import Response, StreamingResponse
 from app.db.change import Change
 from app.domain.merkle import leaf_hash
 from app.features.audit import reading, schemas
-from app.features.audit.reading import check_since, export, follow, headers_of, position_of, present
-from app.features.audit.sealing.leaves import (
-    StoredCheckpoint,
-    checkpoint_of,
-    connection_of,
-    newest_checkpoints,
-)
+from app.features.audit.queries import present
+from app.features.audit.reading import check_since, export, follow, headers_of, position_of
+from app.features.audit.sealing import leaves
+from app.features.audit.sealing.leaves import StoredCheckpoint, connection_of
 from app.features.audit.sealing.proofs import export_leaves, prove_consistency, prove_event, prove_range
 from app.features.audit.sealing.sealer import read_log_names
 from app.features.audit.stats import count_hours
@@ -65,7 +62,7 @@ async def list_audit_event_checkpoints(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
     position = cursors.read(cursor)
     before = _MAX_SIZE if position is None else position[0]
-    found = await newest_checkpoints(await connection_of(session), before, limit + 1)
+    found = await leaves.newest_checkpoints(await connection_of(session), before, limit + 1)
     page = found[:limit]
     next_cursor = cursors.write([page[-1].size]) if len(found) > limit else None
     return Page(items=[_view(each) for each in page], next_cursor=next_cursor)
@@ -74,7 +71,7 @@ async def list_audit_event_checkpoints(
 @router.get("/checkpoints/{tree_size}", dependencies=_READS)
 async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> schemas.AuditCheckpointView:
     """Read one checkpoint."""
-    return _view(await checkpoint_of(await connection_of(session), tree_size))
+    return _view(await leaves.checkpoint_of(await connection_of(session), tree_size))
 
 
 @router.get("/checkpoints/{tree_size}/consistency", dependencies=_READS)
@@ -86,7 +83,7 @@ async def get_audit_event_consistency(
     """Read the consistency proof between a checkpoint and an older one."""
     checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
     return schemas.AuditConsistencyProof(
-        old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=_hex(hashes)
+        old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=hashes
     )
 
 
@@ -99,7 +96,7 @@ async def get_audit_event_range(
 ) -> schemas.AuditRangeProof:
     """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
     checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
-    content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
+    content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": hashes}
     return schemas.AuditRangeProof.model_validate(content)
 
 
@@ -114,7 +111,7 @@ async def get_audit_event_proof(session: Session, event_id: EventId) -> schemas.
         leaf_hash=leaf_hash(leaf).hex(),
         tree_size=checkpoint.size,
         checkpoint=checkpoint.note,
-        hashes=_hex(hashes),
+        hashes=hashes,
     )
 
 
@@ -212,7 +209,3 @@ def _view(checkpoint: StoredCheckpoint) -> schemas.AuditCheckpointView:
         note=checkpoint.note,
         created_at=checkpoint.created_at,
     )
-
-
-def _hex(hashes: list[bytes]) -> list[str]:
-    return [each.hex() for each in hashes]

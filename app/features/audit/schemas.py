@@ -10,17 +10,6 @@ from typing_extensions import TypeAliasType
 from app.http.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
 from app.http.schemas import ShortText, Strict, Time
 from app.lib import ids
-from app.lib.ids import (
-    ApprovalId,
-    EventId,
-    GrantId,
-    IdentityId,
-    PolicyId,
-    ServerId,
-    TokenId,
-    format_id,
-    parse_id,
-)
 
 MAX_RANGE = timedelta(days=31)
 AuditDecision = TypeAliasType(
@@ -78,7 +67,7 @@ def show_id(kind: str | None, id: UUID | None) -> str | None:
     if id is None:
         return None
     prefix = PREFIXES.get(kind or "")
-    return str(id) if prefix is None else format_id(prefix, id)
+    return str(id) if prefix is None else ids.format_id(prefix, id)
 
 
 def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
@@ -90,7 +79,7 @@ def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
         prefix = str(value).partition("_")[0]
         if prefix not in prefixes:
             raise ValueError("expected an id that starts with " + ", ".join(f"{one}_" for one in prefixes))
-        return parse_id(prefix, str(value))
+        return ids.parse_id(prefix, str(value))
 
     pattern = f"^({'|'.join(dict.fromkeys(prefixes))})_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
     return BeforeValidator(read), WithJsonSchema({"type": "string", "pattern": pattern})
@@ -126,7 +115,7 @@ class AuditFilters(_Span):
 
     since: Time | None = Field(default=None, description="Only events at this time or later.")
     until: Time | None = Field(default=None, description="Only events before this time.")
-    id: list[EventId] = Field(default_factory=list)
+    id: list[ids.EventId] = Field(default_factory=list)
     action: list[ShortText] = Field(default_factory=list)
     decision: list[AuditDecision] = Field(default_factory=list)
     reason_code: list[ShortText] = Field(default_factory=list)
@@ -136,14 +125,14 @@ class AuditFilters(_Span):
     actor_name: list[ShortText] = Field(
         default_factory=list, description="The full name of `actor`, case-insensitive."
     )
-    on_behalf_of: list[IdentityId] = Field(default_factory=list)
-    token_id: list[TokenId] = Field(default_factory=list)
-    server_id: list[ServerId] = Field(default_factory=list)
+    on_behalf_of: list[ids.IdentityId] = Field(default_factory=list)
+    token_id: list[ids.TokenId] = Field(default_factory=list)
+    server_id: list[ids.ServerId] = Field(default_factory=list)
     server_slug: list[ShortText] = Field(default_factory=list)
     tool: list[ShortText] = Field(default_factory=list)
     object_id: list[ObjectId] = Field(default_factory=list)
-    policy_id: list[PolicyId] = Field(default_factory=list, description="Policies that decided.")
-    observed_policy_id: list[PolicyId] = Field(
+    policy_id: list[ids.PolicyId] = Field(default_factory=list, description="Policies that decided.")
+    observed_policy_id: list[ids.PolicyId] = Field(
         default_factory=list,
         description="Policies in the mode `observe` that would have changed the decision.",
     )
@@ -278,7 +267,7 @@ class Actor(Strict):
 class AuditedServer(Strict):
     """The server of the request."""
 
-    id: ServerId
+    id: ids.ServerId
     slug: str | None = Field(description="Its slug now.", examples=["git"])
 
 
@@ -312,7 +301,7 @@ class AuditArgumentsView(Strict):
 
     model_config = ConfigDict(extra="forbid", title="AuditArguments")
 
-    event_id: EventId
+    event_id: ids.EventId
     kept: bool = Field(
         description="Whether they are recorded. They are not if the server's `keep_arguments` excluded this "
         "call, or their retention is over."
@@ -323,7 +312,7 @@ class AuditArgumentsView(Strict):
 class AuditEventView(Strict):
     """An audit event: actor, action, decision and outcome. Only the outcome of a call is added later."""
 
-    id: EventId
+    id: ids.EventId
     time: datetime = Field(description="When it happened.")
     action: str = Field(
         description="The action, such as `tool.call` or `token.issue`.", examples=["tool.call"]
@@ -332,17 +321,17 @@ class AuditEventView(Strict):
     reason_code: str | None = Field(description="The reason for the decision.", examples=["granted"])
     outcome: AuditOutcome | None = Field(description="The outcome, as far as known.")
     actor: Actor
-    on_behalf_of: IdentityId | None = Field(description="The owner of the agent or program.")
-    token_id: TokenId | None = Field(description="The token that was used.")
+    on_behalf_of: ids.IdentityId | None = Field(description="The owner of the agent or program.")
+    token_id: ids.TokenId | None = Field(description="The token that was used.")
     server: AuditedServer | None = Field(description="The server that was called.")
     tool: str | None = Field(description="The tool, by its name on the server.", examples=["git_log"])
     object: AuditedObject | None = Field(description="The object that was changed.")
-    grant_id: GrantId | None = Field(description="The grant that allowed the call.")
-    policy_ids: list[PolicyId] | None = Field(description="The policies that decided.")
-    observed_policy_ids: list[PolicyId] | None = Field(
+    grant_id: ids.GrantId | None = Field(description="The grant that allowed the call.")
+    policy_ids: list[ids.PolicyId] | None = Field(description="The policies that decided.")
+    observed_policy_ids: list[ids.PolicyId] | None = Field(
         description="Policies in the mode `observe` that would have changed the decision."
     )
-    approval_id: ApprovalId | None = Field(description="The approval that the call used or waits for.")
+    approval_id: ids.ApprovalId | None = Field(description="The approval that the call used or waits for.")
     client: AuditedClient | None = Field(description="The client program.")
     method: str | None = Field(
         description="The MCP method, or the method and route at this API.", examples=["tools/call"]
@@ -354,7 +343,7 @@ class AuditEventView(Strict):
     changes: AuditChanges | None = Field(description="What changed.")
     duration_ms: int | None = Field(description="How long the call took, in milliseconds.")
     count: int | None = Field(description="Number of refusals that this event summarizes.")
-    call_id: EventId | None = Field(description="For `tool.result`: the call with this outcome.")
+    call_id: ids.EventId | None = Field(description="For `tool.result`: the call with this outcome.")
     request_id: str | None = Field(
         description="The id of the request, as in `X-Request-ID`.",
         examples=["req_01936d5e7c0070008000000000000000"],
@@ -497,7 +486,7 @@ class AuditEventProof(Strict):
     Saved as a file, it is the input of `scopegate audit verify --proof`.
     """
 
-    event_id: EventId
+    event_id: ids.EventId
     position: int = Field(description="The position of the event in the log, from 0.", examples=[5])
     leaf: str = Field(
         description="The sealed content: the stored row as one line of JSON, whose bytes are hashed.",

@@ -16,8 +16,8 @@ from app.db.engine import delete_rows
 from app.db.jobs import Periodic
 from app.domain.errors import Malformed
 from app.features.audit import schemas
-from app.features.audit.queries import RESULT, find_named_ids
-from app.features.audit.reading import decision_of, find, next_window
+from app.features.audit.queries import RESULT, find_named_ids, next_window
+from app.features.audit.reading import decision_of, find
 from app.models.audit import AuditEvent, AuditRollup
 
 TAIL = 50_000
@@ -87,7 +87,6 @@ def _view(
     since: datetime,
     until: datetime,
     counted: Iterable[tuple[datetime, str | None, int, int]],
-    *,
     is_complete: bool,
 ) -> schemas.AuditStatsView:
     """Sum up counts, each with its hour, its decision, and the numbers of events and of things."""

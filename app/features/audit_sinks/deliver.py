@@ -54,9 +54,7 @@ class AuditDeliveries(LeasedQueue[AuditSink]):
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         super().__init__(sessions)
-        self._sealer = sealer
-        self._outbound = outbound
-        self._timeouts = timeouts
+        self._sealer, self._outbound, self._timeouts = sealer, outbound, timeouts
 
     def label(self, item: AuditSink) -> str:
         return f"the audit sink {format_id(AUDIT_SINK, item.id)}"
@@ -130,14 +128,10 @@ class AuditDeliveries(LeasedQueue[AuditSink]):
             return await record_accepted(session, sink, batch.end, status_code=status_code, rest=rest)
 
     async def _failed(self, sink: AuditSink, attempt: Attempt) -> None:
+        error = "too_large" if attempt.status_code == _TOO_LARGE else attempt.error or "protocol"
+        pause = pause_after(sink.failures + 1, attempt.pause_s)
         async with self.transaction() as session:
-            await record_failure(
-                session,
-                sink,
-                status_code=attempt.status_code,
-                error="too_large" if attempt.status_code == _TOO_LARGE else attempt.error or "protocol",
-                pause=pause_after(sink.failures + 1, attempt.pause_s),
-            )
+            await record_failure(session, sink, status_code=attempt.status_code, error=error, pause=pause)
             await release(session, sink, timedelta())
 
     async def _release(self, sink: AuditSink) -> None:

@@ -13,7 +13,8 @@ from app.crypto.keys import Sealed, Sealer
 from app.db import resealing, rows
 from app.db.change import Change, Subject
 from app.domain.errors import Conflict
-from app.features.audit.reading import BEGINNING, present
+from app.features.audit.queries import present
+from app.features.audit.reading import BEGINNING
 from app.features.audit_sinks import schemas
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition

@@ -137,10 +137,8 @@ class Deliveries(LeasedQueue[ClaimedMessage]):
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         super().__init__(sessions)
-        self._sealer = sealer
-        self._outbound = outbound
+        self._sealer, self._outbound, self._timeouts = sealer, outbound, timeouts
         self._public_url = public_url
-        self._timeouts = timeouts
 
     def label(self, item: ClaimedMessage) -> str:
         return f"the delivery {format_id(DELIVERY, item.id)}"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictInt, StringConstraints, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.db.webhook_events import WebhookEvent
@@ -31,6 +31,8 @@ Events = Annotated[
         description="The event types that it receives.",
         examples=[["approval.requested", "identity.offboarded", "token.expiring"]],
     ),
+    # Each once.
+    AfterValidator(lambda events: list(dict.fromkeys(events))),
 ]
 WebhookStatus = TypeAliasType(
     "WebhookStatus",
@@ -135,14 +137,7 @@ class WebhookSecretView(Revealed):
         return self.model_copy(update={"secret": None, "secret_available": False})
 
 
-class _Events(Strict):
-    @field_validator("events", check_fields=False)
-    @classmethod
-    def _once_each(cls, value: object) -> object:
-        return list(dict.fromkeys(value)) if isinstance(value, list) else value
-
-
-class WebhookCreate(_Events):
+class WebhookCreate(Strict):
     """A new webhook."""
 
     model_config = example(
@@ -161,7 +156,7 @@ class WebhookCreate(_Events):
     events: Events
 
 
-class WebhookUpdate(Patch, _Events):
+class WebhookUpdate(Patch):
     """The fields of a webhook that can change."""
 
     model_config = example({"status": "disabled"})

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer
-from app.features.audit.reading import present
+from app.features.audit.queries import present
 from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.audit_sinks.schemas import BearerSinkCredential
 from app.features.audit_sinks.service import put_credential

@@ -16,7 +16,8 @@ from app.adapters.console.display import format_time
 from app.adapters.console.page import PageRoute, with_query
 from app.domain.errors import Malformed
 from app.features.audit import reading, schemas
-from app.features.audit.reading import check_since, export, headers_of, present, read_on
+from app.features.audit.queries import present
+from app.features.audit.reading import check_since, export, headers_of, read_on
 from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
 from app.http.live import News, Watch

@@ -366,9 +366,7 @@ class SealedTree:
 
     def __init__(self, connection: Connection, size: int, place: Position) -> None:
         """For ``size`` leaves, the last of which is at ``place``."""
-        self._connection = connection
-        self.size = size
-        self._place = place
+        self._connection, self.size, self._place = connection, size, place
 
     async def subtree(self, level: int, number: int) -> bytes:
         """The hash over the leaves ``number << level`` to ``(number + 1) << level``, which must all be in the tree."""
@@ -460,9 +458,7 @@ class Entries:
     """The stored events after a place up to another."""
 
     def __init__(self, connection: Connection, after: Position, until: Position) -> None:
-        self._connection = connection
-        self._after = after
-        self._until = until
+        self._connection, self._after, self._until = connection, after, until
         self._ahead: deque[Entry] = deque()
         self._is_over = False
 
@@ -487,8 +483,7 @@ class KeptHashes:
     """The hashes of leaves in stored tiles, for a tree of ``size`` leaves."""
 
     def __init__(self, connection: Connection, size: int) -> None:
-        self._connection = connection
-        self._full = size // TILE
+        self._connection, self._full = connection, size // TILE
         self._tiles: dict[int, bytes] = {}
         self._read_to = 0
         self.missing: list[int] = []

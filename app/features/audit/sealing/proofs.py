@@ -21,6 +21,9 @@ from app.http.authorization import Caller
 from app.http.live import Look, News
 from app.lib.event_loop import map_in_slices
 
+Proof = tuple[StoredCheckpoint, list[str]]
+"""A checkpoint, and the hashes in hexadecimal that lead to its root."""
+
 
 async def verified_tree(connection: Connection, checkpoint: StoredCheckpoint) -> SealedTree:
     """The tree of a checkpoint, after checking its root: hashes outside full tiles come from events, which may have
@@ -43,8 +46,8 @@ async def hashes_of(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]
 _EVENT = f"SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 
 
-async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, StoredCheckpoint, list[bytes]]:
-    """Prove an event: its position and leaf, a checkpoint, and the hashes that lead from the leaf to its root.
+async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, StoredCheckpoint, list[str]]:
+    """Prove an event: its position and leaf, a checkpoint, and the hashes (in hex) that lead from the leaf to its root.
 
     Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``).
     """
@@ -68,12 +71,10 @@ async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, Sto
         raise corrupted_log(fault) from None
     if not merkle.verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
         raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
-    return position, leaf, checkpoint, hashes
+    return position, leaf, checkpoint, [each.hex() for each in hashes]
 
 
-async def prove_consistency(
-    connection: Connection, old_size: int, size: int
-) -> tuple[StoredCheckpoint, list[bytes]]:
+async def prove_consistency(connection: Connection, old_size: int, size: int) -> Proof:
     """Prove that the log of the checkpoint of ``size`` events extends that of ``old_size``.
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
@@ -82,9 +83,7 @@ async def prove_consistency(
     return await _prove(connection, size, "?from", advice, partial(merkle.consistency_nodes, old_size))
 
 
-async def prove_range(
-    connection: Connection, first: int, end: int, size: int
-) -> tuple[StoredCheckpoint, list[bytes]]:
+async def prove_range(connection: Connection, first: int, end: int, size: int) -> Proof:
     """Prove that the leaves ``first`` to ``end`` are in the log of the checkpoint of ``size`` events.
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
@@ -94,18 +93,14 @@ async def prove_range(
 
 
 async def _prove(
-    connection: Connection,
-    size: int,
-    parameter: str,
-    advice: str,
-    nodes_of: Callable[[int], Iterable[LeafRange]],
-) -> tuple[StoredCheckpoint, list[bytes]]:
+    connection: Connection, size: int, query: str, advice: str, nodes_of: Callable[[int], Iterable[LeafRange]]
+) -> Proof:
     checkpoint = await leaves.checkpoint_of(connection, size)
     try:
         tree = await verified_tree(connection, checkpoint)
-        return checkpoint, await hashes_of(tree, nodes_of(size))
+        return checkpoint, [each.hex() for each in await hashes_of(tree, nodes_of(size))]
     except ProofFault as fault:
-        raise Invalid.field(parameter, "out_of_range", f"{advice}: {fault}.") from None
+        raise Invalid.field(query, "out_of_range", f"{advice}: {fault}.") from None
     except LogFault as fault:
         raise corrupted_log(fault) from None
 

@@ -17,15 +17,8 @@ from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, LeafFault
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, Signed
 from app.db.connection import Connection
 from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
-from app.features.audit.sealing.leaves import (
-    BEGINNING,
-    LogFault,
-    SealedTree,
-    StoredCheckpoint,
-    leaf_of,
-    place_of,
-    read_events,
-)
+from app.features.audit.sealing import leaves
+from app.features.audit.sealing.leaves import LogFault, SealedTree, StoredCheckpoint, leaf_of, place_of
 from app.lib.ids import EVENT, format_id
 
 MAX_FAULTS = 1_000
@@ -302,7 +295,7 @@ async def _is_there_unsealed(
     connection: Connection, checkpoint: Checkpoint, latest: StoredCheckpoint | None
 ) -> bool:
     """Whether the events after the newest checkpoint here lead to a larger checkpoint from elsewhere."""
-    frontier, place = Frontier(), BEGINNING
+    frontier, place = Frontier(), leaves.BEGINNING
     if latest is not None:
         tree, place = SealedTree(connection, latest.size, latest.place), latest.place
         try:
@@ -311,7 +304,7 @@ async def _is_there_unsealed(
             return False
         frontier = Frontier(latest.size, hashes)
     while frontier.size < checkpoint.size:
-        rows = await read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
+        rows = await leaves.read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
         if not rows:
             return False
         for row in rows:

@@ -114,6 +114,8 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     for size in (512, 513):
         checkpoint, siblings = await prove_range(connection, 0, 259, size)
         said, _ = open_checkpoint(checkpoint.note, SIGNER.verifier_keys())
-        proof = RangeProof(0, 259, ExternalCheckpoint("a checkpoint", said), tuple(siblings))
+        proof = RangeProof(
+            0, 259, ExternalCheckpoint("a checkpoint", said), tuple(map(bytes.fromhex, siblings))
+        )
         assert verify_range(exported, proof).is_intact
         assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_intact
