@@ -12,15 +12,9 @@ from typing_extensions import TypeAliasType
 from app.domain.objects import Server, Tool
 from app.domain.risk import Risk
 from app.features.tools.queries import Finding, Reaches, SelectorWarning
+from app.http import selectors
 from app.http.pagination import ORDER, ListQuery, Page
 from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent, example
-from app.http.selectors import (
-    ServerSelectorModel,
-    ToolSelectorModel,
-    show_server_selector,
-    show_tool_selector,
-    without_tag,
-)
 from app.lib.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
 from app.models.access import Grant
 
@@ -68,7 +62,7 @@ Principal = TypeAliasType(
     Annotated[
         IdentityPrincipal | GroupPrincipal,
         Field(discriminator="type"),
-        WrapValidator(without_tag),
+        WrapValidator(selectors.without_tag),
         Field(description="The holder of the grant: an identity, or the members of a group."),
     ],
 )
@@ -87,8 +81,8 @@ class GrantCreate(Strict):
         }
     )
     principal: Principal
-    servers: ServerSelectorModel
-    tools: ToolSelectorModel
+    servers: selectors.ServerSelectorModel
+    tools: selectors.ToolSelectorModel
     resources: StrictBool | None = Field(
         default=None, description="Reaches the servers' resources; by default true when the tools are all."
     )
@@ -104,8 +98,8 @@ class GrantUpdate(Patch):
     """The fields of a grant that can change; its principal cannot. A selector is replaced as a whole."""
 
     model_config = example({"tools": {"kind": "names", "names": ["git_log"]}})
-    servers: ServerSelectorModel = absent()
-    tools: ToolSelectorModel = absent()
+    servers: selectors.ServerSelectorModel = absent()
+    tools: selectors.ToolSelectorModel = absent()
     resources: StrictBool = absent()
     prompts: StrictBool = absent()
     not_before: Time | None = None
@@ -171,8 +165,8 @@ class GrantView(Strict):
     )
     id: GrantId
     principal: Principal
-    servers: ServerSelectorModel
-    tools: ToolSelectorModel
+    servers: selectors.ServerSelectorModel
+    tools: selectors.ToolSelectorModel
     resources: bool = Field(description="Whether it reaches the servers' resources.")
     prompts: bool = Field(description="Whether it reaches the servers' prompts.")
     not_before: datetime | None = Field(description="When it starts; null: at its creation.")
@@ -201,8 +195,8 @@ class GrantView(Strict):
         return cls(
             **plain,
             principal=principal_of(row),
-            servers=show_server_selector(row.servers),
-            tools=show_tool_selector(row.tools),
+            servers=selectors.show_server_selector(row.servers),
+            tools=selectors.show_tool_selector(row.tools),
             status=status_of(row, now),
             reaches=None if finding is None else finding.reaches,
             warnings=None if finding is None else finding.warnings,
@@ -223,8 +217,8 @@ class GrantPreviewRequest(Strict):
             "tools": {"kind": "risk", "risk": ["read"]},
         }
     )
-    servers: ServerSelectorModel
-    tools: ToolSelectorModel
+    servers: selectors.ServerSelectorModel
+    tools: selectors.ToolSelectorModel
 
 
 ToolsByRiskCounts = TypeAliasType(

@@ -14,14 +14,7 @@ from app.db.change import Change
 from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.identities.queries import lock_identity
-from app.features.servers.schemas import (
-    Credential,
-    CredentialQuery,
-    EnvCredential,
-    NoCredential,
-    OAuthClientCredential,
-    UpstreamCredentialView,
-)
+from app.features.servers import schemas
 from app.features.servers.service import SERVER, get_server, lock_server
 from app.http.authorization import Caller
 from app.http.etags import Precondition
@@ -35,8 +28,8 @@ _KINDS = {"stdio": "env or none", "streamable_http": "bearer, header, oauth_clie
 
 
 async def list_credentials(
-    session: AsyncSession, caller: Caller, server_id: UUID, query: CredentialQuery, runtime: Runtime
-) -> Page[UpstreamCredentialView]:
+    session: AsyncSession, caller: Caller, server_id: UUID, query: schemas.CredentialQuery, runtime: Runtime
+) -> Page[schemas.UpstreamCredentialView]:
     """Read a page of the credentials of a server, its own and those of identities, newest first. Raises
     ``NotFound``."""
     await get_server(session, caller, server_id)
@@ -44,7 +37,7 @@ async def list_credentials(
     statement = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
     listing = ListQuery(limit=query.limit, cursor=query.cursor)
     credentials, next_cursor = await read_page(session, statement, ServerCredential, cursors, listing)
-    items = [UpstreamCredentialView.model_validate(row, from_attributes=True) for row in credentials]
+    items = [schemas.UpstreamCredentialView.model_validate(row, from_attributes=True) for row in credentials]
     return Page(items=items, next_cursor=next_cursor)
 
 
@@ -53,14 +46,14 @@ async def put_credential(
     runtime: Runtime,
     server_id: UUID,
     identity_id: UUID | None,
-    body: Credential,
+    body: schemas.Credential,
     if_match: Precondition,
 ) -> ServerCredential:
     """Set or replace the credential of a server, or of one identity there. ``if_match`` is about the server. Raises
     ``Invalid``, ``NotFound`` and ``PreconditionFailed``."""
     session, server = change.session, await lock_server(change, server_id, if_match)
     _check_kind(server, body)
-    if isinstance(body, OAuthClientCredential):
+    if isinstance(body, schemas.OAuthClientCredential):
         _check_token_url(runtime.outbound.policy, body.token_url)
     if identity_id is not None:
         identity = await lock_identity(session, identity_id, share=True)
@@ -109,14 +102,14 @@ def _record(change: Change, action: str, server: Server, credential: ServerCrede
     change.record(action, SERVER, server, server, details=details, server_id=server.id)
 
 
-def _check_kind(server: Server, put: Credential) -> None:
+def _check_kind(server: Server, put: schemas.Credential) -> None:
     """Require variables for a command, exactly those that it declares, and headers for a URL."""
-    if isinstance(put, NoCredential):
+    if isinstance(put, schemas.NoCredential):
         return
-    if (server.transport == "stdio") != isinstance(put, EnvCredential):
+    if (server.transport == "stdio") != isinstance(put, schemas.EnvCredential):
         detail = f"A {server.transport} server takes the kinds {_KINDS[server.transport]}."
         raise Invalid.field("/kind", f"not_for_{server.transport}", detail)
-    if isinstance(put, EnvCredential) and set(put.variables) != set(server.env_names or ()):
+    if isinstance(put, schemas.EnvCredential) and set(put.variables) != set(server.env_names or ()):
         names = ", ".join(sorted(server.env_names or ())) or "none"
         detail = f"Give a value for each name of the server's env_names: {names}."
         raise Invalid.field("/variables", "not_env_names", detail)

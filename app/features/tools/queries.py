@@ -7,24 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Select,
-    Text,
-    Uuid,
-    and_,
-    any_,
-    cast,
-    false,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    true,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Select, Text, Uuid, any_, cast, false, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -179,9 +163,8 @@ def _selects_any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], Col
     if not selected:
         return false(), false()
     servers = [_selects_server(one.servers) for one in selected]
-    return or_(*servers), or_(
-        *(and_(server, _selects_tool(one.tools)) for server, one in zip(servers, selected, strict=True))
-    )
+    pairs = [server & _selects_tool(one.tools) for server, one in zip(servers, selected, strict=True)]
+    return or_(*servers), or_(*pairs)
 
 
 def _selects_server(stored: Mapping[str, Any]) -> ColumnElement[bool]:
@@ -224,9 +207,9 @@ def _count(rows: Any) -> ColumnElement[int]:
 def _lookup_columns(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
     """Whether a pair selects a server, a tool, and a tool within the grants; and the existing tool names."""
     server = _selects_server(one.servers)
-    of_pair = and_(server, _selects_tool(one.tools))
+    of_pair = server & _selects_tool(one.tools)
     is_there = col(Tool.state) != ToolState.REMOVED
-    names: ColumnElement[Any] = null()
+    names: ColumnElement[Any] = literal(None, ARRAY(Text))
     if one.tools["kind"] == "names":
         matching = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
         names = func.array(matching.scalar_subquery())
