@@ -242,7 +242,6 @@ class AccessMatrixCell(Strict):
     """How much of a server an identity reaches now. A token can only narrow this."""
 
     model_config = example(_CELL)
-
     server_id: ServerId
     reached: bool = Field(description="Whether the server is within reach, even without an active tool.")
     tools: int = Field(
@@ -259,7 +258,6 @@ class AccessMatrixRow(Strict):
     """What one identity reaches of each server."""
 
     model_config = example(_ROW)
-
     identity_id: IdentityId
     stopped: Stopped
     cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")

@@ -214,7 +214,6 @@ class ApprovalView(Strict):
     """An approval, its subject and its state. Its subject never changes."""
 
     model_config = ConfigDict(title="Approval")
-
     id: ApprovalId
     kind: ApprovalKind
     state: ApprovalStatus

@@ -100,7 +100,6 @@ class CredentialMark(Strict):
     """The kind of a stored credential, without its content."""
 
     model_config = ConfigDict(title="CredentialSummary")
-
     kind: UpstreamCredentialKind
     updated_at: datetime
 
@@ -339,7 +338,6 @@ class SyncView(Strict):
     """The last attempt to read the server's tools."""
 
     model_config = ConfigDict(title="ServerSync")
-
     state: SyncState
     at: datetime | None = Field(description="The start of the last completed attempt.")
     error: str | None = Field(
@@ -458,7 +456,6 @@ class ServerCreate(Strict):
             }
         ],
     )
-
     slug: Slug = Field(description="Part of `/mcp/{slug}` and prefix of tool names; never changes.")
     name: Name | None = Field(default=None, description="By default the slug.")
     description: LongText | None = None
@@ -493,7 +490,6 @@ class ServerPatch(Patch):
     """The fields of a server that can change; its slug and transport cannot. Null removes a label."""
 
     model_config = example({"status": "disabled", "labels": {"env": None}}, title="ServerUpdate")
-
     name: Name = absent()
     description: LongText | None = None
     labels: LabelChanges = absent()

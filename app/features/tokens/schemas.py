@@ -264,7 +264,6 @@ class PickupView(Strict):
     person."""
 
     model_config = ConfigDict(title="TokenPickup")
-
     id: PickupId
     token_id: TokenId
     recipient_id: IdentityId = Field(
@@ -316,7 +315,6 @@ class OwnPickupView(Strict):
     """A pickup link as its recipient sees it, with its token."""
 
     model_config = ConfigDict(title="OwnTokenPickup")
-
     pickup: PickupView
     token: TokenView = Field(description="The token of the secret.")
 
@@ -325,7 +323,6 @@ class Snippet(Strict):
     """Text to paste, and its destination."""
 
     model_config = ConfigDict(title="ConnectSnippet")
-
     format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
     where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
     text: str = Field(description="The text.", examples=["export ..."])
@@ -335,7 +332,6 @@ class Connect(Strict):
     """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
 
     model_config = ConfigDict(title="ConnectSettings")
-
     url: str = Field(description="The endpoint of the whole fleet.", examples=["https://mcp.example.com/mcp"])
     variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])
     claude_code: Snippet
@@ -350,7 +346,6 @@ class TokenSecretView(Revealed):
     """A token with its new secret, which is shown only once."""
 
     model_config = ConfigDict(title="IssuedToken")
-
     secret: str | None = Field(
         description="The scoped token itself. Store it; it is never shown again. Null in the response to a "
         "repeat, or when it must be picked up.",
@@ -381,7 +376,6 @@ class RevocationView(Strict):
     """The revocation of one token. `changed` is false when it had ended before."""
 
     model_config = ConfigDict(title="TokenRevocation")
-
     changed: bool = Field(description="Whether this request revoked it.")
     token: TokenView
     revoked: RevokedTokens
@@ -391,7 +385,6 @@ class BulkRevocationView(Strict):
     """The revocation of many tokens."""
 
     model_config = ConfigDict(title="TokenBulkRevocation")
-
     changed: bool = Field(description="Whether this request revoked any.")
     revoked: RevokedTokens
 

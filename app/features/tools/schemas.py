@@ -71,7 +71,6 @@ class ToolView(Strict):
     """A tool of a server, with its latest definition."""
 
     model_config = ConfigDict(from_attributes=True)
-
     id: ToolId
     server_id: ServerId
     name: str = Field(description="The name on its server.", examples=["git_log"])
@@ -98,7 +97,6 @@ class ToolDefinition(Strict):
     """A tool definition from a server."""
 
     model_config = ConfigDict(from_attributes=True)
-
     definition_digest: Digest
     title: str | None = Field(description="The title from its server.", examples=["Git log"])
     description: str | None = Field(
@@ -171,7 +169,6 @@ class ToolCreate(Strict):
             "annotations": {"readOnlyHint": True},
         }
     )
-
     server_id: ServerId
     name: ToolName
     title: Name | None = None
@@ -186,7 +183,6 @@ class ToolPatch(Patch):
     """The manual changes to a tool; its definition comes from the server."""
 
     model_config = example({"risk": "write"}, title="ToolUpdate")
-
     risk: Risk | None = Field(default=None, description="Null: from the approved definition.")
     state: SettableToolState = absent(
         "`quarantined` holds the tool until it is set to active again; `active` needs the approved definition."
