@@ -46,7 +46,15 @@ from app.models.access import Policy
 from app.models.audit import AuditArguments
 
 AT_ONCE = 1_000
+MAX_CALLS = 20_000
+MAX_DURATION_S = 15.0
+MAX_WINDOW = timedelta(days=31)
+MAX_CHANGES = 50
+MAX_SHOWN = 1_000
+_AT_ONCE = 500
+_READ_AT_ONCE = 100
 _NEAR = timedelta(days=1)
+_TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 # Calls that were denied before policies were evaluated are of no use here.
 _BY_POLICY = ["policy_denied", "policy_error", "policy_not_permitted", "quota_exceeded"]
 _CALLS = text("""
@@ -102,21 +110,6 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
     return arguments
 
 
-MAX_CALLS = 20_000
-MAX_DURATION_S = 15.0
-_AT_ONCE = 500
-_READ_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedCall:
-    """A call that the two sets decide differently."""
-
-    call: Any
-    before: Decision
-    after: Decision
-
-
 @dataclass(slots=True)
 class Tally:
     """The results of a simulation. ``first`` and ``last`` are the times of the oldest and newest examined call."""
@@ -127,12 +120,13 @@ class Tally:
     replayed: int = 0
     arguments_not_kept: int = 0
     gone: int = 0
-    changed: list[ChangedCall] = field(default_factory=list)
+    changed: list[tuple[Any, Decision, Decision]] = field(default_factory=list)
+    """Calls that the two sets decide differently, with both decisions."""
 
     def newly(self, effect: Effect) -> "CallsAndPeople":
         """Count the calls with this new effect, and their identities."""
-        calls = [each.call.actor_id for each in self.changed if each.after.effect is effect]
-        return CallsAndPeople(calls=len(calls), identities=len(set(calls)))
+        callers = [call.actor_id for call, _, after in self.changed if after.effect is effect]
+        return CallsAndPeople(calls=len(callers), identities=len(set(callers)))
 
 
 _Key = tuple[UUID, UUID, str]
@@ -274,7 +268,7 @@ class Simulation:
             before, after = (judge.judge(question, at) for judge in self._judges)
             tally.replayed += 1
             if before.effect is not after.effect:
-                tally.changed.append(ChangedCall(call, before, after))
+                tally.changed.append((call, before, after))
 
     def _question(self, call: Any, arguments: Mapping[str, object]) -> AccessRequest | None:
         token, server = self._tokens.get(call.token_id), self._servers.get(call.server_id)
@@ -289,13 +283,6 @@ def _key(question: AccessRequest) -> _Key:
     if server is None or question.tool is None:
         raise AssertionError("a call is of a tool of a server")
     return question.token.id, server.id, question.tool
-
-
-MAX_WINDOW = timedelta(days=31)
-MAX_CHANGES = 50
-MAX_SHOWN = 1_000
-
-_TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 
 
 class SimulatedChange(Strict):
@@ -407,21 +394,6 @@ class SimulatedCall(Strict):
     before: SimulatedDecision
     after: SimulatedDecision
 
-    @classmethod
-    def of(cls, changed: ChangedCall, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
-        """Build the view of a changed call."""
-        call = changed.call
-        return cls(
-            event_id=call.id,
-            time=call.time,
-            identity_id=call.actor_id,
-            token_id=call.token_id,
-            server_id=call.server_id,
-            tool=call.tool,
-            before=SimulatedDecision.of(changed.before, {}, made_up),
-            after=SimulatedDecision.of(changed.after, places, made_up),
-        )
-
 
 class PolicySimulation(Strict):
     """The effect of the changes on recorded calls."""
@@ -453,10 +425,20 @@ class PolicySimulation(Strict):
     ) -> Self:
         """Build the view. ``made_up`` are the ids of new policies."""
         missed = tally.arguments_not_kept + tally.gone
-        denied, allowed, asking = (
-            tally.newly(effect) for effect in (Effect.DENY, Effect.ALLOW, Effect.REQUIRE_APPROVAL)
-        )
-        shown = tally.changed[::-1][:limit]
+        denied, allowed, asking = map(tally.newly, (Effect.DENY, Effect.ALLOW, Effect.REQUIRE_APPROVAL))
+        shown = [
+            SimulatedCall(
+                event_id=call.id,
+                time=call.time,
+                identity_id=call.actor_id,
+                token_id=call.token_id,
+                server_id=call.server_id,
+                tool=call.tool,
+                before=SimulatedDecision.of(before, {}, made_up),
+                after=SimulatedDecision.of(after, places, made_up),
+            )
+            for call, before, after in tally.changed[::-1][:limit]
+        ]
         return cls(
             summary=f"Of {tally.replayed} calls: newly denied {denied.calls} by {denied.identities}, newly allowed"
             f" {allowed.calls}, newly asking {asking.calls}; {missed} could not be replayed.",
@@ -471,7 +453,7 @@ class PolicySimulation(Strict):
             newly_denied=denied,
             newly_allowed=allowed,
             newly_requiring_approval=asking,
-            calls=[SimulatedCall.of(changed, places, made_up) for changed in shown],
+            calls=shown,
             omitted=len(tally.changed) - len(shown),
         )
 
