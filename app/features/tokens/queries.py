@@ -303,12 +303,8 @@ async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUI
 
 def select_pending_pickups(me: UUID) -> Select[TokenPickup]:
     """The pending links for this person."""
-    return (
-        select(TokenPickup)
-        .join(Token, col(Token.id) == col(TokenPickup.token_id))
-        .join(Identity, col(Identity.id) == col(Token.identity_id))
-        .where(col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "pending", _STATE == "pending")
-    )
+    pending = (col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "pending", _STATE == "pending")
+    return _pickup_readings().with_only_columns(TokenPickup).where(*pending)
 
 
 async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading:
