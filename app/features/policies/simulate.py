@@ -510,14 +510,13 @@ async def _changed_policies(
     twice, and for a text that cannot be published."""
     published: dict[UUID, PublishedPolicy | None] = {}
     for place, change in enumerate(requested):
-        policy = None
+        policy, id = None, change.policy_id or new_id()
         if change.policy_id is not None:
-            policy = await session.get(Policy, change.policy_id)
+            policy = await session.get(Policy, id)
             if policy is None or policy.ended_at is not None:
                 raise Invalid.field(f"/changes/{place}/policy_id", "not_found", "There is no such policy.")
-            if policy.id in published:
+            if id in published:
                 raise Invalid.field(f"/changes/{place}/policy_id", "twice", "Change each policy once.")
-        id = new_id() if policy is None else policy.id
         published[id] = None if change.remove else await _published(session, id, policy, change, place)
     return published
 

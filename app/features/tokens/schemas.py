@@ -60,6 +60,7 @@ def _network(value: str) -> str:
 
 
 Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
+Overlap = Annotated[StrictInt, Field(ge=0, le=MAX_OVERLAP_S)]
 Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
 PickupState = TypeAliasType(
     "PickupState",
@@ -180,9 +181,7 @@ class TokenRotate(Strict):
     """How long the old secrets still work after the new one is created."""
 
     model_config = example({"overlap_s": 3600})
-    overlap_s: StrictInt = Field(
-        default=0, ge=0, le=MAX_OVERLAP_S, description="Seconds that earlier secrets still work."
-    )
+    overlap_s: Overlap = Field(default=0, description="Seconds that earlier secrets still work.")
 
 
 class TokenRevoke(Strict):
@@ -299,10 +298,8 @@ class PickupCreate(Strict):
     """A new link for an existing token. It cancels a pending one."""
 
     model_config = example({"overlap_s": 3600}, title="TokenPickupCreate")
-    overlap_s: StrictInt = Field(
+    overlap_s: Overlap = Field(
         default=0,
-        ge=0,
-        le=MAX_OVERLAP_S,
         description="Seconds that earlier secrets still work after the pickup; until then they all work.",
     )
 

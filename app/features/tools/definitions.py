@@ -21,6 +21,7 @@ MAX_DEFINITION_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 64
 # A shorter secret could occur in ordinary text by chance.
 MIN_SECRET_BYTES = 8
+_KINDS = {"inputSchema": dict, "title": str, "description": str, "outputSchema": dict, "annotations": dict}
 _NOT_PLAIN = "it contains something that is not plain JSON (NUL, lone surrogates, too deep)"
 
 
@@ -57,29 +58,22 @@ def read_definition(item: Mapping[str, Any], secrets: Sequence[bytes] = ()) -> D
         raise InvalidTool("it has no name", "name")
     if len(name) > MAX_NAME_LENGTH:
         raise InvalidTool(f"its name is longer than {MAX_NAME_LENGTH} characters", "name")
-    input_schema = _object(item, "inputSchema")
-    if input_schema is None:
+    if item.get("inputSchema") is None:
         raise InvalidTool("it has no input schema", "inputSchema")
-    title, description = _text(item, "title"), _text(item, "description")
-    output_schema, annotations = _object(item, "outputSchema"), _object(item, "annotations")
+    for member, kind in _KINDS.items():
+        if not isinstance(item.get(member), kind | None):
+            what = "text" if kind is str else "an object"
+            raise InvalidTool(f"its {member} is not {what}", member)
     _check_text(item, secrets)
     return Definition(
-        name, title, description, input_schema, output_schema, annotations, definition_digest(item)
+        name,
+        item.get("title"),
+        item.get("description"),
+        item["inputSchema"],
+        item.get("outputSchema"),
+        item.get("annotations"),
+        definition_digest(item),
     )
-
-
-def _text(item: Mapping[str, Any], member: str) -> str | None:
-    value = item.get(member)
-    if value is not None and not isinstance(value, str):
-        raise InvalidTool(f"its {member} is not text", member)
-    return value
-
-
-def _object(item: Mapping[str, Any], member: str) -> dict[str, Any] | None:
-    value = item.get(member)
-    if value is not None and not isinstance(value, dict):
-        raise InvalidTool(f"its {member} is not an object", member)
-    return value
 
 
 def _check_text(item: Mapping[str, Any], secrets: Sequence[bytes]) -> None:
