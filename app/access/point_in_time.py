@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from math import inf
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -18,14 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import evaluator_of
-from app.access.reading import Fleet, Holders
+from app.access.reading import Fleet, Holders, make_grant
 from app.access.snapshot import AccessSnapshot
 from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
 from app.domain.errors import Invalid, StoreUnavailable, Unavailable
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.risk import Risk
-from app.http.selectors import load_scope, load_server_selector, load_tool_selector
+from app.http.selectors import load_scope
 from app.lib.ids import SERVER, parse_id
 
 # Of two versions that one transaction wrote at the same time, the later one counts.
@@ -203,21 +202,8 @@ async def _grants(
     for row in await session.execute(_GRANTS, wanted):
         content = row.content
         made_to = (_id(content["identity_id"]), _id(content["group_id"]))
-        grants.setdefault(made_to, []).append(_grant(row.object_id, row.version, content))
+        grants.setdefault(made_to, []).append(make_grant(row.object_id, row.version, content))
     return grants
-
-
-def _grant(id: UUID, version: int, content: Mapping[str, Any]) -> Grant:
-    return Grant(
-        id=id,
-        version=version,
-        servers=load_server_selector(content["servers"]),
-        tools=load_tool_selector(content["tools"]),
-        resources=content["resources"],
-        prompts=content["prompts"],
-        not_before=_bound(content["not_before"], -inf),
-        expires_at=_bound(content["expires_at"], inf),
-    )
 
 
 def _tool(row: Any) -> Tool:
@@ -234,10 +220,6 @@ def _tool(row: Any) -> Tool:
 
 def _id(value: str | None) -> UUID | None:
     return None if value is None else UUID(value)
-
-
-def _bound(value: str | None, open_end: float) -> float:
-    return open_end if value is None else datetime.fromisoformat(value).timestamp()
 
 
 # Calendars end, and policies use local dates.

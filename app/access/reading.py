@@ -178,7 +178,9 @@ def _identities(
     """Build the identities with their owners from rows in the order of ids."""
     grants_to: dict[UUID, list[tuple[int, Grant]]] = {}
     for place, row in enumerate(granted):
-        grants_to.setdefault(row["identity_id"] or row["group_id"], []).append((place, _intern(_grant(row))))
+        grants_to.setdefault(row["identity_id"] or row["group_id"], []).append(
+            (place, _intern(make_grant(row["id"], row["version"], row)))
+        )
         yield
 
     def build(id: UUID, owner: Identity | None, grants: tuple[Grant, ...]) -> Identity:
@@ -211,16 +213,17 @@ def _identities(
     return identities
 
 
-def _grant(row: Record) -> Grant:
+def make_grant(id: UUID, version: int, fields: Mapping[str, Any] | Record) -> Grant:
+    """Build a grant from a row or from a version of the history, whose times are texts."""
     return Grant(
-        id=row["id"],
-        version=row["version"],
-        servers=load_server_selector(_json(row["servers"])),
-        tools=load_tool_selector(_json(row["tools"])),
-        resources=row["resources"],
-        prompts=row["prompts"],
-        not_before=_bound(row["not_before"], -inf),
-        expires_at=_bound(row["expires_at"], inf),
+        id=id,
+        version=version,
+        servers=load_server_selector(_json(fields["servers"])),
+        tools=load_tool_selector(_json(fields["tools"])),
+        resources=fields["resources"],
+        prompts=fields["prompts"],
+        not_before=_bound(fields["not_before"], -inf),
+        expires_at=_bound(fields["expires_at"], inf),
     )
 
 
@@ -357,5 +360,7 @@ def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _bound(value: datetime | None, open_end: float) -> float:
-    return open_end if value is None else value.timestamp()
+def _bound(value: datetime | str | None, open_end: float) -> float:
+    if value is None:
+        return open_end
+    return (datetime.fromisoformat(value) if isinstance(value, str) else value).timestamp()

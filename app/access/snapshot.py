@@ -21,20 +21,11 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.access import reading
 from app.access.credentials import credential_holders, launch_of, open_credential
 from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, ReadTimeout
 from app.access.policy.compiled import CompiledPolicy, Mode, PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator, Rules
-from app.access.reading import (
-    Fleet,
-    Holders,
-    ReadFleet,
-    TokenEntry,
-    consistent,
-    read_fleet,
-    read_holders,
-    read_tokens,
-)
 from app.crypto.keys import Peppers, Sealer
 from app.db.connection import DRIVER_FAULTS
 from app.db.engine import DATABASE_FAULTS
@@ -147,8 +138,8 @@ def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
 
 
 Result = TypeVar("Result")
-_RawFleet = tuple[ReadFleet, ReadSet]
-Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
+_RawFleet = tuple[reading.ReadFleet, ReadSet]
+Choose = Callable[[reading.Holders, reading.Fleet], Awaitable[Collection[UUID] | None]]
 """Selects the servers to read for some holders; ``None`` means all."""
 PREPARE_S = 30
 
@@ -182,7 +173,7 @@ class _VerifiedCredential:
     """A credential object that was verified against an entry, cached for the same two objects."""
 
     credential: Credential
-    entry: TokenEntry
+    entry: reading.TokenEntry
     token: Token
     until: float
 
@@ -209,9 +200,9 @@ class AccessSnapshot:
         self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._rewinds.listeners.append(self._reset)
         self.policies = PolicySets(rules or Rules())
-        self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
+        self._tokens: OrderedDict[UUID, reading.TokenEntry] = OrderedDict()
         self._token_reads = FreshBatches(self._read_tokens)
-        self._fleet: tuple[Fleet, PolicyContext] | None = None
+        self._fleet: tuple[reading.Fleet, PolicyContext] | None = None
         self._fleet_reads = FreshReads(self._read_fleet)
         # The servers that the next read of the fleet compares with the database; ``None`` for all.
         self._stale_servers: set[UUID] | None = None
@@ -230,7 +221,7 @@ class AccessSnapshot:
             async with asyncio.timeout(PREPARE_S):
                 await self._fleet_reads.result()
 
-    def warm(self, credential: Credential) -> tuple[Token, Fleet, PolicyContext] | None:
+    def warm(self, credential: Credential) -> tuple[Token, reading.Fleet, PolicyContext] | None:
         """The results of ``token`` and ``fleet`` if they need no read, else ``None``."""
         entry = self._tokens.get(credential.id)
         token = None if entry is None else self._open(entry, credential)
@@ -252,7 +243,7 @@ class AccessSnapshot:
             entry = await self._load(credential.id, bounded=True)
         return None if entry is None else self._open(entry, credential)
 
-    def _open(self, entry: TokenEntry, credential: Credential) -> Token | None:
+    def _open(self, entry: reading.TokenEntry, credential: Credential) -> Token | None:
         now = self.clock.now()
         known = self._verified.get(credential.id)
         if (
@@ -279,7 +270,7 @@ class AccessSnapshot:
 
     async def fleet(
         self, *, fresh: bool = False, only: Collection[UUID] | None = None
-    ) -> tuple[Fleet, PolicyContext]:
+    ) -> tuple[reading.Fleet, PolicyContext]:
         """The fleet, and the policy context of decisions. Raises ``StoreUnavailable``.
 
         ``only`` are the servers that must be ``fresh``; without it, all of them. Admission detects changes of others by
@@ -290,11 +281,11 @@ class AccessSnapshot:
         if fresh and self._stale_servers is not None:
             self._stale_servers = None if only is None else self._stale_servers.union(only)
         async with with_read_timeout():
-            result: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
+            result: tuple[reading.Fleet, PolicyContext] = await self._fleet_reads.result()
             return result
 
     @property
-    def last_fleet(self) -> Fleet | None:
+    def last_fleet(self) -> reading.Fleet | None:
         """The last fleet that was read, even if invalidated since; ``None`` before the first read."""
         return None if self._fleet is None else self._fleet[0]
 
@@ -305,7 +296,7 @@ class AccessSnapshot:
 
     async def holders(
         self, ids: Sequence[UUID], choose: Choose | None = None
-    ) -> tuple[Holders, Fleet, PolicyContext]:
+    ) -> tuple[reading.Holders, reading.Fleet, PolicyContext]:
         """Read the existing ones of these identities and the fleet together. Raises ``StoreUnavailable``.
 
         Unchanged servers are taken from the snapshot. ``choose`` selects the servers of a large fleet that are compared
@@ -313,8 +304,8 @@ class AccessSnapshot:
         """
         known, _ = await self.fleet()
 
-        async def read(connection: Any) -> tuple[Holders, _RawFleet]:
-            holders = await read_holders(connection, ids)
+        async def read(connection: Any) -> tuple[reading.Holders, _RawFleet]:
+            holders = await reading.read_holders(connection, ids)
             only = None if choose is None else await choose(holders, known)
             return holders, await self._read_shared(connection, known, only)
 
@@ -393,9 +384,9 @@ class AccessSnapshot:
             self._changes += 1
             self._stale_servers = None if self._stale_servers is None else self._stale_servers | servers
 
-    async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
+    async def _load(self, token_id: UUID, *, bounded: bool) -> reading.TokenEntry | None:
         async with with_read_timeout():
-            entry: TokenEntry | None
+            entry: reading.TokenEntry | None
             if not bounded:
                 entry = await self._token_reads.result(token_id)
                 return entry
@@ -409,9 +400,9 @@ class AccessSnapshot:
             finally:
                 self._cold_waiting -= 1
 
-    async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
+    async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, reading.TokenEntry]:
         before = {id: self._tokens.get(id) for id in ids}
-        entries = await self._read(lambda connection: read_tokens(connection, ids))
+        entries = await self._read(lambda connection: reading.read_tokens(connection, ids))
         for id in ids:
             entry, known = entries.get(id), before[id]
             if entry is None:
@@ -425,7 +416,7 @@ class AccessSnapshot:
                 self._tokens.popitem(last=False)
         return entries
 
-    async def _read_fleet(self) -> tuple[Fleet, PolicyContext]:
+    async def _read_fleet(self) -> tuple[reading.Fleet, PolicyContext]:
         known = self.last_fleet
         only, self._stale_servers = self._stale_servers, set()
         changes = self._changes
@@ -443,9 +434,9 @@ class AccessSnapshot:
         return self._fleet
 
     async def _read_shared(
-        self, connection: Any, known: Fleet | None, only: Collection[UUID] | None = None
+        self, connection: Any, known: reading.Fleet | None, only: Collection[UUID] | None = None
     ) -> _RawFleet:
-        fleet = await read_fleet(connection, known, only)
+        fleet = await reading.read_fleet(connection, known, only)
         if known is not None and (fleet.version, fleet.policy_version) < (
             known.version,
             known.policy_version,
@@ -465,7 +456,7 @@ class AccessSnapshot:
         self._fleet = None
         self.policies.forget()
 
-    async def _build(self, raw: _RawFleet) -> tuple[Fleet, PolicyContext]:
+    async def _build(self, raw: _RawFleet) -> tuple[reading.Fleet, PolicyContext]:
         """Build the fleet and the policy context, which stays the same object while it is unchanged."""
         # In a thread and outside a transaction, since many tools or policies take a large part of a second.
         fleet = await asyncio.to_thread(raw[0].build)
@@ -481,7 +472,7 @@ class AccessSnapshot:
                 # A cancelled read waits for its rollback; on a silent network, only terminating the connection ends it.
                 timed = ReadTimeout(connection, in_pieces=in_pieces)
                 try:
-                    async with consistent(connection):
+                    async with reading.consistent(connection):
                         result = await read(timed)
                         if self._rewinds.reason is not None:
                             raise StoreUnavailable(self._rewinds.reason)

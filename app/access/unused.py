@@ -16,18 +16,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.domain import scopes
 from app.domain.objects import Part, Server
-from app.domain.scopes import (
-    ListedScope,
-    ScopeEntry,
-    ServersByIds,
-    ServersByLabels,
-    ServerSelector,
-    ToolsByNames,
-    ToolsByRisk,
-    ToolSelector,
-    scope_within,
-)
 from app.domain.unused_access import Note, Reach, RetainedAccess, narrow, notes_on, reach_of
 from app.http.selectors import MAX_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
@@ -167,27 +157,27 @@ async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[
     return {grant.id: max(since[grant.id], grant.not_before or since[grant.id]) for grant in grants}
 
 
-def _gave_all(content: Mapping[str, Any], right: ScopeEntry, until: datetime) -> bool:
+def _gave_all(content: Mapping[str, Any], right: scopes.ScopeEntry, until: datetime) -> bool:
     """Whether a version of a grant gave all of a right until the next version."""
     not_before, expires_at = _time(content["not_before"]), _time(content["expires_at"])
     if (not_before is not None and not_before >= until) or (expires_at is not None and expires_at < until):
         return False
-    before = ScopeEntry(
+    before = scopes.ScopeEntry(
         load_server_selector(content["servers"]),
         load_tool_selector(content["tools"]),
         content["resources"],
         content["prompts"],
     )
-    return scope_within(ListedScope((right,)), ListedScope((before,)))
+    return scopes.scope_within(scopes.ListedScope((right,)), scopes.ListedScope((before,)))
 
 
 def _time(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
-def stored_right(grant: Grant) -> ScopeEntry:
+def stored_right(grant: Grant) -> scopes.ScopeEntry:
     """The access that a stored grant gives, without its holder and time."""
-    return ScopeEntry(
+    return scopes.ScopeEntry(
         load_server_selector(grant.servers), load_tool_selector(grant.tools), grant.resources, grant.prompts
     )
 
@@ -219,7 +209,7 @@ class UsageState(StrEnum):
 class Proposal:
     """The proposed access of a grant, ``None`` to end it. ``digest`` identifies this proposal for this revision."""
 
-    right: ScopeEntry | None
+    right: scopes.ScopeEntry | None
     notes: tuple[Note, ...]
     digest: str
 
@@ -260,7 +250,7 @@ class UsageReview:
     _since: datetime
     _watched: datetime
     _new: NewAccess
-    _reaches: dict[tuple[ServerSelector, ToolSelector], Reach] = field(default_factory=dict)
+    _reaches: dict[tuple[scopes.ServerSelector, scopes.ToolSelector], Reach] = field(default_factory=dict)
 
     @classmethod
     async def of(
@@ -289,14 +279,14 @@ class UsageReview:
             findings.append(self._finding(grant, right, reach, usage[grant.id], since_by_grant[grant.id]))
         return findings
 
-    def _reach(self, right: ScopeEntry) -> Generator[None, None, Reach]:
+    def _reach(self, right: scopes.ScopeEntry) -> Generator[None, None, Reach]:
         key = (right.servers, right.tools)
         if key not in self._reaches:
             self._reaches[key] = yield from reach_of(right, self._servers.values())
         return self._reaches[key]
 
     def _finding(
-        self, grant: Grant, right: ScopeEntry, reach: Reach, usage: Usage, since: datetime
+        self, grant: Grant, right: scopes.ScopeEntry, reach: Reach, usage: Usage, since: datetime
     ) -> GrantFinding:
         observed = max(since, self._watched)
         used = {id: kept for id, kept in used_by_server(usage.used).items() if id in reach}
@@ -321,10 +311,14 @@ class UsageReview:
             reach,
         )
 
-    def _retained(self, right: ScopeEntry, used: Mapping[UUID, RetainedAccess]) -> dict[UUID, RetainedAccess]:
+    def _retained(
+        self, right: scopes.ScopeEntry, used: Mapping[UUID, RetainedAccess]
+    ) -> dict[UUID, RetainedAccess]:
         """The used access, plus access that is too new to judge."""
         new = self._new
-        whole = new.servers | (new.relabelled if isinstance(right.servers, ServersByLabels) else frozenset())
+        whole = new.servers | (
+            new.relabelled if isinstance(right.servers, scopes.ServersByLabels) else frozenset()
+        )
         retained = dict(used)
         for id, names in new.tools.items():
             had = retained.get(id, RetainedAccess())
@@ -350,22 +344,22 @@ def used_by_server(used: Sequence[UsedThing]) -> dict[UUID, RetainedAccess]:
     }
 
 
-def _proposal(grant: Grant, before: ScopeEntry, after: ScopeEntry | None) -> Proposal:
+def _proposal(grant: Grant, before: scopes.ScopeEntry, after: scopes.ScopeEntry | None) -> Proposal:
     content: list[Any] = [grant.id.hex, grant.revision, None if after is None else _canonical_right(after)]
     digest = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
     return Proposal(after, () if after is None else notes_on(before, after), digest)
 
 
-def _canonical_right(right: ScopeEntry) -> list[Any]:
+def _canonical_right(right: scopes.ScopeEntry) -> list[Any]:
     """The canonical form of a right, for its digest."""
     servers, tools = right.servers, right.tools
     where = what = None
     match servers:
-        case ServersByIds(ids):
+        case scopes.ServersByIds(ids):
             where = sorted(id.hex for id in ids)
-        case ServersByLabels(labels):
+        case scopes.ServersByLabels(labels):
             where = sorted(f"{key}={value}" for key, value in labels)
     match tools:
-        case ToolsByNames(selected) | ToolsByRisk(selected):
+        case scopes.ToolsByNames(selected) | scopes.ToolsByRisk(selected):
             what = sorted(selected)
     return [type(servers).__name__, where, type(tools).__name__, what, right.resources, right.prompts]

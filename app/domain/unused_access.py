@@ -9,17 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from app.domain import scopes
 from app.domain.objects import Identity, Part, Server, ToolState
-from app.domain.scopes import (
-    AllServers,
-    AllTools,
-    ScopeEntry,
-    ServersByIds,
-    ServersByLabels,
-    ToolsByNames,
-    ToolsByRisk,
-    ToolSelector,
-)
 
 Reach = Mapping[UUID, frozenset[str]]
 """The names of the active tools that a right gives, by selected server."""
@@ -63,7 +54,7 @@ def grants_giving(
     ]
 
 
-def reach_of(right: ScopeEntry, servers: Iterable[Server]) -> Generator[None, None, Reach]:
+def reach_of(right: scopes.ScopeEntry, servers: Iterable[Server]) -> Generator[None, None, Reach]:
     """The servers and tools that a right reaches. Yields after each server."""
     reach = {}
     for server in servers:
@@ -78,12 +69,12 @@ def reach_of(right: ScopeEntry, servers: Iterable[Server]) -> Generator[None, No
 
 
 def narrow(
-    right: ScopeEntry,
+    right: scopes.ScopeEntry,
     reach: Reach,
     retained: Mapping[UUID, RetainedAccess],
     servers: Mapping[UUID, Server],
     most: int,
-) -> ScopeEntry | None:
+) -> scopes.ScopeEntry | None:
     """The narrowest right that includes all retained access.
 
     ``None`` when nothing is retained; the right itself when nothing within reach would be lost. A selector that would
@@ -102,13 +93,13 @@ def narrow(
         any(id not in retained_within and (reach[id] or parts) for id in reach)
         and len(retained_within) <= most
     ):
-        chosen = ServersByIds(frozenset(retained_within))
+        chosen = scopes.ServersByIds(frozenset(retained_within))
     left = retained_within.keys() if chosen is not right.servers else reach.keys()
     names = frozenset[str]().union(*(access.tools for access in retained_within.values()))
     tools = right.tools
     if any(not reach[id] <= names for id in left):
         tools = _narrow_tools(right.tools, names, [servers[id] for id in left], retained_within, most)
-    return ScopeEntry(
+    return scopes.ScopeEntry(
         chosen,
         tools,
         right.resources and any(access.resources for access in retained_within.values()),
@@ -116,23 +107,23 @@ def narrow(
     )
 
 
-def notes_on(before: ScopeEntry, after: ScopeEntry) -> tuple[Note, ...]:
+def notes_on(before: scopes.ScopeEntry, after: scopes.ScopeEntry) -> tuple[Note, ...]:
     """How the narrowing changes the meaning of the grant beyond what is within reach today."""
     notes = []
     if before.servers != after.servers:
-        if isinstance(before.servers, AllServers):
+        if isinstance(before.servers, scopes.AllServers):
             notes.append(Note.NEW_SERVERS_EXCLUDED)
-        if isinstance(before.servers, ServersByLabels):
+        if isinstance(before.servers, scopes.ServersByLabels):
             notes.append(Note.LABELS_NO_LONGER_MATCHED)
-    if isinstance(after.tools, ToolsByNames):
-        if isinstance(before.tools, AllTools):
+    if isinstance(after.tools, scopes.ToolsByNames):
+        if isinstance(before.tools, scopes.AllTools):
             notes.append(Note.NEW_TOOLS_EXCLUDED)
-        if isinstance(before.tools, ToolsByRisk):
+        if isinstance(before.tools, scopes.ToolsByRisk):
             notes.append(Note.RISKS_NO_LONGER_MATCHED)
     return tuple(notes)
 
 
-def _retain(right: ScopeEntry, server: Server, retained: RetainedAccess) -> RetainedAccess | None:
+def _retain(right: scopes.ScopeEntry, server: Server, retained: RetainedAccess) -> RetainedAccess | None:
     """The part of the retained access to a server that the right gives; ``None`` if nothing."""
     if retained.whole:
         return RetainedAccess(
@@ -146,33 +137,35 @@ def _retain(right: ScopeEntry, server: Server, retained: RetainedAccess) -> Reta
     return retained_part if retained_part.tools or retained_part.resources or retained_part.prompts else None
 
 
-def _selects(tools: ToolSelector, server: Server, name: str) -> bool:
+def _selects(tools: scopes.ToolSelector, server: Server, name: str) -> bool:
     """Whether a tool is selected. A tool that does not exist at the moment has no risk."""
     tool = server.tools.get(name)
     if tool is None:
-        return isinstance(tools, AllTools) or (isinstance(tools, ToolsByNames) and name in tools.names)
+        return isinstance(tools, scopes.AllTools) or (
+            isinstance(tools, scopes.ToolsByNames) and name in tools.names
+        )
     return tools.matches(name, tool.risk)
 
 
 def _narrow_tools(
-    tools: ToolSelector,
+    tools: scopes.ToolSelector,
     names: frozenset[str],
     left: list[Server],
     retained_within: Mapping[UUID, RetainedAccess],
     most: int,
-) -> ToolSelector:
+) -> scopes.ToolSelector:
     # Whether these names select tools of a server that were not selected before.
-    widens = isinstance(tools, ToolsByRisk) and any(
+    widens = isinstance(tools, scopes.ToolsByRisk) and any(
         name in names and not tools.matches(name, tool.risk)
         for server in left
         for name, tool in server.tools.items()
     )
     if len(names) <= most and not widens:
-        return ToolsByNames(names)
-    if not isinstance(tools, ToolsByRisk):
+        return scopes.ToolsByNames(names)
+    if not isinstance(tools, scopes.ToolsByRisk):
         return tools
     # Names apply to all servers, and a destructive tool elsewhere can have the name of a read-only one.
-    return ToolsByRisk(
+    return scopes.ToolsByRisk(
         frozenset(
             server.tools[name].risk
             for server in left

@@ -96,7 +96,12 @@ async def respond_once(
     }
     await _lock_key(session, place)
     digest = await _digest(request)
-    kept = await _find(session, place)
+    # A separate statement after the lock, so that its snapshot contains the commit of the previous holder.
+    query = select(StoredResponse).where(
+        *(col(getattr(StoredResponse, name)) == value for name, value in place.items()),
+        col(StoredResponse.created_at) > func.now() - LIFETIME,
+    )
+    kept: StoredResponse | None = await session.scalar(query)
     if kept is not None:
         return _replay(kept, digest)
     shown = await run()
@@ -147,16 +152,6 @@ async def _digest(request: Request) -> bytes:
         # The route reads no JSON.
         body = await request.body()
     return hashlib.sha256(request.url.query.encode() + b"\0" + body).digest()
-
-
-async def _find(session: AsyncSession, place: dict[str, Any]) -> StoredResponse | None:
-    # A separate statement after the lock, so that its snapshot contains the commit of the previous holder.
-    query = select(StoredResponse).where(
-        *(col(getattr(StoredResponse, name)) == value for name, value in place.items()),
-        col(StoredResponse.created_at) > func.now() - LIFETIME,
-    )
-    answer: StoredResponse | None = await session.scalar(query)
-    return answer
 
 
 def _replay(kept: StoredResponse, digest: bytes) -> Response:

@@ -5,7 +5,6 @@ consists of those of its fields. ``tests/house/test_contract.py`` checks the res
 """
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -236,7 +235,11 @@ _DERIVED = _KNOWN_CALLER | {412, 413, 415, 422}
 
 def finish_operations(spec: dict[str, Any], api: FastAPI) -> None:
     """Complete the operations of a document in place, and add shared components."""
-    routes = dict(_routes(api))
+    routes = {
+        (str(route.path_format), method.lower()): route
+        for route in iter_route_contexts(api.routes)
+        for method in route.methods or ()
+    }
     schemas = spec["components"]["schemas"]
     for path, item in spec["paths"].items():
         for method, operation in item.items():
@@ -269,12 +272,6 @@ def in_order(paths: dict[str, Any]) -> dict[str, Any]:
         path: dict(sorted(paths[path].items(), key=lambda item: _METHODS.index(item[0])))
         for path in sorted(paths, key=place)
     }
-
-
-def _routes(api: FastAPI) -> Iterator[tuple[tuple[str, str], RouteContext]]:
-    for route in iter_route_contexts(api.routes):
-        for method in route.methods or ():
-            yield (str(route.path_format), method.lower()), route
 
 
 def _permission(dependant: Any) -> Permission | None:
@@ -485,8 +482,10 @@ def describe_fields(schemas: dict[str, Schema]) -> None:
         for field in schema.get("properties", {}).values():
             _lift(field)
     for name, schema in schemas.items():
+        match = _OF_OBJECT.fullmatch(name)
+        others = [match[1], f"{match[1]}Create"] if match else [f"{name}Create", f"{name}Update"]
         for key, field in schema.get("properties", {}).items():
-            for other in _same_field(name, key, schemas):
+            for other in (schemas.get(each, {}).get("properties", {}).get(key, {}) for each in others):
                 for word in ("description", "examples"):
                     if word in other and "$ref" not in field:
                         field.setdefault(word, other[word])
@@ -516,15 +515,6 @@ def _lift(field: Schema) -> None:
     inner = [member for member in field.get("anyOf", ()) if member.get("type") != "null"]
     if len(inner) == 1 and "description" in inner[0]:
         field.setdefault("description", inner[0]["description"])
-
-
-def _same_field(name: str, key: str, schemas: dict[str, Schema]) -> Iterator[Schema]:
-    match = _OF_OBJECT.fullmatch(name)
-    family = [match[1], f"{match[1]}Create"] if match else [f"{name}Create", f"{name}Update"]
-    for other in family:
-        field = schemas.get(other, {}).get("properties", {}).get(key)
-        if field is not None:
-            yield field
 
 
 def document(api: FastAPI) -> dict[str, Any]:

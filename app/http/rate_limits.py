@@ -109,7 +109,13 @@ class SignInAttempts:
         address = client_address(request)
         key = None if credential is None else hashlib.sha256(credential.encode("utf-8", "replace")).digest()
         if key is not None and key not in self._proven:
-            self._check(request, source_of(address))
+            standing = self._failures.standing(source_of(address))
+            if standing is not None and standing.remaining == 0:
+                request.state.standing = standing
+                raise TooManyRequests(
+                    "Too many credentials from your address opened nothing: wait before the next one.",
+                    retry_after_s=standing.reset_s,
+                )
         try:
             yield
         except Unauthenticated:
@@ -124,15 +130,6 @@ class SignInAttempts:
             self._proven.move_to_end(key)
             if len(self._proven) > REMEMBERED:
                 self._proven.popitem(last=False)
-
-    def _check(self, request: Request, source: str) -> None:
-        standing = self._failures.standing(source)
-        if standing is not None and standing.remaining == 0:
-            request.state.standing = standing
-            raise TooManyRequests(
-                "Too many credentials from your address opened nothing: wait before the next one.",
-                retry_after_s=standing.reset_s,
-            )
 
 
 class LimitedAuthenticator:

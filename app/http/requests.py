@@ -131,7 +131,9 @@ class RequestLimits:
         if has_encoded_slash(scope):
             await exchange.refuse(code="malformed_request", detail=ENCODED_SLASH)
             return
-        if scope["path"] not in PROBES and not self._is_ours(scope):
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        is_ours = len(hosts) == 1 and self._address.has_host(hosts[0])
+        if scope["path"] not in PROBES and not is_ours:
             await exchange.refuse(code="unknown_host", detail=WRONG_HOST)
             return
         if exchange.declared() > BODY_LIMIT:
@@ -146,10 +148,6 @@ class RequestLimits:
                 await exchange.unexpected(error)
         if exchange.over and not exchange.started:
             await exchange.too_large()
-
-    def _is_ours(self, scope: Scope) -> bool:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        return len(hosts) == 1 and self._address.has_host(hosts[0])
 
 
 class _Exchange:

@@ -19,21 +19,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 from typing_extensions import TypeAliasType
 
+from app.domain import scopes
 from app.domain.risk import Risk
-from app.domain.scopes import (
-    AllServers,
-    AllTools,
-    GrantsScope,
-    ListedScope,
-    Scope,
-    ScopeEntry,
-    ServersByIds,
-    ServersByLabels,
-    ServerSelector,
-    ToolsByNames,
-    ToolsByRisk,
-    ToolSelector,
-)
 from app.http.schemas import CleanText, Strict, example
 from app.lib.ids import ServerId
 
@@ -174,17 +161,17 @@ _TOOLS: TypeAdapter[ToolSelectorModel] = TypeAdapter(ToolSelectorModel)
 _SCOPE: TypeAdapter[TokenScopeModel] = TypeAdapter(TokenScopeModel)
 
 
-def server_selector_to_domain(model: ServerSelectorModel) -> ServerSelector:
+def server_selector_to_domain(model: ServerSelectorModel) -> scopes.ServerSelector:
     """The domain's form of a validated selector."""
     return load_server_selector(store_server_selector(model))
 
 
-def tool_selector_to_domain(model: ToolSelectorModel) -> ToolSelector:
+def tool_selector_to_domain(model: ToolSelectorModel) -> scopes.ToolSelector:
     """The domain's form of a validated selector."""
     return load_tool_selector(store_tool_selector(model))
 
 
-def scope_to_domain(model: TokenScopeModel) -> Scope:
+def scope_to_domain(model: TokenScopeModel) -> scopes.Scope:
     """The domain's form of a validated scope."""
     return load_scope(store_scope(model))
 
@@ -225,39 +212,39 @@ def store_scope(model: TokenScopeModel) -> dict[str, Any]:
     return {"kind": "listed", "entries": entries}
 
 
-def load_server_selector(stored: dict[str, Any]) -> ServerSelector:
+def load_server_selector(stored: dict[str, Any]) -> scopes.ServerSelector:
     """Read a stored selector. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "ids":
-            return ServersByIds(frozenset(UUID(id) for id in stored["ids"]))
+            return scopes.ServersByIds(frozenset(UUID(id) for id in stored["ids"]))
         case "labels":
-            return ServersByLabels(frozenset(stored["labels"].items()))
+            return scopes.ServersByLabels(frozenset(stored["labels"].items()))
         case "all":
-            return AllServers()
+            return scopes.AllServers()
     raise ValueError("unknown kind of server selector")
 
 
-def load_tool_selector(stored: dict[str, Any]) -> ToolSelector:
+def load_tool_selector(stored: dict[str, Any]) -> scopes.ToolSelector:
     """Read a stored selector. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "all":
-            return AllTools()
+            return scopes.AllTools()
         case "names":
-            return ToolsByNames(frozenset(stored["names"]))
+            return scopes.ToolsByNames(frozenset(stored["names"]))
         case "risk":
-            return ToolsByRisk(frozenset(Risk(risk) for risk in stored["risk"]))
+            return scopes.ToolsByRisk(frozenset(Risk(risk) for risk in stored["risk"]))
     raise ValueError("unknown kind of tool selector")
 
 
-def load_scope(stored: dict[str, Any]) -> Scope:
+def load_scope(stored: dict[str, Any]) -> scopes.Scope:
     """Read a stored scope. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "grants":
-            return GrantsScope()
+            return scopes.GrantsScope()
         case "listed":
-            return ListedScope(
+            return scopes.ListedScope(
                 tuple(
-                    ScopeEntry(
+                    scopes.ScopeEntry(
                         load_server_selector(entry["servers"]),
                         load_tool_selector(entry["tools"]),
                         entry["resources"],

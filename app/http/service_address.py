@@ -38,7 +38,8 @@ class ServiceAddress:
         if value in self._seen:
             return True
         host = (value or b"").decode("latin-1").lower()
-        if host not in self._hosts and _without_port(host) not in self._hosts:
+        name, _, port = host.rpartition(":")
+        if host not in self._hosts and not (port.isdigit() and len(port) <= 5 and name in self._hosts):
             return False
         if len(self._seen) < _MAX_SEEN:
             self._seen.add(value or b"")
@@ -56,11 +57,6 @@ def has_encoded_slash(scope: Any) -> bool:
     """Whether a path contains an encoded slash (``%2F``), which servers decode differently."""
     raw: bytes = scope.get("raw_path") or b""
     return b"%" in raw and b"%2f" in raw.lower()
-
-
-def _without_port(host: str) -> str:
-    name, _, port = host.rpartition(":")
-    return name if port.isdigit() and len(port) <= 5 else host
 
 
 def _hosts_of(url: str) -> frozenset[str]:

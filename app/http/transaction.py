@@ -53,18 +53,6 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         await commit(session)
 
 
-async def give_back(request: Request) -> None:
-    """Roll back the transaction of a failed request, and return its connection.
-
-    The session ends with the request: until then it would keep its locks and connection, and commit what it did outside
-    of a failed savepoint.
-    """
-    session: AsyncSession | None = getattr(request.state, "session", None)
-    if session is not None:
-        request.state.session = None
-        await undo(session)
-
-
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
@@ -103,7 +91,12 @@ class TransactionalRoute(APIRoute):
                 try:
                     return await handle(request)
                 except Exception as error:
-                    await give_back(request)
+                    # The session ends with the request: until then it would keep its locks and connection, and commit
+                    # what it did outside of a failed savepoint.
+                    session: AsyncSession | None = getattr(request.state, "session", None)
+                    if session is not None:
+                        request.state.session = None
+                        await undo(session)
                     if isinstance(error, CONNECTION_ERRORS) or _is_outage(error):
                         raise database_unavailable() from error
                     if not isinstance(error, DBAPIError) or sqlstate(error) not in _REPEATABLE:

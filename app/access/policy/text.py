@@ -247,8 +247,12 @@ class _Aligner:
                 first, start = self._locate(base)
                 self._take(3 if self._next_is("[") else 2)
                 return start, (first,)
-            case pst.Is():
-                return self._is(expr)
+            case pst.Is(base, _, in_expr):
+                first, start = self._locate(base)
+                self._take(2)
+                while self._next_is("::"):
+                    self._take(2)
+                return start, (first,) if in_expr is None else (first, self._after_word(in_expr))
             case pst.IfThenElse(condition, then, otherwise):
                 return self._start(), tuple(map(self._after_word, (condition, then, otherwise)))
             case pst.Set(elements):
@@ -283,13 +287,6 @@ class _Aligner:
         """Locate the expression after a word or an operator."""
         self._take()
         return self._locate(expr)[0]
-
-    def _is(self, expr: pst.Is) -> tuple[int, _Parts]:
-        first, start = self._locate(expr.base)
-        self._take(2)
-        while self._next_is("::"):
-            self._take(2)
-        return start, (first,) if expr.in_expr is None else (first, self._after_word(expr.in_expr))
 
     def _listed(self, elements: Iterable[pst.Expr]) -> _Parts:
         """Locate the comma-separated elements between the next brackets."""
