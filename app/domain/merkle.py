@@ -157,7 +157,7 @@ def verify_inclusion(leaf: bytes, position: int, size: int, proof: Sequence[byte
         nodes = inclusion_nodes(position, size)
     except ProofFault:
         return False
-    if len(nodes) != len(proof) or not _are_hashes(leaf, root, *proof):
+    if len(nodes) != len(proof) or any(len(value) != HASH_BYTES for value in (leaf, root, *proof)):
         return False
     for (_, end), sibling in zip(nodes, proof, strict=True):
         leaf = node_hash(sibling, leaf) if end <= position else node_hash(leaf, sibling)
@@ -184,7 +184,3 @@ def _siblings(first: int, end: int, low: int, high: int) -> Iterator[LeafRange]:
 def _split(size: int) -> int:
     """The largest power of two below a size."""
     return 1 << (size - 1).bit_length() - 1
-
-
-def _are_hashes(*values: bytes) -> bool:
-    return all(len(value) == HASH_BYTES for value in values)

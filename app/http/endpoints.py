@@ -29,7 +29,7 @@ def complete(endpoint: Callable[..., Any], *, creates: bool) -> Callable[..., An
     """
     signature = inspect.signature(endpoint)
     parameters = dict(signature.parameters)
-    shown_field = _revised_field(signature.return_annotation)
+    shown_field = revised_field(signature.return_annotation)
     demands = requires_if_match(endpoint)
     if not creates and not demands and shown_field is None:
         return endpoint
@@ -67,7 +67,7 @@ def complete(endpoint: Callable[..., Any], *, creates: bool) -> Callable[..., An
     return answer
 
 
-def _revised_field(model: Any) -> str | None:
+def revised_field(model: Any) -> str | None:
     """The field of a response whose object has a revision; empty if the response has it itself."""
     fields = getattr(model, "model_fields", {})
     if "revision" in fields:

@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.http.authorization import Permission, permission_of
+from app.http.endpoints import revised_field
 from app.http.problems import MEDIA_TYPE, STATUS, Problem
 from app.http.requests import JSON, MERGE_PATCH
 
@@ -240,7 +241,6 @@ def finish_operations(spec: dict[str, Any], api: FastAPI) -> None:
         for route in iter_route_contexts(api.routes)
         for method in route.methods or ()
     }
-    schemas = spec["components"]["schemas"]
     for path, item in spec["paths"].items():
         for method, operation in item.items():
             route = routes[path, method]
@@ -255,7 +255,7 @@ def finish_operations(spec: dict[str, Any], api: FastAPI) -> None:
                 # Optional for FastAPI, which would respond 422.
                 if parameter["name"].lower() == "if-match" and "428" in operation["responses"]:
                     parameter["required"] = True
-            _add_headers(operation, schemas)
+            _add_headers(operation, has_etag=revised_field(route.response_model) is not None)
     spec["components"]["responses"] = problem_responses()
     spec["components"]["headers"] = HEADERS
     spec["components"]["securitySchemes"] = SECURITY_SCHEMES
@@ -304,7 +304,7 @@ def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str
         if MEDIA_TYPE in answer.get("content", ()) or "HTTPValidationError" in str(answer)
     }
     statuses = (problems - _DERIVED) | _KNOWN_CALLER if known_caller else set(problems)
-    parameters = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
+    parameters = _parameters(operation)
     media_types = operation.get("requestBody", {}).get("content", {})
     if media_types:
         statuses.add(413)
@@ -325,7 +325,11 @@ def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str
     return dict(sorted(answers.items()))
 
 
-def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:
+def _parameters(operation: Operation) -> set[str]:
+    return {parameter["name"].lower() for parameter in operation.get("parameters", ())}
+
+
+def _add_headers(operation: Operation, *, has_etag: bool) -> None:
     for status, answer in operation["responses"].items():
         if "$ref" in answer:
             continue
@@ -336,22 +340,11 @@ def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:
             names += RATE_LIMIT
         if status == "201":
             names.append("Location")
-            if any(
-                parameter["name"].lower() == "idempotency-key"
-                for parameter in operation.get("parameters", ())
-            ):
+            if "idempotency-key" in _parameters(operation):
                 names.append("Idempotency-Replayed")
-        if status.startswith("2") and _shows_revision(answer, schemas):
+        if status.startswith("2") and has_etag:
             names.append("ETag")
         answer["headers"] = {name: header(name) for name in names} | answer.get("headers", {})
-
-
-def _shows_revision(answer: dict[str, Any], schemas: dict[str, Any]) -> bool:
-    """Whether a response is an object with a revision, or the result of an action on one."""
-    reference = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
-    fields = schemas.get(reference.removeprefix(SCHEMAS), {}).get("properties", {})
-    inner = [schemas.get(field.get("$ref", "").removeprefix(SCHEMAS), {}) for field in fields.values()]
-    return "revision" in fields or any("revision" in schema.get("properties", {}) for schema in inner)
 
 
 _PAGE = re.compile(r"Page_(\w+)_")

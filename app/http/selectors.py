@@ -8,14 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    Field,
-    StrictBool,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    WrapValidator,
-)
+from pydantic import Field, StrictBool, StringConstraints, TypeAdapter, ValidationError, WrapValidator
 from pydantic_core import InitErrorDetails
 from typing_extensions import TypeAliasType
 

@@ -10,16 +10,7 @@ from uuid import UUID
 import cedarpy
 from cedarpy import pst
 
-from app.access.policy.analysis import (
-    CALL_PARTS,
-    Check,
-    Part,
-    Reads,
-    checks_of,
-    conditions_of,
-    groups_in,
-    reads_of,
-)
+from app.access.policy import analysis
 from app.access.policy.scope import PolicyScope, annotations_of, scope_of
 from app.access.policy.text import find_excessive_nesting, tokens_of
 
@@ -42,7 +33,7 @@ class PublishedPolicy:
 
 
 _ANY_SCOPE = PolicyScope()
-_NOTHING_READ = Reads()
+_NOTHING_READ = analysis.Reads()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +50,11 @@ class CompiledPolicy:
     published: PublishedPolicy
     permits: bool = False
     scope: PolicyScope = _ANY_SCOPE
-    reads: Reads = _NOTHING_READ
+    reads: analysis.Reads = _NOTHING_READ
     groups: frozenset[UUID] = frozenset()
     whole: pst.Template | None = None
     leading: pst.Template | None = None
-    checks: tuple[Check, ...] = ()
+    checks: tuple[analysis.Check, ...] = ()
     group: str | None = None
     quota: int | None = None
     reason: str | None = None
@@ -81,11 +72,11 @@ class CompiledPolicy:
     @property
     def reads_call(self) -> bool:
         """Whether its result can differ between two calls of one tool, by one token, in one minute."""
-        return bool(self.reads.parts & CALL_PARTS)
+        return bool(self.reads.parts & analysis.CALL_PARTS)
 
     @property
     def reads_arguments(self) -> bool:
-        return Part.ARGUMENTS in self.reads.parts
+        return analysis.Part.ARGUMENTS in self.reads.parts
 
 
 def compile_policy(published: PublishedPolicy) -> CompiledPolicy:
@@ -104,21 +95,21 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
     if parsed.templates or len(parsed.static_policies) != 1:
         raise ValueError("it is not exactly one statement")
     [policy] = parsed.static_policies.values()
-    scope, reads, annotations = scope_of(policy), reads_of(policy), annotations_of(policy)
+    scope, reads, annotations = scope_of(policy), analysis.reads_of(policy), annotations_of(policy)
     if annotations.quota is not None:
         # Its window is a day, so it depends on the time.
-        reads = replace(reads, parts=reads.parts | {Part.TIME})
+        reads = replace(reads, parts=reads.parts | {analysis.Part.TIME})
     bare = replace(policy, effect="forbid", annotations={})
-    leading, later = conditions_of(policy)
+    leading, later = analysis.conditions_of(policy)
     return CompiledPolicy(
         published,
         policy.effect == "permit",
         scope,
         reads,
-        groups_in(policy),
+        analysis.groups_in(policy),
         _evaluable(bare),
         _evaluable(replace(bare, clauses=tuple(map(pst.When, leading)))) if leading else None,
-        checks_of(later),
+        analysis.checks_of(later),
         annotations.group,
         annotations.quota,
         annotations.reason,

@@ -29,15 +29,7 @@ from app.access.policy.compiled import (
     engine_set,
     run,
 )
-from app.access.policy.mapping import (
-    arguments_of,
-    client_of,
-    entities_json,
-    ip_of,
-    named,
-    time_of,
-    token_of,
-)
+from app.access.policy.mapping import arguments_of, client_of, entities_json, ip_of, named, time_of, token_of
 from app.access.policy.scope import ScopeIndex
 from app.domain.objects import Identity, Server, Tool
 from app.domain.policy import (

@@ -90,11 +90,6 @@ def tokens_of(text: str) -> list[Token]:
     ]
 
 
-def place(text: str, offset: int) -> tuple[int, int]:
-    """The line and column of a character, both from 1."""
-    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
-
-
 def find_excessive_nesting(tokens: list[Token]) -> Token | None:
     """The token at which a text exceeds the limits of nesting or expansion; ``None`` if it does not."""
     open_groups = [_Group()]
@@ -381,7 +376,8 @@ class Finding:
 
     def place(self, text: str) -> tuple[int, int]:
         """The line and column, from 1."""
-        return place(text, min(self.offset, len(text)))
+        offset = min(self.offset, len(text))
+        return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 class InvalidPolicy(Exception):

@@ -295,6 +295,6 @@ async def test_a_database_that_cannot_be_read_is_503(
     async def lost(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("app.access.snapshot.read_holders", lost)
+    monkeypatch.setattr("app.access.reading.read_holders", lost)
     answer = await api.get(f"/api/v1/identities/{ada['id']}/access")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
