@@ -170,8 +170,8 @@ class Part:
         if by_place and by_clock:
             raise CannotStart("give positions (--from, --to) or times (--since, --until), not both")
         if by_clock:
-            return by_time(_time(self.since), _time(self.until))
-        return by_positions(self.first or 0, self.end) if by_place else None
+            return partial(by_time, _time(self.since), _time(self.until))
+        return partial(by_positions, self.first or 0, self.end) if by_place else None
 
 
 def verify_database(

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from asyncpg import Record
-
 from app.crypto.client_ids import is_client
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind
 from app.db.connection import Connection
@@ -69,27 +67,26 @@ async def check_origins(connection: Connection, verdict: Verdict, keys: Sequence
     listed = list(altered)[:MAX_FAULTS]
     rows = await connection.fetch(_NAMED, listed)
     for row in rows:
-        verdict.add(await _fault(connection, row, is_salted=altered[row["client_id"]]))
+        place, leaf = place_of(row), leaf_of(row)
+        try:
+            sealed = await leaves.position_of(connection, place, leaf)
+        except LogFault:
+            sealed = None
+        position = 0 if sealed is None else sealed[0]
+        event, time = format_id(EVENT, row["id"]), Entry(place, leaf).text_field("time")
+        words = (
+            f"the caller's address or program was altered after {event} was recorded "
+            f"(events with it: {row['events']})"
+        )
+        if not altered[row["client_id"]]:
+            words += ", or the pepper that this row was made with is not in SCOPEGATE_TOKEN_PEPPER"
+        verdict.add(Fault(CLIENT, position, position + 1, words, event, time))
     if unnamed := len(listed) - len(rows):
         verdict.notes.append(f"{unnamed} altered rows of audit_clients are named by no event")
     if more := len(altered) - len(listed):
         verdict.notes.append(f"{more} more rows of audit_clients were altered")
     if erased := await connection.fetchval(_ERASED):
         verdict.notes.append(f"addresses and programs of {erased} clients that events name were erased")
-
-
-async def _fault(connection: Connection, row: Record, *, is_salted: bool) -> Fault:
-    place, leaf = place_of(row), leaf_of(row)
-    try:
-        sealed = await leaves.position_of(connection, place, leaf)
-    except LogFault:
-        sealed = None
-    position = 0 if sealed is None else sealed[0]
-    event, time = format_id(EVENT, row["id"]), Entry(place, leaf).text_field("time")
-    words = f"the caller's address or program was altered after {event} was recorded (events with it: {row['events']})"
-    if not is_salted:
-        words += ", or the pepper that this row was made with is not in SCOPEGATE_TOKEN_PEPPER"
-    return Fault(CLIENT, position, position + 1, words, event, time)
 
 
 # Some events at places where nothing is sealed. Each part uses the index of the commit order. Transaction ids begin
@@ -381,50 +378,43 @@ class NoSuchPart(ValueError):
     """The log has no such part. The message says why."""
 
 
-def by_positions(first: int, end: int | None) -> FindSpan:
+async def by_positions(first: int, end: int | None, connection: Connection, latest: StoredCheckpoint) -> Span:
     """Find the part with the positions ``first`` up to, but without, ``end``; by default to the newest checkpoint.
 
     Raises ``NoSuchPart``.
     """
-
-    async def find(connection: Connection, latest: StoredCheckpoint) -> Span:
-        to = latest.size if end is None else end
-        if not 0 <= first < to <= latest.size:
-            raise NoSuchPart(
-                f"the log has sealed positions 0 to {latest.size - 1}; give --from and --to within these"
-            )
-        return Span(
-            await leaves.checkpoint_up_to(connection, first),
-            await leaves.checkpoint_from(connection, to) or latest,
+    to = latest.size if end is None else end
+    if not 0 <= first < to <= latest.size:
+        raise NoSuchPart(
+            f"the log has sealed positions 0 to {latest.size - 1}; give --from and --to within these"
         )
+    return Span(
+        await leaves.checkpoint_up_to(connection, first),
+        await leaves.checkpoint_from(connection, to) or latest,
+    )
 
-    return find
 
-
-def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
+async def by_time(
+    since: datetime | None, until: datetime | None, connection: Connection, latest: StoredCheckpoint
+) -> Span:
     """Find the part sealed in a span of time: the events of that time, and the checkpoints signed then."""
-
-    async def find(connection: Connection, latest: StoredCheckpoint) -> Span:
-        first = await connection.fetchrow(_FIRST, since, until)
-        if first is None and not await connection.fetchval(_SIGNED_WITHIN, since, until):
-            raise NoSuchPart("there is no event of that time, and no checkpoint")
-        start, end = None, latest
-        if since is not None:
-            start = await leaves.checkpoint_up_to(
-                connection, await connection.fetchval(_SIGNED_BEFORE, since) or 0
-            )
-            before = start if first is None else await leaves.checkpoint_before(connection, place_of(first))
-            start = min((start, before), key=lambda sealed: 0 if sealed is None else sealed.size)
-        if until is not None:
-            size = await connection.fetchval(_SIGNED_FROM, until)
-            end = latest if size is None else await leaves.checkpoint_from(connection, size) or latest
-            last = await connection.fetchrow(_LAST, since, until)
-            holding = (
-                end if last is None else await leaves.checkpoint_holding(connection, place_of(last)) or latest
-            )
-            end = max(end, holding, key=lambda sealed: sealed.size)
-        if start is not None and start.size >= end.size:
-            raise NoSuchPart("nothing of that time is sealed")
-        return Span(start, end)
-
-    return find
+    first = await connection.fetchrow(_FIRST, since, until)
+    if first is None and not await connection.fetchval(_SIGNED_WITHIN, since, until):
+        raise NoSuchPart("there is no event of that time, and no checkpoint")
+    start, end = None, latest
+    if since is not None:
+        size = await connection.fetchval(_SIGNED_BEFORE, since) or 0
+        start = await leaves.checkpoint_up_to(connection, size)
+        before = start if first is None else await leaves.checkpoint_before(connection, place_of(first))
+        start = min((start, before), key=lambda sealed: 0 if sealed is None else sealed.size)
+    if until is not None:
+        size = await connection.fetchval(_SIGNED_FROM, until)
+        end = latest if size is None else await leaves.checkpoint_from(connection, size) or latest
+        last = await connection.fetchrow(_LAST, since, until)
+        holding = (
+            end if last is None else await leaves.checkpoint_holding(connection, place_of(last)) or latest
+        )
+        end = max(end, holding, key=lambda sealed: sealed.size)
+    if start is not None and start.size >= end.size:
+        raise NoSuchPart("nothing of that time is sealed")
+    return Span(start, end)

@@ -1,6 +1,7 @@
 """An unsigned checkpoint, which an attacker with the right to insert can write, misleads no verifier."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -45,7 +46,7 @@ async def test_a_part_is_read_by_what_is_signed(connection: "Connection") -> Non
     await write(connection, 300)
     await seal(connection, 600)
     await make_up(connection, 2**62)
-    verdict = await verify_log(connection, SIGNER.verifier_keys, (), by_positions(300, 600))
+    verdict = await verify_log(connection, SIGNER.verifier_keys, (), partial(by_positions, 300, 600))
     assert named(verdict) == [("signature", 2**62, 2**62, None)]
     assert (verdict.first, verdict.end, verdict.events) == (300, 600, 300)
 
