@@ -239,10 +239,7 @@ class Storage(AsyncScimStorage):
         position: Any = None,
     ) -> SearchPage:
         """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``. With a cursor, the
-        total is not counted.
-
-        Raises ``InvalidFilterException`` and ``InvalidCursorException``.
-        """
+        total is not counted. Raises ``InvalidFilterException`` and ``InvalidCursorException``."""
         work, request = self._work, search_request
         order = _Order(
             [source_of(resource_type, work.provider_id) for resource_type in resource_types], request
