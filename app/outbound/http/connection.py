@@ -90,7 +90,7 @@ class OutboundResponse:
             size += len(chunk)
             if size > cap:
                 self.close()
-                raise UpstreamError("too_large", "the answer is too large", may_have_been_sent=True)
+                raise UpstreamError("too_large", "the answer is too large")
             parts.append(chunk)
         return b"".join(parts)
 
@@ -126,7 +126,7 @@ class OutboundResponse:
         """Close the response. Aborts the connection unless it is complete. Idempotent; wakes a reader."""
         if self._complete or self._error is not None:
             return
-        self.on_failed(UpstreamError("closed", "the answer was closed", may_have_been_sent=True))
+        self.on_failed(UpstreamError("closed", "the answer was closed"))
         self._chunks.clear()
         self._connection.abort()
 
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._done:
                 message = "the upstream's answer is not valid HTTP/1.1"
-                self._cut(self._rejection or UpstreamError("protocol", message, may_have_been_sent=True))
+                self._cut(self._rejection or UpstreamError("protocol", message))
                 return
             self._dirty = True
         if self._done and self._response is not None:
@@ -301,9 +301,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle a closed socket."""
-        self._end(
-            UpstreamError("closed", "the upstream closed the connection early", may_have_been_sent=True)
-        )
+        self._end(UpstreamError("closed", "the upstream closed the connection early"))
 
     # httptools callbacks
 
@@ -363,7 +361,7 @@ class Connection(asyncio.Protocol):
     # Ends
 
     def _reject(self, kind: UpstreamErrorKind, message: str) -> NoReturn:
-        self._rejection = UpstreamError(kind, message, may_have_been_sent=True)
+        self._rejection = UpstreamError(kind, message)
         raise self._rejection
 
     def _finish(self, response: OutboundResponse) -> None:
@@ -379,7 +377,7 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
 
     def _fail(self, kind: UpstreamErrorKind, message: str) -> None:
-        self._cut(UpstreamError(kind, message, may_have_been_sent=True))
+        self._cut(UpstreamError(kind, message))
 
     def _cut(self, error: UpstreamError) -> None:
         if self._transport is not None:

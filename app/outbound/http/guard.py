@@ -56,7 +56,12 @@ class UpstreamError(OutboundError):
     only case in which a retry is safe."""
 
     def __init__(
-        self, kind: UpstreamErrorKind, message: str, *, may_have_been_sent: bool, retry_after_s: int = 1
+        self,
+        kind: UpstreamErrorKind,
+        message: str,
+        *,
+        may_have_been_sent: bool = True,
+        retry_after_s: int = 1,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
@@ -65,53 +70,32 @@ class UpstreamError(OutboundError):
         self.may_have_been_sent = may_have_been_sent
 
 
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # RFC 6890 and later registrations, listed here because ``is_global`` depends on the Python version. 168.63.129.16 is
 # Azure's public-looking platform address.
-_FORBIDDEN_V4 = tuple(
-    (IPv4Network(network), why)
-    for network, why in (
-        ("0.0.0.0/8", "unspecified"),
-        ("10.0.0.0/8", "private"),
-        ("100.64.0.0/10", "shared"),
-        ("127.0.0.0/8", "loopback"),
-        ("169.254.0.0/16", "link-local"),
-        ("172.16.0.0/12", "private"),
-        ("192.0.0.0/24", "reserved"),
-        ("192.0.2.0/24", "reserved"),
-        ("192.88.99.0/24", "reserved"),
-        ("192.168.0.0/16", "private"),
-        ("198.18.0.0/15", "reserved"),
-        ("198.51.100.0/24", "reserved"),
-        ("203.0.113.0/24", "reserved"),
-        ("224.0.0.0/4", "multicast"),
-        ("240.0.0.0/4", "reserved"),
-    )
-)
-_FORBIDDEN_V6 = tuple(
-    (IPv6Network(network), why)
-    for network, why in (
-        ("::/128", "unspecified"),
-        ("::1/128", "loopback"),
-        ("fe80::/10", "link-local"),
-        ("fc00::/7", "private"),
-        ("ff00::/8", "multicast"),
-        ("2001::/23", "reserved"),  # Includes Teredo, whose tunnel endpoints cannot be verified.
-        ("2001:db8::/32", "reserved"),
-        ("3fff::/20", "reserved"),
-    )
+_FORBIDDEN: tuple[tuple[IPNetwork, str], ...] = tuple(
+    (ipaddress.ip_network(network), why)
+    for why, networks in {
+        "unspecified": "0.0.0.0/8 ::/128",
+        "private": "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7",
+        "shared": "100.64.0.0/10",
+        "loopback": "127.0.0.0/8 ::1/128",
+        "link-local": "169.254.0.0/16 fe80::/10",
+        "multicast": "224.0.0.0/4 ff00::/8",
+        # 2001::/23 includes Teredo, whose tunnel endpoints cannot be verified.
+        "reserved": "192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 "
+        "240.0.0.0/4 2001::/23 2001:db8::/32 3fff::/20",
+    }.items()
+    for network in networks.split()
 )
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
 _METADATA = frozenset(
-    ipaddress.ip_address(text)
-    for text in (
-        "169.254.169.254",
-        "169.254.170.2",
-        "168.63.129.16",
-        "100.100.100.200",
-        "192.0.0.192",
-        "fd00:ec2::254",
+    map(
+        ipaddress.ip_address,
+        "169.254.169.254 169.254.170.2 168.63.129.16 100.100.100.200 192.0.0.192 fd00:ec2::254".split(),
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -126,9 +110,6 @@ _HOST_NAME = re.compile(
 
 # Separate threads, so that a silent resolver does not block other work in threads.
 _RESOLVER_THREADS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
-
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +309,7 @@ def _embedded(address: IPAddress) -> IPv4Address | None:
 
 
 def _forbidden(address: IPAddress) -> str | None:
-    if isinstance(address, IPv4Address):
-        return next((why for network, why in _FORBIDDEN_V4 if address in network), None)
-    for network, why in _FORBIDDEN_V6:
-        if address in network:
-            return why
-    return None if address in _GLOBAL_UNICAST_V6 else "reserved"
+    why = next((why for network, why in _FORBIDDEN if address in network), None)
+    if why is None and isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST_V6:
+        return "reserved"
+    return why

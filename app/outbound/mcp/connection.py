@@ -63,12 +63,12 @@ class Connection:
         client: OutboundClient,
         url: str | Target,
         headers: Headers,
-        timeouts: Timeouts,
-        max_bytes: int,
-        caller: int | None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        caller: int | None = None,
     ) -> None:
         target = url if isinstance(url, Target) else client.policy.check_target(url)
-        self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes, caller)
+        self._endpoint = Endpoint(client, target, headers, timeouts, caller)
         self._last_id = 0
 
     def renew_headers(self, headers: Headers) -> None:
@@ -158,10 +158,9 @@ class ModernConnection(Connection):
         protocol_version: str = LATEST_MODERN_VERSION,
         client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        max_bytes: int = DEFAULT_MAX_BYTES,
         caller: int | None = None,
     ) -> None:
-        super().__init__(client, url, headers, timeouts, max_bytes, caller)
+        super().__init__(client, url, headers, timeouts=timeouts, caller=caller)
         self.protocol_version = protocol_version
         self._envelope: JsonObject = {
             PROTOCOL_VERSION_META_KEY: protocol_version,
@@ -196,7 +195,7 @@ class ModernConnection(Connection):
         }
         headers = (*ACCEPT, *self._routing_headers(method, members), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
-        stream = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
+        stream = items(response, request_id, max_bytes or DEFAULT_MAX_BYTES, None)
         async with aclosing(stream):
             async for item in stream:
                 yield item
@@ -247,23 +246,12 @@ class LegacySession(Connection):
     cancellation, since closing a stream does not cancel its request.
     """
 
-    def __init__(
-        self,
-        client: OutboundClient,
-        url: str | Target,
-        headers: Headers,
-        *,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        caller: int | None = None,
-    ) -> None:
-        super().__init__(client, url, headers, timeouts, max_bytes, caller)
-        self.protocol_version = ""
-        self.session_id: str | None = None
-        self.server_info: JsonObject = {}
-        self.capabilities: JsonObject = {}
-        self.instructions: str | None = None
-        self.run_in_background: RunInBackground | None = None
+    protocol_version = ""
+    session_id: str | None = None
+    server_info: JsonObject
+    capabilities: JsonObject
+    instructions: str | None = None
+    run_in_background: RunInBackground | None = None
 
     @classmethod
     async def open(
@@ -275,7 +263,6 @@ class LegacySession(Connection):
         version: str = LATEST_HANDSHAKE_VERSION,
         client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        max_bytes: int = DEFAULT_MAX_BYTES,
         before_send: BeforeSend | None = None,
         before_next: BeforeSend | None = None,
         caller: int | None = None,
@@ -286,7 +273,7 @@ class LegacySession(Connection):
         ``before_send`` guards the first and ``before_next`` the second. For ``caller``, see ``OutboundClient.request``.
         Raises as ``stream`` does.
         """
-        session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes, caller=caller)
+        session = cls(client, url, headers, timeouts=timeouts, caller=caller)
         params: JsonObject = {
             "protocolVersion": version,
             "capabilities": client_capabilities or {},
@@ -326,7 +313,7 @@ class LegacySession(Connection):
             try:
                 self._check_session(method, response)
                 stream = items(
-                    response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server, resume
+                    response, request_id, max_bytes or DEFAULT_MAX_BYTES, self._answer_server, resume
                 )
                 async with aclosing(stream):
                     async for item in stream:

@@ -138,13 +138,12 @@ Resume = Callable[[ResumePoint], Awaitable[OutboundResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An upstream endpoint: client, URL, headers with the credential, timeouts, response limit and caller."""
+    """An upstream endpoint: client, URL, headers with the credential, timeouts and caller."""
 
     client: OutboundClient
     target: Target
     headers: Headers
     timeouts: Timeouts
-    max_bytes: int
     caller: int | None = None
 
     async def send(
