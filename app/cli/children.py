@@ -120,7 +120,10 @@ def make_environment(home: Path, name: str, locks: Path = LOCKS) -> None:
     shutil.rmtree(environment, ignore_errors=True)
     for old in home.glob(f"{name}-*"):
         shutil.rmtree(old, ignore_errors=True)
-    uv = _uv()
+    bundled = Path(sys.executable).with_name("uv")
+    uv = bundled if bundled.exists() else shutil.which("uv")
+    if uv is None:
+        raise CannotStart("the demo is installed by uv, which is missing: pip install uv")
     # uv keeps our environment variables, because the package index may be configured there.
     run([uv, "venv", "--quiet", "--python", sys.executable, environment], os.environ)
     # Like pip, trust the machine's certificates: the index may use a company's own authority.
@@ -175,11 +178,3 @@ def takes_connections(port: int) -> bool:
 def _environment(home: Path, name: str, locks: Path) -> Path:
     digest = hashlib.sha256((locks / f"{name}.lock").read_bytes()).hexdigest()[:12]
     return home / f"{name}-{digest}"
-
-
-def _uv() -> Path | str:
-    bundled = Path(sys.executable).with_name("uv")
-    uv = bundled if bundled.exists() else shutil.which("uv")
-    if uv is None:
-        raise CannotStart("the demo is installed by uv, which is missing: pip install uv")
-    return uv

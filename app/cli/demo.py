@@ -69,28 +69,18 @@ class _Story:
 
     def _run_with(self, person: Json, server: Json) -> None:
         name = person["user_name"]
-        grant = self._api.post(
-            "/grants",
-            {
-                "principal": {"type": "identity", "id": person["id"]},
-                "servers": {"kind": "ids", "ids": [server["id"]]},
-                "tools": {"kind": "names", "names": _GRANTED},
-                "reason": "demo",
-            },
-        )
-        issued = self._api.post(
-            "/tokens",
-            {
-                "identity_id": person["id"],
-                "name": "demo",
-                "scope": {"kind": "grants"},
-                "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
-            },
-        )
+        principal = {"type": "identity", "id": person["id"]}
+        servers, tools = {"kind": "ids", "ids": [server["id"]]}, {"kind": "names", "names": _GRANTED}
+        wanted: Json = {"principal": principal, "servers": servers, "tools": tools, "reason": "demo"}
+        grant = self._api.post("/grants", wanted)
+        expires_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        scoped: Json = {"identity_id": person["id"], "name": "demo", "scope": {"kind": "grants"}}
+        issued = self._api.post("/tokens", scoped | {"expires_at": expires_at})
         token, secret = issued["token"], issued["secret"]
         self._say(f"{name} is granted {', '.join(_GRANTED)} on {_SERVER}, and gets a token for one hour.")
         asyncio.run(self._use(secret, server))
-        self._narrow(name, grant)
+        self._api.patch(f"/grants/{grant['id']}", {"tools": {"kind": "names", "names": _NARROWED}})
+        self._say(f"{name}'s grant is narrowed to {', '.join(_NARROWED)}. The token stays the same.")
         asyncio.run(self._use_narrowed(secret))
         self._api.post(f"/tokens/{token['id']}/revoke", {"reason": "demo"})
         self._say(f"The token is revoked: {token['id']}")
@@ -108,10 +98,6 @@ class _Story:
             self._say(f"git_status is allowed: {_text(result)}")
             refusal = await self._expect_refusal(client, "git_commit", {"message": "not allowed"})
             self._say(f"git_commit is refused before it reaches the server: {refusal}")
-
-    def _narrow(self, name: str, grant: Json) -> None:
-        self._api.patch(f"/grants/{grant['id']}", {"tools": {"kind": "names", "names": _NARROWED}})
-        self._say(f"{name}'s grant is narrowed to {', '.join(_NARROWED)}. The token stays the same.")
 
     async def _use_narrowed(self, secret: str) -> None:
         async with self._connect(secret) as client:
@@ -148,9 +134,8 @@ class _Story:
             typer.echo(
                 f"     {event['time'][:23]}  {event['action']:<16} {tool:<11} {what} {event['outcome'] or ''}"
             )
-        calls = {
-            (event.get("tool"), event.get("decision")) for event in events if event["action"] == "tool.call"
-        }
+        called = [event for event in events if event["action"] == "tool.call"]
+        calls = {(event.get("tool"), event.get("decision")) for event in called}
         for expected in (("git_status", "allow"), ("git_commit", "deny"), ("git_log", "deny")):
             self._expect(expected in calls, f"the audit log lacks {expected[1]} of {expected[0]}")
 

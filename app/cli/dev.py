@@ -193,17 +193,11 @@ def read(data_dir: Path) -> DevFile | None:
 
 
 _VERSION = "2026-07-28"
-_LIST_TOOLS = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "tools/list",
-    "params": {
-        "_meta": {
-            "io.modelcontextprotocol/protocolVersion": _VERSION,
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-    },
+_META = {
+    "io.modelcontextprotocol/protocolVersion": _VERSION,
+    "io.modelcontextprotocol/clientCapabilities": {},
 }
+_LIST_TOOLS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": _META}}
 
 
 def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
@@ -286,7 +280,8 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         # An interruption here would leave a new database without an owner.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
-    url = _local_url(settings)
+    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     fleet, provider = Fleet(data_dir), _provider(settings, url)
     children = []
     if provider is not None:
@@ -355,13 +350,11 @@ def _sign_in(
 def _service(settings: Settings, additions: dict[str, str]) -> Child:
     hidden = ("SCOPEGATE_MIGRATION_DATABASE_URL", "SCOPEGATE_MIGRATION_DATABASE_URL_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment = {_NETWORKS: _LOOPBACK, _ORIGINS: _local_origins(settings)} | additions | environment
-    return Child(
-        "the service",
-        [sys.executable, "-m", "app.cli", "serve"],
-        environment=environment,
-        grace_seconds=_STOP_SECONDS,
-    )
+    # The names of this machine that people type, in addition to the configured one.
+    origins = f"http://localhost:{settings.port},http://{LOOPBACK}:{settings.port}"
+    environment = {_NETWORKS: _LOOPBACK, _ORIGINS: origins} | additions | environment
+    command = [sys.executable, "-m", "app.cli", "serve"]
+    return Child("the service", command, environment=environment, grace_seconds=_STOP_SECONDS)
 
 
 def _start(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
@@ -385,16 +378,6 @@ def _look_after(children: Sequence[Child]) -> None:
         if child.exit_code is not None:
             where = f"see {child.log}" if child.log else "the lines above say why"
             raise CannotStart(f"{child.name} ended with exit code {child.exit_code}: {where}", code=1)
-
-
-def _local_url(settings: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def _local_origins(settings: Settings) -> str:
-    """The names of this machine that people type, in addition to the configured one."""
-    return f"http://localhost:{settings.port},http://127.0.0.1:{settings.port}"
 
 
 def _is_ready(url: str) -> bool:

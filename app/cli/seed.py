@@ -5,6 +5,7 @@ use stdio; ``mcp-proxy`` bridges them to streamable HTTP on a loopback port. The
 versions of the MCP SDK, so each has its own environment.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -186,15 +187,7 @@ class Fleet:
 PERSON = "maria"
 AGENT = "deploy-agent"
 READING = {
-    "git": [
-        "git_status",
-        "git_log",
-        "git_diff",
-        "git_diff_staged",
-        "git_diff_unstaged",
-        "git_show",
-        "git_branch",
-    ],
+    "git": "git_status git_log git_diff git_diff_staged git_diff_unstaged git_show git_branch".split(),
     "time": ["get_current_time", "convert_time"],
 }
 COMMITTING = {"git": [*READING["git"], "git_add", "git_commit"], "time": ["get_current_time"]}
@@ -236,14 +229,8 @@ def token_id(secret: str) -> str | None:
 def _server(api: Api, slug: str, description: str, url: str) -> str:
     server = _find(api.every("/servers"), "slug", slug)
     if server is None:
-        body: Json = {
-            "slug": slug,
-            "name": slug,
-            "description": description,
-            "transport": "streamable_http",
-            "url": url,
-        }
-        server = api.post("/servers", body)
+        body: Json = {"slug": slug, "name": slug, "description": description, "url": url}
+        server = api.post("/servers", body | {"transport": "streamable_http"})
     elif server["url"] != url:
         server = api.patch(f"/servers/{server['id']}", {"url": url})
     server = api.post(f"/servers/{server['id']}/sync")
@@ -275,39 +262,19 @@ def _grant(api: Api, principal: Json, server: str, tools: list[str], reason: str
     # A grant that was narrowed since stays as it is.
     if any(grant["servers"] == selector for grant in known):
         return
-    api.post(
-        "/grants",
-        {
-            "principal": principal,
-            "servers": selector,
-            "tools": {"kind": "names", "names": tools},
-            "reason": reason,
-        },
-    )
+    selected = {"servers": selector, "tools": {"kind": "names", "names": tools}}
+    api.post("/grants", {"principal": principal, **selected, "reason": reason})
 
 
 def _token(api: Api, identity: str, name: str, last: str | None) -> str:
-    if last is not None and _lives(api, last):
-        return last
+    id = None if last is None else token_id(last)
+    if last is not None and id is not None:
+        with contextlib.suppress(ApiFault):
+            if api.get(f"/tokens/{id}")["status"] == "active":
+                return last
     expires_at = datetime.now(UTC) + _TOKEN_LIFE
-    issued = api.post(
-        "/tokens",
-        {
-            "identity_id": identity,
-            "name": name,
-            "scope": {"kind": "grants"},
-            "expires_at": expires_at.isoformat(),
-        },
-    )
-    return str(issued["secret"])
-
-
-def _lives(api: Api, secret: str) -> bool:
-    id = token_id(secret)
-    try:
-        return id is not None and api.get(f"/tokens/{id}")["status"] == "active"
-    except ApiFault:
-        return False
+    wanted: Json = {"identity_id": identity, "name": name, "scope": {"kind": "grants"}}
+    return str(api.post("/tokens", wanted | {"expires_at": expires_at.isoformat()})["secret"])
 
 
 def _find(objects: list[Json], field: str, value: str) -> Json | None:

@@ -62,10 +62,14 @@ def run_commands(settings: Settings) -> Iterator[None]:
 def _start(settings: Settings, address: SupervisorAddress) -> Child:
     """Only with the environment variables that it needs, since it runs third-party programs."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", "TZ") if name in os.environ}
+    data = settings.stdio_data_dir
+    if data is None:
+        # The users of commands cannot enter our data directory, which is closed.
+        data = _ROOTS_DATA if os.geteuid() == 0 else settings.data_dir / "stdio"
     own = {
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps(settings.stdio_allowed_commands.entries),
         "SCOPEGATE_LIMIT_STDIO_PROCESSES": str(settings.limit_stdio_processes),
-        "SCOPEGATE_STDIO_DATA_DIR": str(_data_directory(settings)),
+        "SCOPEGATE_STDIO_DATA_DIR": str(data.absolute()),
     }
     return Child(
         "the supervisor of commands",
@@ -73,13 +77,6 @@ def _start(settings: Settings, address: SupervisorAddress) -> Child:
         environment={**kept, **own, **address.written()},
         grace_seconds=_STOP_SECONDS,
     )
-
-
-def _data_directory(settings: Settings) -> Path:
-    """The data directory of commands. Their users cannot enter our data directory, which is closed."""
-    if settings.stdio_data_dir is not None:
-        return settings.stdio_data_dir.absolute()
-    return _ROOTS_DATA if os.geteuid() == 0 else settings.data_dir.absolute() / "stdio"
 
 
 def _wait(guard: Child, socket: Path) -> None:
@@ -112,19 +109,13 @@ def application() -> Scopegate:
         # Without root, commands run as the same user.
         hide_from_equals()
     served = create_app(joined_database(settings), RewindGuard(settings.data_dir / PROGRESS_FILE))
-    _tune_collector()
-    return served
-
-
-def _tune_collector() -> None:
-    """Keep the collector from repeatedly walking modules and the access snapshot.
-
-    Both are large and permanent; with Python's defaults the walks cost a sixth of the throughput, and pauses of tens
-    of milliseconds. Objects of a call are freed by reference counts.
-    """
+    # The collector must not repeatedly walk modules and the access snapshot, which are large and permanent. With
+    # Python's defaults the walks cost a sixth of the throughput, and pauses of tens of milliseconds. Objects of a call
+    # are freed by reference counts.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    return served
 
 
 def serve(settings: Settings) -> None:

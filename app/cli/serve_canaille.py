@@ -22,6 +22,7 @@ _GRANTS = ["authorization_code", "refresh_token", "password"]
 def serve(settings: dict[str, Any]) -> None:
     """Serve on the loopback port of the issuer until a signal."""
     issuer = urlsplit(settings["issuer"])
+    key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
     app = create_app(
         {
             "SECRET_KEY": os.urandom(32).hex(),
@@ -37,7 +38,7 @@ def serve(settings: dict[str, Any]) -> None:
                 "ACL": {"DEFAULT": {"PERMISSIONS": ["edit_self", "use_oidc"]}},
             },
             "CANAILLE_OIDC": {
-                "ACTIVE_JWKS": [_new_key()],
+                "ACTIVE_JWKS": [dict(key.as_dict(private=True))],
                 # The service itself is trusted, so that the demo needs no consent.
                 "TRUSTED_DOMAINS": [urlsplit(settings["url"]).hostname],
                 "REQUIRE_NONCE": False,
@@ -102,11 +103,6 @@ def _let_loopback_ports_vary() -> None:
         )
 
     models.Client.check_redirect_uri = check
-
-
-def _new_key() -> dict[str, Any]:
-    key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
-    return dict(key.as_dict(private=True))
 
 
 if __name__ == "__main__":
