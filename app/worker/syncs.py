@@ -31,7 +31,6 @@ class GatewaySyncs:
         self._loop = asyncio.get_running_loop()
 
     def request(self, server_id: UUID) -> None:
-        """Queue a sync."""
         # May be called from a thread, in which large lists are checked.
         self._loop.call_soon_threadsafe(self._take, server_id)
 
@@ -90,11 +89,9 @@ class LostSyncs:
         self._runtime = runtime
 
     async def run(self) -> None:
-        """Look periodically until cancelled."""
         await repeat("looking for interrupted syncs", self.give_up, _LOOK_EVERY_S)
 
     async def give_up(self) -> None:
-        """Look once."""
         async with self._runtime.sessions() as session:
             await fail_lost_syncs(session, INTERRUPTED)
             await session.commit()

@@ -42,7 +42,6 @@ class Work:
 
     @property
     def session(self) -> AsyncSession:
-        """The session of the change."""
         return self.change.session
 
     @asynccontextmanager
