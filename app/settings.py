@@ -37,17 +37,9 @@ _SECRETS = (*_DATABASES, *_KEYS, "oidc_client_secret", "break_glass_password_has
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # Other names with the prefix: those of the test harness, of the client package, and those in which MCP clients keep a
 # token.
-_NOT_SETTINGS = {
-    "SCOPEGATE_TEST_DATABASE_URL",
-    "SCOPEGATE_TEST_SHARED_DIR",
-    "SCOPEGATE_TOKEN",
-    "SCOPEGATE_AUTHORIZATION",
-    "SCOPEGATE_URL",
-    "SCOPEGATE_CLIENT_ID",
-    "SCOPEGATE_CLIENT_SECRET",
-    "SCOPEGATE_CLIENT_SECRET_FILE",
-    "SCOPEGATE_ACCESS_TOKEN",
-}
+_NOT_SETTINGS = (
+    "TEST_DATABASE_URL TEST_SHARED_DIR TOKEN AUTHORIZATION URL CLIENT_ID CLIENT_SECRET CLIENT_SECRET_FILE ACCESS_TOKEN"
+).split()
 
 
 class SettingsError(Exception):
@@ -272,7 +264,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     environ = dict(os.environ)
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{PREFIX}{name.upper()}_FILE" for name in _SECRETS} | _NOT_SETTINGS
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in _SECRETS} | {PREFIX + name for name in _NOT_SETTINGS}
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in known:
             raise SettingsError(f"{variable} is not a setting; see docs/reference/configuration.md")

@@ -17,14 +17,8 @@ else:
     Connection = asyncpg.Connection
 _WARNING = "01000"
 # The driver raises InternalClientError when the server died in the middle of an answer.
-DRIVER_FAULTS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-"""What the driver raises when the database rejects a statement or does not answer."""
+DRIVER_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises when the database rejects a statement or does not answer. ``OSError`` includes time-outs."""
 
 
 class PrimaryUnavailable(ConnectionError):

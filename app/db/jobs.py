@@ -187,13 +187,10 @@ class LeasedQueue(Periodic, Generic[Item]):
         except Exception as error:  # noqa: BLE001
             # No caller awaits this task, so the error would go unnoticed.
             log_fault(_log, self.label(claimed), error)
-            await self._record_fault(current)
-
-    async def _record_fault(self, item: Item) -> None:
-        try:
-            await self.record_fault(item)
-        except OUTAGES:
-            return
-        except Exception as error:  # noqa: BLE001
-            # The item stays unchanged, and is claimed again when its lease expires.
-            log_fault(_log, f"recording the fault of {self.label(item)}", error)
+            try:
+                await self.record_fault(current)
+            except OUTAGES:
+                return
+            except Exception as fault:  # noqa: BLE001
+                # The item stays unchanged, and is claimed again when its lease expires.
+                log_fault(_log, f"recording the fault of {self.label(current)}", fault)

@@ -68,14 +68,9 @@ class Limits:
     children: int = 1024
     """Processes and threads of one server with a user of its own."""
 
-    def of_server(self) -> int:
-        return max(1, self.processes // 2)
-
-    def of_identity(self) -> int:
-        return max(1, self.processes // 4)
-
-    def of_token(self) -> int:
-        return max(1, self.processes // 8)
+    def share(self, parts: int) -> int:
+        """The maximum of sessions of a server, identity or token."""
+        return max(1, self.processes // parts)
 
 
 INTERNAL_ERROR = -32603

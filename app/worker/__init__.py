@@ -103,16 +103,15 @@ async def _runtime(
     )
     stack.push_async_callback(engine.dispose)
     sealer = Sealer(settings.keys("encryption_key"))
-    outbound = await stack.enter_async_context(
-        OutboundClient(
-            AddressPolicy(allowed_networks=settings.upstream_allowed_networks),
-            loops=LoopGuard(sealer.derive_all("loop guard")),
-            limits=Limits(
-                connections_per_origin=settings.limit_connections,
-                connections_per_caller=settings.limit_connections_per_identity,
-            ),
-        )
+    limits = Limits(
+        connections_per_origin=settings.limit_connections,
+        connections_per_caller=settings.limit_connections_per_identity,
     )
+    policy, loops = (
+        AddressPolicy(settings.upstream_allowed_networks),
+        LoopGuard(sealer.derive_all("loop guard")),
+    )
+    outbound = await stack.enter_async_context(OutboundClient(policy, loops=loops, limits=limits))
     client_tokens = ClientTokens(outbound)
     stack.push_async_callback(client_tokens.aclose)
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)

@@ -2,8 +2,6 @@
 
 from contextlib import AsyncExitStack
 
-import asyncpg
-
 from app.access.policy.evaluator import Rules
 from app.access.snapshot import AccessSnapshot, DatabaseClock
 from app.admission.consuming_writer import ConsumingWriter
@@ -34,7 +32,17 @@ async def start_gateway(
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
     rewinds = runtime.rewinds
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
-    snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
+    snapshot = AccessSnapshot(
+        await reading_pool(url, stack, check, rewinds),
+        sessions,
+        peppers,
+        runtime.sealer,
+        runtime.client_tokens,
+        clock,
+        Rules(runtime.time_zone, runtime.permits_by_default),
+        rewinds,
+    )
+    await snapshot.prepare()
     writer = AdmissionWriter(
         connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.recorder_health, rewinds
     )
@@ -66,23 +74,6 @@ async def start_gateway(
     stack.push_async_callback(gateway.aclose)
     run_until_closed(stack, PeriodicSyncs(runtime, settings.sync_interval))
     return gateway, snapshot
-
-
-async def _snapshot(
-    pool: "asyncpg.Pool[asyncpg.Record]", runtime: Runtime, clock: DatabaseClock
-) -> AccessSnapshot:
-    snapshot = AccessSnapshot(
-        pool,
-        runtime.sessions,
-        runtime.peppers,
-        runtime.sealer,
-        runtime.client_tokens,
-        clock,
-        Rules(runtime.time_zone, runtime.permits_by_default),
-        runtime.rewinds,
-    )
-    await snapshot.prepare()
-    return snapshot
 
 
 def _gateway(settings: Settings, runtime: Runtime, store: Store) -> Gateway:

@@ -138,10 +138,13 @@ def pages(
     cookies = Cookies(secure=url.startswith("https://"))
     lifetimes = Lifetimes(idle=settings.session_idle_timeout, most=settings.session_lifetime)
     sealer = Sealer(settings.keys("encryption_key"))
+    issuer, secret = settings.oidc_issuer, settings.oidc_client_secret
+    # Providers from the API have no client secret.
+    secrets = {} if issuer is None or secret is None else {issuer: secret.get_secret_value()}
     return Console(
         address=ServiceAddress(url, settings.allowed_origins),
         cookies=cookies,
-        flow=CodeFlow(publications, keys, finder(sessions), _secrets(settings)),
+        flow=CodeFlow(publications, keys, finder(sessions), secrets),
         attempts=Attempts(sealer.derive_all("browser sign-ins"), url),
         authenticate=LimitedAuthenticator(
             SessionReader(peppers, cookies, lifetimes), attempts, requests, cookies.session
@@ -149,9 +152,3 @@ def pages(
         lifetimes=lifetimes,
         sign_ins=Quota("sign-ins", settings.limit_failed_sign_ins, workers=settings.workers),
     )
-
-
-def _secrets(settings: Settings) -> dict[str, str]:
-    """The client secret for the environment's provider; providers from the API have none."""
-    issuer, secret = settings.oidc_issuer, settings.oidc_client_secret
-    return {} if issuer is None or secret is None else {issuer: secret.get_secret_value()}

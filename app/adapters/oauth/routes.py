@@ -157,24 +157,13 @@ _ERRORS: dict[int | str, list[str]] = {
     429: ["Retry-After", *RATE_LIMIT],
     503: ["Retry-After"],
 }
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/x-www-form-urlencoded": {
-                "schema": {
-                    "type": "object",
-                    "required": ["grant_type"],
-                    "properties": {
-                        "grant_type": {"type": "string", "const": "client_credentials"},
-                        "client_id": {"type": "string", "description": "Here or in HTTP Basic, not both."},
-                        "client_secret": {"type": "string", "format": "password"},
-                    },
-                }
-            }
-        },
-    }
+_PROPERTIES = {
+    "grant_type": {"type": "string", "const": "client_credentials"},
+    "client_id": {"type": "string", "description": "Here or in HTTP Basic, not both."},
+    "client_secret": {"type": "string", "format": "password"},
 }
+_SCHEMA = {"type": "object", "required": ["grant_type"], "properties": _PROPERTIES}
+_FORM = {"requestBody": {"required": True, "content": {_FORM_TYPE: {"schema": _SCHEMA}}}}
 
 
 @router.post(

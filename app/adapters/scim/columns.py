@@ -168,13 +168,7 @@ def _members_of_group(provider_id: UUID) -> Many:
     where = sa.and_(
         members.c.group_id == GROUPS.c.id, people.c.provider_id == provider_id, people.c.deleted_at.is_(None)
     )
-    id = id_value(IDENTITY, members.c.identity_id)
-    parts = {
-        "value": id,
-        "display": Value(name_column(people), "text"),
-        "type": _constant("User"),
-        "$ref": _reference("Users", id),
-    }
+    parts = _references("Users", id_value(IDENTITY, members.c.identity_id), name_column(people), "User")
     return Many(rows, parts, (members.c.identity_id,), where)
 
 
@@ -182,14 +176,13 @@ def _groups_of_user(provider_id: UUID) -> Many:
     members, theirs = MEMBERS.alias(), GROUPS.alias()
     rows = members.join(theirs, theirs.c.id == members.c.group_id)
     where = sa.and_(members.c.identity_id == USERS.c.identity_id, live_groups(theirs, provider_id))
-    id = id_value(GROUP, theirs.c.id)
-    parts = {
-        "value": id,
-        "display": Value(theirs.c.name, "text"),
-        "type": _constant("direct"),
-        "$ref": _reference("Groups", id),
-    }
+    parts = _references("Groups", id_value(GROUP, theirs.c.id), theirs.c.name, "direct")
     return Many(rows, parts, (theirs.c.name, theirs.c.id), where)
+
+
+def _references(endpoint: str, id: Value, name: sa.ColumnElement[str], type: str) -> dict[str, Value]:
+    address = Value(sa.literal(f"{endpoint}/").op("||")(id.expression), "text")
+    return {"value": id, "display": Value(name, "text"), "type": _constant(type), "$ref": address}
 
 
 def _meta(table: sa.FromClause, name: str) -> Complex:
@@ -275,10 +268,6 @@ def _text_in(document: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any
 
 def _constant(value: str) -> Value:
     return Value(sa.literal(value, sa.Text), "text")
-
-
-def _reference(endpoint: str, id: Value) -> Value:
-    return Value(sa.literal(f"{endpoint}/").op("||")(id.expression), "text")
 
 
 def _kind(type: Any) -> Kind | None:

@@ -63,21 +63,17 @@ Result = TypeVar("Result")
 MAX_WAITING = 4
 """The maximum number of large bodies being parsed or waiting. Each holds a database connection."""
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scim-bodies")
-_free_places = MAX_WAITING
+_places = asyncio.Semaphore(MAX_WAITING)
 
 
 async def read_in_thread(body: bytes, read: Callable[[], Result]) -> Result:
     """Parse a body with ``read``, a pure function, in a thread if large. Raises ``Unavailable`` if too many wait."""
-    global _free_places  # noqa: PLW0603
     if len(body) <= MIN_THREADED_BYTES:
         return read()
-    if _free_places == 0:
+    if _places.locked():
         raise Unavailable("Other large bodies are being parsed. Repeat the request shortly.")
-    _free_places -= 1
-    try:
+    async with _places:
         return await asyncio.get_running_loop().run_in_executor(_reader, copy_context().run, read)
-    finally:
-        _free_places += 1
 
 
 # Conflicts of unique values; other conflicts have no SCIM type.

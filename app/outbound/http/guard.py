@@ -92,12 +92,8 @@ _FORBIDDEN: tuple[tuple[IPNetwork, str], ...] = tuple(
     for network in networks.split()
 )
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
-_METADATA = frozenset(
-    map(
-        ipaddress.ip_address,
-        "169.254.169.254 169.254.170.2 168.63.129.16 100.100.100.200 192.0.0.192 fd00:ec2::254".split(),
-    )
-)
+_METADATA_TEXTS = "169.254.169.254 169.254.170.2 168.63.129.16 100.100.100.200 192.0.0.192 fd00:ec2::254"
+_METADATA = frozenset(map(ipaddress.ip_address, _METADATA_TEXTS.split()))
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 

@@ -187,12 +187,8 @@ class ModernConnection(Connection):
         if declares:
             envelope = {**envelope, CLIENT_CAPABILITIES_META_KEY: declares}
         enveloped = {**meta, **envelope} if isinstance(meta, dict) else envelope
-        message: JsonObject = {
-            "jsonrpc": "2.0",
-            "id": request_id,
-            "method": method,
-            "params": {**members, "_meta": enveloped},
-        }
+        sent: JsonObject = {**members, "_meta": enveloped}
+        message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": sent}
         headers = (*ACCEPT, *self._routing_headers(method, members), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
         stream = items(response, request_id, max_bytes or DEFAULT_MAX_BYTES, None)
@@ -205,12 +201,8 @@ class ModernConnection(Connection):
     ) -> AsyncGenerator[JsonObject, None]:
         """See ``Connection.listen``. Sends ``subscriptions/listen``."""
         method = "subscriptions/listen"
-        message: JsonObject = {
-            "jsonrpc": "2.0",
-            "id": self._next_id(),
-            "method": method,
-            "params": {"notifications": wanted, "_meta": self._envelope},
-        }
+        params: JsonObject = {"notifications": wanted, "_meta": self._envelope}
+        message: JsonObject = {"jsonrpc": "2.0", "id": self._next_id(), "method": method, "params": params}
         headers = (*ACCEPT, *self._routing_headers(method, {}))
         response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
         async with aclosing(notifications(response, None)) as messages:
