@@ -165,11 +165,8 @@ class Commands:
 
 
 class DeletedServers:
-    """Makes the supervisor of this host remove the data of deleted servers.
-
-    A server must be recorded as deleted: one that this database does not know may belong to another service, or be
-    newer than a restored backup.
-    """
+    """Makes the supervisor of this host remove the data of deleted servers. A server must be recorded as deleted: one
+    that this database does not know may belong to another service, or be newer than a restored backup."""
 
     def __init__(
         self, supervisor: SupervisorClient | None, sessions: async_sessionmaker[AsyncSession]
