@@ -1,6 +1,6 @@
 """The composition root: one ASGI application that serves the REST API and the gateway."""
 
-from functools import cache, partial
+from functools import cache
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
@@ -79,7 +79,7 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
         redirect_slashes=False,
     )
     problems.install(api)
-    api.openapi = partial(_openapi, api)  # type: ignore[method-assign]
+    api.openapi = cache(lambda: document(api))  # type: ignore[method-assign]
     return api
 
 
@@ -99,9 +99,3 @@ def create_app(settings: Settings, rewinds: RewindGuard | None = None) -> Scopeg
     """Build the whole service of a worker. ``rewinds`` is the known progress of the database, if any."""
     address = ServiceAddress(settings.base_url, settings.allowed_origins)
     return Scopegate(create_api(settings, rewinds), address)
-
-
-def _openapi(api: FastAPI) -> dict[str, Any]:
-    if api.openapi_schema is None:
-        api.openapi_schema = document(api)
-    return api.openapi_schema

@@ -90,21 +90,19 @@ class Primary:
                 self._urls.remove(url)
                 self._urls.insert(0, url)
                 connection.add_log_listener(connection.hear)
-                return await self._checked(connection)
+                await self._verify(connection)
+                return connection
         raise PrimaryUnavailable(f"no primary takes connections ({type(fault).__name__})") from fault
 
-    async def _checked(self, connection: GuardedConnection) -> GuardedConnection:
-        if self._check is not None:
-            try:
+    async def _verify(self, connection: GuardedConnection) -> None:
+        try:
+            if self._check is not None:
                 await self._check(connection)
-            except BaseException as fault:
-                connection.terminate()
-                if isinstance(fault, PrimaryUnavailable) or not isinstance(fault, DRIVER_FAULTS):
-                    raise
-                raise PrimaryUnavailable(
-                    f"the connection cannot be checked ({type(fault).__name__})"
-                ) from fault
-        return connection
+        except BaseException as fault:
+            connection.terminate()
+            if isinstance(fault, PrimaryUnavailable) or not isinstance(fault, DRIVER_FAULTS):
+                raise
+            raise PrimaryUnavailable(f"the connection cannot be checked ({type(fault).__name__})") from fault
 
 
 def split_hosts(url: str) -> list[str]:

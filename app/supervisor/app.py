@@ -16,7 +16,7 @@ import uvicorn
 from app.lib import strict_json
 from app.lib.sse import encode_event
 from app.outbound import stdio
-from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
+from app.outbound.stdio import Holder, Launch, SupervisorAddress
 from app.supervisor.bridge import Outlet
 from app.supervisor.isolation import (
     ENDED,
@@ -289,20 +289,6 @@ def _status(message: bytes) -> int:
     return STATUS_OF.get(code, 200) if isinstance(code, int) else 200
 
 
-def supervise(
-    address: SupervisorAddress, allowed: AllowedCommands, limits: Limits, data: DataDirectories
-) -> None:
-    """Serve until SIGTERM, or until the guard dies; then end all commands."""
-    hide_from_equals()
-    adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
-        if data.users is not None:
-            # Programs enter it to reach their homes.
-            Path(homes).chmod(0o711)
-        isolation = Isolation(Path(homes), data, adopts=True)
-        asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
-
-
 async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
     with _listening(address.socket) as listener:
         # The loop of the standard library: its pipes and signals do not affect the children.
@@ -351,14 +337,23 @@ def _listening(path: str) -> socket.socket:
 
 
 def main() -> None:
-    """Serve with the settings from the environment that ``scopegate serve`` passes to the guard."""
+    """Serve until SIGTERM, or until the guard dies; then end all commands. The settings are in the environment that
+    ``scopegate serve`` passes to the guard."""
     address = SupervisorAddress.from_environment()
     if address is None:
         raise SystemExit("this is run by `scopegate serve`")
     limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
     users = FREE_USERS if os.geteuid() == 0 else None
     data = DataDirectories(Path(os.environ[DATA]), users)
-    supervise(address, stdio.read_commands(os.environ.get(COMMANDS, "")), limits, data)
+    allowed = stdio.read_commands(os.environ.get(COMMANDS, ""))
+    hide_from_equals()
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
+        if users is not None:
+            # Programs enter it to reach their homes.
+            Path(homes).chmod(0o711)
+        isolation = Isolation(Path(homes), data, adopts=True)
+        asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from scim2_models.path import (
 from scim2_server.responses import ScimResponse
 from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 
 from app.adapters.scim import columns
 from app.adapters.scim.columns import MEMBERS, USERS, name_column
@@ -118,13 +118,6 @@ def shows_members(shown: scim.ResponseParameters[Any]) -> bool:
         excluded_attributes=shown.excluded_attributes or [],
     )
     return any(str(path) == "members" for path in paths)
-
-
-async def count_members(work: Work, group_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Estimate the number of members of each group; members that the directory does not see are counted too."""
-    query = select(MEMBERS.c.group_id, func.count()).where(is_one_of(MEMBERS.c.group_id, group_ids))
-    rows = await work.session.execute(query.group_by(MEMBERS.c.group_id))
-    return {row[0]: row[1] for row in rows}
 
 
 def read_names(resource: Group) -> tuple[str, str | None]:

@@ -121,7 +121,12 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
         for operation in _operations(value):
             names = _names(operation)
             cost.operations += 1
-            cost.names += _count_names(operation)
+            value = _get(operation, "value")
+            if not _get(operation, "path") and isinstance(value, dict):
+                # The attributes that it writes, including those of an extension.
+                cost.names += len(value) + sum(
+                    len(inner) for inner in value.values() if isinstance(inner, dict)
+                )
             cost.paths += sum(map(len, names))
             if any(len(path) > _MAX_PATH_LENGTH for path in names):
                 raise scim.InvalidPathException(detail=f"A path has at most {_MAX_PATH_LENGTH} characters.")
@@ -162,13 +167,6 @@ def _names(operation: dict[str, JsonValue]) -> list[str]:
     if isinstance(path, str):
         return [path]
     return list(value) if isinstance(value, dict) else []
-
-
-def _count_names(operation: dict[str, JsonValue]) -> int:
-    """The number of attributes that an operation without a path writes, including those of an extension."""
-    if _get(operation, "path") or not isinstance(value := _get(operation, "value"), dict):
-        return 0
-    return len(value) + sum(len(inner) for inner in value.values() if isinstance(inner, dict))
 
 
 def _tolerate_operation(operation: dict[str, JsonValue]) -> None:

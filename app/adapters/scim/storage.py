@@ -163,7 +163,10 @@ async def _count_fitting(work: Work, places: Sequence[Place], request: scim.Sear
     ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
     if not ids or not groups.shows_members(request):
         return len(places)
-    counts = await groups.count_members(work, ids)
+    # Members that the directory does not see are counted too.
+    group_id = columns.MEMBERS.c.group_id
+    query = sa.select(group_id, sa.func.count()).where(is_one_of(group_id, ids)).group_by(group_id)
+    counts = {row[0]: row[1] for row in await work.session.execute(query)}
     members = 0
     for kept, place in enumerate(places):
         members += counts.get(place.id, 0)

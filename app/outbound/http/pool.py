@@ -192,8 +192,17 @@ class Pool:
 
     async def _connect(self, within: float) -> Connection:
         """Resolve the name once, then connect only to the checked addresses."""
-        if self._origin.socket is not None:
-            return await self._connect_to_socket(self._origin.socket, within)
+        path = self._origin.socket
+        if path is not None:
+            connection = Connection(self, self._limits, self._loop)
+            opening = self._loop.create_unix_connection(lambda: connection, path)
+            try:
+                async with asyncio.timeout(within):
+                    return await self._finish_opening(connection, opening)
+            except (OSError, TimeoutError):
+                raise UpstreamError(
+                    "connect", "the supervisor cannot be reached", may_have_been_sent=False
+                ) from None
         addresses = await self._addresses(within)
         failure = UpstreamError("connect", "the upstream cannot be reached", may_have_been_sent=False)
         deadline = self._loop.time() + within
@@ -226,18 +235,6 @@ class Pool:
         self._resolving = None
         if not task.cancelled():
             task.exception()  # Retrieved, since all waiters may be gone.
-
-    async def _connect_to_socket(self, path: str, within: float) -> Connection:
-        connection = Connection(self, self._limits, self._loop)
-        try:
-            async with asyncio.timeout(within):
-                return await self._finish_opening(
-                    connection, self._loop.create_unix_connection(lambda: connection, path)
-                )
-        except (OSError, TimeoutError):
-            raise UpstreamError(
-                "connect", "the supervisor cannot be reached", may_have_been_sent=False
-            ) from None
 
     async def _connect_to(self, address: IPAddress) -> Connection:
         connection = Connection(self, self._limits, self._loop)
