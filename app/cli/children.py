@@ -41,8 +41,7 @@ class Child:
         self.name = name
         self.log = log
         self._grace_seconds = grace_seconds
-        output = log.open("wb") if log is not None else None
-        try:
+        with log.open("wb") if log is not None else contextlib.nullcontext() as output:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 env=dict(environment),
@@ -53,9 +52,6 @@ class Child:
                 # Safe: the parent is a command line with one thread, and nothing in the function takes a lock.
                 preexec_fn=_first_in_child(farewell),  # noqa: PLW1509
             )
-        finally:
-            if output is not None:
-                output.close()
 
     @property
     def exit_code(self) -> int | None:

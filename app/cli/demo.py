@@ -110,9 +110,8 @@ class _Story:
         headers = {"Authorization": f"Bearer {secret}"}
         body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
-            answer = await http.post(
-                self._mcp_url, json=body, headers={"Accept": "application/json, text/event-stream"}
-            )
+            accept = {"Accept": "application/json, text/event-stream"}
+            answer = await http.post(self._mcp_url, json=body, headers=accept)
         self._expect(answer.status_code == 401, f"the revoked token got {answer.status_code}")
         try:
             async with self._connect(secret) as client:

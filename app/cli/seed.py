@@ -198,9 +198,7 @@ def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
 
     Raises ``ApiFault`` if the API refused a step, and ``CannotStart`` if a server of the fleet could not be read.
     """
-    servers = {
-        slug: _server(api, slug, description, fleet.url(slug)) for slug, description in SERVERS.items()
-    }
+    servers = {slug: _server(api, slug, about, fleet.url(slug)) for slug, about in SERVERS.items()}
     maria = _identity(api, {"kind": "person", "user_name": PERSON, "display_name": "Maria Keller"})
     agent = _identity(
         api, {"kind": "agent", "user_name": AGENT, "display_name": "Deploy agent", "owner_id": maria}

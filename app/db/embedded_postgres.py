@@ -246,7 +246,7 @@ class EmbeddedPostgres:
         self._data_dir = data_dir.absolute()
         self._settings = {**_SETTINGS, **(extra_settings or {})}
         self._user = RunAs()
-        self._home: Path | None = None
+        self._home: Path
         self._socket_dir: Path | None = None
         self._owner_lock: int | None = None
 
@@ -298,7 +298,7 @@ class EmbeddedPostgres:
                         result = self._run("pg_ctl", "stop", "--mode=immediate", *target)
                         if result.returncode != 0:
                             raise EmbeddedPostgresError(f"PostgreSQL did not stop: {_last_line(result)}")
-                if taken.parent != self._cluster_home:
+                if taken.parent != self._home:
                     shutil.rmtree(taken, ignore_errors=True)
         finally:
             os.close(lock)
@@ -322,14 +322,8 @@ class EmbeddedPostgres:
         return result.returncode == 0
 
     @property
-    def _cluster_home(self) -> Path:
-        if self._home is None:
-            raise EmbeddedPostgresError("embedded PostgreSQL is not started")
-        return self._home
-
-    @property
     def _cluster(self) -> Path:
-        return self._cluster_home / "cluster"
+        return self._home / "cluster"
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -362,7 +356,7 @@ class EmbeddedPostgres:
             group=self._user.gid,
             extra_groups=None if self._user.uid is None else [],
             umask=0o077,
-            cwd=self._cluster_home,
+            cwd=self._home,
             env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -374,7 +368,7 @@ class EmbeddedPostgres:
         if self._cluster.exists():
             return
         # Created under another name and renamed, so that a killed process leaves no partial cluster.
-        unfinished = self._cluster_home / "unfinished"
+        unfinished = self._home / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         result = self._run(
             "initdb",
@@ -422,7 +416,7 @@ class EmbeddedPostgres:
                 return listening
         if not lines or not self._is_our_server(int(lines[0])):
             pid_file.unlink(missing_ok=True)
-            if listening is not None and listening.parent != self._cluster_home:
+            if listening is not None and listening.parent != self._home:
                 shutil.rmtree(listening, ignore_errors=True)
         return None
 
@@ -438,12 +432,12 @@ class EmbeddedPostgres:
 
     def _launch(self) -> str | None:
         """Start the server and wait until it accepts connections. Returns the reason if it did not start."""
-        sockets = socket_dir(self._cluster_home, self._user)
+        sockets = socket_dir(self._home, self._user)
         settings = {**self._settings, "unix_socket_directories": str(sockets)}
         body = "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
         conf = self._cluster / "postgresql.conf"
         conf.write_text(f"# Scopegate overwrites this file at each start.\n{body}", encoding="utf-8")
-        log = self._cluster_home / "postgres.log"
+        log = self._home / "postgres.log"
         if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
             log.rename(log.with_suffix(".log.1"))
         begins = log.stat().st_size if log.exists() else 0
@@ -451,7 +445,7 @@ class EmbeddedPostgres:
         result = self._run("pg_ctl", "start", "--wait", wait, f"--pgdata={self._cluster}", f"--log={log}")
         if result.returncode == 0:
             return None
-        if sockets.parent != self._cluster_home:
+        if sockets.parent != self._home:
             shutil.rmtree(sockets, ignore_errors=True)
         if not log.exists():
             return _last_line(result)

@@ -146,9 +146,8 @@ class Bridge:
         if self.over:
             self._put(outlet, _end_error(message["id"]), last=True)
             return outlet
-        opened = self._open[id] = _Open(
-            message["id"], outlet, listens=message["method"] == "subscriptions/listen"
-        )
+        listens = message["method"] == "subscriptions/listen"
+        opened = self._open[id] = _Open(message["id"], outlet, listens=listens)
         sent = {**message, "id": id}
         params = message.get("params")
         meta = params.get("_meta") if isinstance(params, dict) else None
@@ -301,9 +300,7 @@ class Bridge:
 
     def _route(self, message: Message) -> bool:
         """Send a message to an open request or stream; without one it is kept for a while."""
-        outlets = [
-            opened.outlet for opened in self._open.values() if not opened.listens and not opened.outlet.closed
-        ]
+        outlets = [one.outlet for one in self._open.values() if not one.listens and not one.outlet.closed]
         if outlets:
             self._put(outlets[-1], message)
             return True

@@ -221,9 +221,8 @@ class Sessions:
         ]
         if not idle:
             return False
-        self.end_soon(
-            min(idle, key=lambda session: session.used_at), "another session of its token took its place"
-        )
+        longest = min(idle, key=lambda session: session.used_at)
+        self.end_soon(longest, "another session of its token took its place")
         return True
 
     # ---- ending

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.snapshot import AccessSnapshot
 from app.admission.in_flight import InFlightTable
 from app.admission.store import UpstreamTarget
-from app.db.jobs import repeat
+from app.db.jobs import Periodic, repeat
 from app.domain.access import AccessRequest, Decision, decide
 from app.domain.objects import Server, Token
 from app.features.servers.queries import ended_among
@@ -30,7 +30,6 @@ from app.outbound.stdio import Holder, Launch, SupervisorAddress, secret_values
 
 _log = logging.getLogger(__name__)
 BEAT_EVERY_S = 1.0
-FORGET_EVERY_S = 60.0
 # How long a pair without a program is watched: its first request may still be on its way.
 _KEPT_S = 60.0
 _TIMES = Timeouts(connect=2.0, first_byte=3.0, idle=3.0, total=3.0)
@@ -164,21 +163,21 @@ class Commands:
             self._gone -= pairs
 
 
-class DeletedServers:
+class DeletedServers(Periodic):
     """Makes the supervisor of this host remove the data of deleted servers. A server must be recorded as deleted: one
     that this database does not know may belong to another service, or be newer than a restored backup."""
+
+    name = "removing data of deleted servers"
+    every_s = 60.0
+    first_s = 0
 
     def __init__(
         self, supervisor: SupervisorClient | None, sessions: async_sessionmaker[AsyncSession]
     ) -> None:
+        super().__init__(sessions)
         self._supervisor = supervisor
-        self._sessions = sessions
 
-    async def run(self) -> None:
-        """Look once per minute, until cancelled."""
-        await repeat("removing data of deleted servers", self._round, FORGET_EVERY_S, first_s=0)
-
-    async def _round(self) -> None:
+    async def round(self) -> None:
         if self._supervisor is None:
             return
         try:

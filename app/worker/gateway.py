@@ -67,7 +67,7 @@ async def start_gateway(
         supervisor = SupervisorClient(runtime.supervisor, worker_id, runtime.outbound)
     commands = Commands(supervisor, table, snapshot)
     runtime.warnings.append(commands.warnings)
-    others = (syncs, LostSyncs(runtime), commands, DeletedServers(supervisor, sessions), shared)
+    others = (syncs, LostSyncs(sessions), commands, DeletedServers(supervisor, sessions), shared)
     await run_in_background(stack, (writer, consuming), table, refusals, uses, others)
     store = PostgresStore(SnapshotReads(snapshot, commands), records, shared, table, syncs.request)
     gateway = shared.worker = _gateway(settings, runtime, store)

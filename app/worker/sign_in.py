@@ -15,7 +15,7 @@ from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.jwt import ProviderKeys
 from app.crypto.keys import Peppers, Sealer
 from app.db.engine import DATABASE_FAULTS, commit
-from app.db.jobs import repeat
+from app.db.jobs import Periodic
 from app.domain.errors import Conflict
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.administrators.break_glass import BreakGlass
@@ -27,8 +27,6 @@ from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.service_address import ServiceAddress
 from app.outbound.http import AddressPolicy, OutboundClient, origin_of
 from app.settings import Settings
-
-WATCH_EVERY_S = 5.0
 
 # A conflict is a concurrent registration of the same issuer.
 _AWAY = (Conflict, *DATABASE_FAULTS)
@@ -82,8 +80,12 @@ def authenticators(
     return ApiAuthenticator(ours, access_tokens), ApiAuthenticator(machines, access_tokens)
 
 
-class ProviderWatch:
+class ProviderWatch(Periodic):
     """Stores the environment's provider, and refreshes the keys of active providers, so that no request waits."""
+
+    name = "refreshing the keys of providers"
+    every_s = 5.0
+    first_s = 0
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class ProviderWatch:
         keys: ProviderKeys[str],
         configured: IdentityProviderCreate | None,
     ) -> None:
-        self._sessions = sessions
+        super().__init__(sessions)
         self._keys = keys
         self._configured = configured
         self._kept = False
@@ -105,11 +107,7 @@ class ProviderWatch:
                 await commit(session)
             self._kept = True
 
-    async def run(self) -> None:
-        """Maintain the providers until cancelled."""
-        await repeat("refreshing the keys of providers", self._round, WATCH_EVERY_S, first_s=0)
-
-    async def _round(self) -> None:
+    async def round(self) -> None:
         if not self._kept:
             await self.keep_environment()
         await self.look()

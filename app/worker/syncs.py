@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from uuid import UUID
 
-from app.db.jobs import OUTAGES, repeat
+from app.db.jobs import OUTAGES, Periodic, repeat
 from app.features.servers.queries import claim_due, fail_lost_syncs
 from app.features.servers.sync import INTERRUPTED, sync_server
 from app.http.runtime import Runtime
@@ -82,17 +82,14 @@ class PeriodicSyncs:
         return len(due)
 
 
-class LostSyncs:
+class LostSyncs(Periodic):
     """Marks syncs of killed workers as interrupted."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    name = "looking for interrupted syncs"
+    every_s = _LOOK_EVERY_S
 
-    async def run(self) -> None:
-        await repeat("looking for interrupted syncs", self.give_up, _LOOK_EVERY_S)
-
-    async def give_up(self) -> None:
-        async with self._runtime.sessions() as session:
+    async def round(self) -> None:
+        async with self._sessions() as session:
             await fail_lost_syncs(session, INTERRUPTED)
             await session.commit()
 

@@ -211,7 +211,7 @@ async def test_a_dying_program_fails_its_call_and_the_next_session_is_new(
 async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_not(
     database_url: str, owner: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.worker.commands.FORGET_EVERY_S", 0.05)
+    monkeypatch.setattr("app.worker.commands.DeletedServers.every_s", 0.05)
     async with supervising(tmp_path) as world:
         monkeypatch.setenv(VARIABLE, world.address.written()[VARIABLE])
         async with whole_service(database_url, owner.bearer, stdio_allowed_commands=ALLOWED) as service:

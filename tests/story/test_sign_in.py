@@ -230,7 +230,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry the provider immediately instead of after seconds or minutes."""
     for name in ("REFRESH_S", "UNKNOWN_KEY_GAP_S", "RETRY_S"):
         monkeypatch.setattr(provider_keys, name, 0.02)
-    monkeypatch.setattr(watch, "WATCH_EVERY_S", 0.02)
+    monkeypatch.setattr(watch.ProviderWatch, "every_s", 0.02)
 
 
 async def becomes(service: Service, expected: Callable[[list[str]], bool]) -> None:

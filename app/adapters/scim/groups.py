@@ -124,9 +124,8 @@ def read_names(resource: Group) -> tuple[str, str | None]:
     """The validated name and external id. Raises ``InvalidValueException``."""
     try:
         name = _NAME.validate_python(resource.display_name)
-        external_id = (
-            None if resource.external_id is None else _EXTERNAL_ID.validate_python(resource.external_id)
-        )
+        sent = resource.external_id
+        external_id = None if sent is None else _EXTERNAL_ID.validate_python(sent)
     except ValidationError:
         raise scim.InvalidValueException(
             detail="displayName must have 1 to 200 characters and externalId 1 to 255, without NUL."
@@ -195,10 +194,8 @@ def _present_members(
     for group_id, identity_id, name in rows:
         id = format_id(IDENTITY, identity_id)
         # Not validated again, since it was validated when it was written.
-        member = GroupMember.model_construct(
-            value=id, ref=scim.Reference(f"Users/{id}"), type="User", display=name
-        )
-        members[group_id].append(member)
+        ref: scim.Reference[Any] = scim.Reference(f"Users/{id}")
+        members[group_id].append(GroupMember.model_construct(value=id, ref=ref, type="User", display=name))
         yield
     return members
 

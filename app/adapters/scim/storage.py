@@ -244,9 +244,7 @@ class Storage(AsyncScimStorage):
         """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``. With a cursor, the
         total is not counted. Raises ``InvalidFilterException`` and ``InvalidCursorException``."""
         work, request = self._work, search_request
-        order = _Order(
-            [source_of(resource_type, work.provider_id) for resource_type in resource_types], request
-        )
+        order = _Order([source_of(type, work.provider_id) for type in resource_types], request)
         back, anchor = (False, None) if position is None else order.read(position)
         query, total = order.sorted(back=back), None
         if request.cursor is None:

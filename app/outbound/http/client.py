@@ -29,7 +29,7 @@ from app.outbound.http.connection import (
     OutboundResponse,
     Timeouts,
 )
-from app.outbound.http.guard import AddressPolicy, NotForwarded, Origin, Target, UpstreamError
+from app.outbound.http.guard import AddressPolicy, NotForwarded, Origin, Target, UpstreamError, not_sent
 from app.outbound.http.pool import Pool
 
 UNREACHABLE_TIMES = 5
@@ -87,12 +87,8 @@ class Breaker:
             else failures.until + failures.pause
         )
         if now < turn or not (asks or unreachable):
-            raise UpstreamError(
-                "unavailable",
-                "the upstream has not answered recently",
-                may_have_been_sent=False,
-                retry_after_s=max(1, ceil(turn - now)),
-            )
+            wait_s = max(1, ceil(turn - now))
+            raise not_sent("unavailable", "the upstream has not answered recently", retry_after_s=wait_s)
         failures.until = now + failures.pause
         failures.was_probed = True
         failures.probed_by.add(caller)
@@ -287,7 +283,7 @@ class OutboundClient:
         pool = self._pools.get(origin)
         if pool is None:
             if self._closed:
-                raise UpstreamError("closed", "the client was closed", may_have_been_sent=False)
+                raise not_sent("closed", "the client was closed")
             if origin.scheme != "http" and self._tls is None:
                 self._tls = ssl.create_default_context()
             pool = Pool(origin, self.policy, self.limits, self._tls if origin.scheme != "http" else None)

@@ -70,6 +70,11 @@ class UpstreamError(OutboundError):
         self.may_have_been_sent = may_have_been_sent
 
 
+def not_sent(kind: UpstreamErrorKind, message: str, *, retry_after_s: int = 1) -> UpstreamError:
+    """An error before the first byte of the request was written."""
+    return UpstreamError(kind, message, may_have_been_sent=False, retry_after_s=retry_after_s)
+
+
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -185,10 +190,10 @@ class AddressPolicy:
         try:
             texts = await asyncio.get_running_loop().run_in_executor(_RESOLVER_THREADS, _resolve_host, origin)
         except (OSError, UnicodeError):
-            raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False) from None
+            raise not_sent("resolve", "the host name has no address") from None
         addresses = list(dict.fromkeys(map(ipaddress.ip_address, texts)))
         if not addresses:
-            raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False)
+            raise not_sent("resolve", "the host name has no address")
         for address in addresses:
             self.check_address(address)
         return addresses

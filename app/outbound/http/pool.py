@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from app.lib.tcp import enable_keepalive
 from app.outbound.http.connection import Connection, Limits
-from app.outbound.http.guard import AddressPolicy, IPAddress, Origin, UpstreamError
+from app.outbound.http.guard import AddressPolicy, IPAddress, Origin, not_sent
 
 _NO_CALLER = -1
 _Waiter = asyncio.Future[Connection | None]
@@ -117,9 +117,7 @@ class Pool:
         for waiters in self._waiting.values():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(
-                        UpstreamError("closed", "the client was closed", may_have_been_sent=False)
-                    )
+                    waiter.set_exception(not_sent("closed", "the client was closed"))
         self._waiting.clear()
         for connection in list(self._all):
             connection.abort()
@@ -181,9 +179,7 @@ class Pool:
                 if not waiters:
                     del self._waiting[caller]
             if isinstance(error, TimeoutError):
-                raise UpstreamError(
-                    "busy", "all connections to the upstream are in use", may_have_been_sent=False
-                ) from None
+                raise not_sent("busy", "all connections to the upstream are in use") from None
             raise
 
     def _release_slot(self) -> None:
@@ -200,11 +196,9 @@ class Pool:
                 async with asyncio.timeout(within):
                     return await self._finish_opening(connection, opening)
             except (OSError, TimeoutError):
-                raise UpstreamError(
-                    "connect", "the supervisor cannot be reached", may_have_been_sent=False
-                ) from None
+                raise not_sent("connect", "the supervisor cannot be reached") from None
         addresses = await self._addresses(within)
-        failure = UpstreamError("connect", "the upstream cannot be reached", may_have_been_sent=False)
+        failure = not_sent("connect", "the upstream cannot be reached")
         deadline = self._loop.time() + within
         for index, address in enumerate(addresses):
             # Each address gets a share of the time, so that a dead one leaves time for the others.
@@ -213,7 +207,7 @@ class Pool:
                 async with asyncio.timeout(share):
                     return await self._connect_to(address)
             except ssl.SSLError:
-                failure = UpstreamError("tls", "the TLS handshake failed", may_have_been_sent=False)
+                failure = not_sent("tls", "the TLS handshake failed")
             except (OSError, TimeoutError):
                 continue
         raise failure
@@ -227,9 +221,7 @@ class Pool:
             async with asyncio.timeout(within):
                 return await asyncio.shield(self._resolving)
         except TimeoutError:
-            raise UpstreamError(
-                "resolve", "the host name was not resolved in time", may_have_been_sent=False
-            ) from None
+            raise not_sent("resolve", "the host name was not resolved in time") from None
 
     def _resolved(self, task: "asyncio.Task[list[IPAddress]]") -> None:
         self._resolving = None
@@ -260,7 +252,7 @@ class Pool:
             raise ConnectionResetError
         if self._closed:
             connection.abort()
-            raise UpstreamError("closed", "the client was closed", may_have_been_sent=False)
+            raise not_sent("closed", "the client was closed")
         connection.idle_since = self._loop.time()
         self._all.add(connection)
         return connection

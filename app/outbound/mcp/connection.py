@@ -40,6 +40,7 @@ from app.outbound.mcp.exchange import (
     as_object,
     check_stream,
     failure,
+    invalid_response,
     items,
     notifications,
 )
@@ -351,7 +352,7 @@ class LegacySession(Connection):
             value = response.header(_SESSION_HEADER.lower())
             if value is not None:
                 if not _SESSION_ID.fullmatch(value):
-                    raise McpUpstreamError("invalid_response", "the session id is not valid")
+                    raise invalid_response("the session id is not valid")
                 self.session_id = value.decode("ascii")
         elif response.status == 404 and self.session_id is not None:
             raise McpUpstreamError(
@@ -408,7 +409,7 @@ class LegacySession(Connection):
     def _accept_negotiation(self, result: JsonObject) -> None:
         chosen = result.get("protocolVersion")
         if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise McpUpstreamError("invalid_response", "the upstream chose an unknown protocol version")
+            raise invalid_response("the upstream chose an unknown protocol version")
         self.protocol_version = chosen
         self.server_info = as_object(result.get("serverInfo"), "serverInfo")
         self.capabilities = as_object(result.get("capabilities"), "capabilities")

@@ -63,6 +63,11 @@ class McpUpstreamError(Exception):
         self.retry_after_s = 1
 
 
+def invalid_response(message: str, status: int | None = None) -> McpUpstreamError:
+    """The error of a response that is not one of MCP."""
+    return McpUpstreamError("invalid_response", message, status=status)
+
+
 Headers = tuple[tuple[bytes, bytes], ...]
 ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
 
@@ -192,7 +197,7 @@ def translate_error(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
 def as_object(value: JsonValue, what: str) -> JsonObject:
     """Return ``value`` if it is an object, else raise ``invalid_response``."""
     if not isinstance(value, dict):
-        raise McpUpstreamError("invalid_response", f"{what} is not an object")
+        raise invalid_response(f"{what} is not an object")
     return value
 
 
@@ -210,18 +215,15 @@ async def items(
             raise await failure(response)
         media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media_type == b"application/json":
-            yield _answer(
-                await _parse_message(await response.read(min(max_bytes, MAX_JSON_BYTES))), request_id
-            )
+            body = await response.read(min(max_bytes, MAX_JSON_BYTES))
+            yield _answer(await _parse_message(body), request_id)
         elif media_type == b"text/event-stream":
             stream = _event_items(response, request_id, max_bytes, on_server_request, resume)
             async with aclosing(stream):
                 async for item in stream:
                     yield item
         else:
-            raise McpUpstreamError(
-                "invalid_response", "the answer is neither JSON nor an event stream", status=200
-            )
+            raise invalid_response("the answer is neither JSON nor an event stream", 200)
     except UpstreamError as error:
         raise translate_error(error) from None
     finally:
@@ -234,7 +236,7 @@ async def check_stream(response: OutboundResponse) -> None:
         raise await failure(response)
     media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     if media_type != b"text/event-stream":
-        raise McpUpstreamError("invalid_response", "the response is not an event stream", status=200)
+        raise invalid_response("the response is not an event stream", 200)
 
 
 async def notifications(
@@ -250,9 +252,7 @@ async def notifications(
                 if "id" not in message:
                     yield message
                 elif on_server_request is None:
-                    raise McpUpstreamError(
-                        "invalid_response", "the upstream sent a request where none may come"
-                    )
+                    raise invalid_response("the upstream sent a request where none may come")
                 else:
                     await on_server_request(message)
     except UpstreamError as error:
@@ -265,9 +265,7 @@ async def failure(response: OutboundResponse) -> McpUpstreamError:
     """The error of a response other than 200: the JSON-RPC error in its body, or else its status."""
     status = response.status
     if status < 300:
-        return McpUpstreamError(
-            "invalid_response", f"a request was answered with HTTP {status}", status=status
-        )
+        return invalid_response(f"a request was answered with HTTP {status}", status)
     if status == LOOP_DETECTED:
         return McpUpstreamError("loop", "the request came back to where it began", status=status)
     if status < 400:
@@ -303,7 +301,7 @@ async def _event_items(
         message = read.message
         if "method" not in message:
             if result is not None:
-                raise McpUpstreamError("invalid_response", "the upstream answered twice")
+                raise invalid_response("the upstream answered twice")
             result = _answer(read, request_id)
         elif "id" not in message:
             if result is None:
@@ -311,7 +309,7 @@ async def _event_items(
         else:
             server_requests += 1
             if on_server_request is None or server_requests > _SERVER_REQUESTS:
-                raise McpUpstreamError("invalid_response", "the upstream sent a request where none may come")
+                raise invalid_response("the upstream sent a request where none may come")
             await on_server_request(message)
     if result is None:
         raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
@@ -372,11 +370,9 @@ def _parse(data: bytes) -> JsonObject:
     try:
         message = as_object(strict_json.loads(data), "the answer")
     except strict_json.StrictJsonError as error:
-        raise McpUpstreamError(
-            "invalid_response", f"the answer is not acceptable JSON: {error.message}"
-        ) from None
+        raise invalid_response(f"the answer is not acceptable JSON: {error.message}") from None
     if message.get("jsonrpc") != "2.0":
-        raise McpUpstreamError("invalid_response", "the answer is not JSON-RPC 2.0")
+        raise invalid_response("the answer is not JSON-RPC 2.0")
     return message
 
 
@@ -387,10 +383,10 @@ def _answer(read: _Read, request_id: int) -> Result:
     answered = message.get("id")
     # In JSON-RPC, an error about an unreadable request can have a null id.
     if (type(answered) is not int or answered != request_id) and not (error is not None and answered is None):
-        raise McpUpstreamError("invalid_response", "the answer is to another request")
+        raise invalid_response("the answer is to another request")
     if error is not None:
         if "result" in message or not isinstance(error, dict) or type(error.get("code")) is not int:
-            raise McpUpstreamError("invalid_response", "the answer is not JSON-RPC 2.0")
+            raise invalid_response("the answer is not JSON-RPC 2.0")
         raise _rpc_error(error, 200)
     return Result(as_object(message.get("result"), "the result"), size, large)
 

@@ -10,7 +10,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import ForbiddenUrl, OutboundClient, Target, Timeouts
 from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, LegacySession, ModernConnection
-from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object
+from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object, invalid_response
 
 # Errors that occur with every protocol version.
 _FINAL_KINDS = ("forbidden", "unreachable", "timeout")
@@ -173,7 +173,7 @@ async def list_tools(
         for tool in _tools(page):
             name = _name(tool)
             if name in tools:
-                raise McpUpstreamError("invalid_response", "two tools have the same name")
+                raise invalid_response("two tools have the same name")
             tools[name] = tool
             if len(tools) > max_tools or size > max_bytes:
                 raise McpUpstreamError("too_large", "the upstream has too many tools")
@@ -181,7 +181,7 @@ async def list_tools(
         if cursor is None or cursor == "":
             return list(tools.values())
         if not isinstance(cursor, str) or cursor in cursors:
-            raise McpUpstreamError("invalid_response", "the pages of tools do not end")
+            raise invalid_response("the pages of tools do not end")
         cursors.add(cursor)
         params = {"cursor": cursor}
     raise McpUpstreamError("too_large", "the tools have too many pages")
@@ -190,13 +190,13 @@ async def list_tools(
 def _tools(page: JsonObject) -> list[JsonObject]:
     tools: JsonValue = page.get("tools")
     if not isinstance(tools, list):
-        raise McpUpstreamError("invalid_response", "the list of tools is not a list")
+        raise invalid_response("the list of tools is not a list")
     return [as_object(tool, "a tool") for tool in tools]
 
 
 def _name(tool: JsonObject) -> str:
     name = tool.get("name")
     if not isinstance(name, str) or not name:
-        raise McpUpstreamError("invalid_response", "a tool has no name")
+        raise invalid_response("a tool has no name")
     as_object(tool.get("inputSchema"), "the input schema of a tool")
     return name

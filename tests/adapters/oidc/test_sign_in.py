@@ -185,7 +185,7 @@ async def test_keys_rotate_without_a_restart(
 async def test_a_provider_that_goes_away_keeps_nobody_out_who_has_a_token(
     app: Scopegate, provider: Publisher, anonymous: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(watching.ProviderWatch, "every_s", 0.05)
     assert (await anonymous.get("/api/v1/servers", headers=bearer(provider))).status_code == 200
     await until(anonymous, lambda warnings: warnings == [])
     await provider.stop()
@@ -202,7 +202,7 @@ async def test_a_provider_that_goes_away_keeps_nobody_out_who_has_a_token(
 async def test_the_service_starts_without_its_provider_and_finds_it_when_it_is_there(
     database_url: str, provider: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(watching.ProviderWatch, "every_s", 0.05)
     await provider.stop()
     async with started(settings_for(database_url, provider)) as app, client_of(app) as client:
         await until(client, tell_of_a_provider)

@@ -109,14 +109,14 @@ async def test_a_sync_whose_worker_was_killed_is_an_error_after_a_while(
 ) -> None:
     path, runtime = await register(api, "https://mcp.example.com/mcp"), app.api.state.runtime
     await begin_sync(runtime, parse_id(SERVER, path.rpartition("/")[2]))
-    lost = LostSyncs(runtime)
-    await lost.give_up()
+    lost = LostSyncs(runtime.sessions)
+    await lost.round()
     assert (await api.get(path)).json()["sync"]["state"] == "running", "it may still end"
     async with sessions() as session:
         passed = "UPDATE servers SET sync_started_at = sync_started_at - interval '4 minutes'"
         await session.execute(text(passed))
         await session.commit()
-    await lost.give_up()
+    await lost.round()
     shown = (await api.get(path)).json()["sync"]
     assert (shown["state"], shown["error"]) == ("error", INTERRUPTED)
 
