@@ -25,15 +25,7 @@ from pathlib import Path
 import httpx2
 import typer
 
-from app.cli.children import (
-    LOOPBACK,
-    Child,
-    free_port,
-    make_environment,
-    plain_environment,
-    programs_of,
-    takes_connections,
-)
+from app.cli import children
 from app.cli.database import first_credential, maintain, usable_database
 from app.cli.errors import CannotStart
 from app.cli.seed import AGENT, PERSON, SERVERS, Api, ApiFault, Fleet, seed, token_id
@@ -73,9 +65,9 @@ class OpenIdProvider:
         """``passwords`` are the previous ones; people without one get one."""
         self._home = data_dir.absolute() / "demo"
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._port = free_port(self._home / f"{_ENVIRONMENT}.port")
+        self._port = children.free_port(self._home / f"{_ENVIRONMENT}.port")
         self._url = url
-        issuer = f"http://{LOOPBACK}:{self._port}"
+        issuer = f"http://{children.LOOPBACK}:{self._port}"
         known = {name: passwords.get(name) or secrets.token_urlsafe(9) for name in _PEOPLE}
         self.sign_in = SignIn(issuer, known)
 
@@ -94,9 +86,9 @@ class OpenIdProvider:
 
     def prepare(self) -> None:
         """Install the provider, unless it is installed. Raises ``CannotStart`` if ``uv`` is missing or failed."""
-        make_environment(self._home, _ENVIRONMENT)
+        children.make_environment(self._home, _ENVIRONMENT)
 
-    def start(self) -> Child:
+    def start(self) -> children.Child:
         """Start the provider on its port."""
         settings = {
             "issuer": self.sign_in.issuer,
@@ -107,7 +99,7 @@ class OpenIdProvider:
             "redirects": [
                 f"{self._url}/login/callback",
                 f"{self._url}/docs/oauth2-redirect",
-                f"http://{LOOPBACK}/callback",
+                f"http://{children.LOOPBACK}/callback",
             ],
             "signed_out": [f"{self._url}/signed-out"],
             "people": {
@@ -115,17 +107,17 @@ class OpenIdProvider:
                 for name, (full, groups) in _PEOPLE.items()
             },
         }
-        return Child(
+        return children.Child(
             "the OpenID provider",
             # -P: the modules next to the program are ours and would shadow its imports.
-            [programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
-            environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(settings)},
+            [children.programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
+            environment=children.plain_environment() | {"OPENID_PROVIDER": json.dumps(settings)},
             log=self._home / f"{_ENVIRONMENT}.log",
         )
 
     def answers(self) -> bool:
         """Whether the provider accepts connections."""
-        return takes_connections(self._port)
+        return children.takes_connections(self._port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,20 +272,20 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         # An interruption here would leave a new database without an owner.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
-    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    host = {"0.0.0.0": children.LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     url = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     fleet, provider = Fleet(data_dir), _provider(settings, url)
-    children = []
+    started = []
     if provider is not None:
         # First, since the service fetches its keys.
         provider.prepare()
-        children.append(_start(running, provider.start))
-    children.append(_start(running, lambda: _service(settings, provider.settings() if provider else {})))
+        started.append(_start(running, provider.start))
+    started.append(_start(running, lambda: _service(settings, provider.settings() if provider else {})))
     fleet.prepare()
-    children.append(_start(running, fleet.start))
+    started.append(_start(running, fleet.start))
     if provider is not None:
-        _wait(children, provider.answers, "the OpenID provider")
-    _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
+        _wait(started, provider.answers, "the OpenID provider")
+    _wait(started, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
     known = _seed(usable, url, fleet, provider.sign_in if provider else None)
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
@@ -303,7 +295,7 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
             with signals_cancel():
                 maintain(usable)
             next_maintenance += _DAY
-        _look_after(children)
+        _look_after(started)
         time.sleep(_BETWEEN_LOOKS)
 
 
@@ -347,34 +339,34 @@ def _sign_in(
     return Api(url, *credential), credential
 
 
-def _service(settings: Settings, additions: dict[str, str]) -> Child:
+def _service(settings: Settings, additions: dict[str, str]) -> children.Child:
     hidden = ("SCOPEGATE_MIGRATION_DATABASE_URL", "SCOPEGATE_MIGRATION_DATABASE_URL_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     # The names of this machine that people type, in addition to the configured one.
-    origins = f"http://localhost:{settings.port},http://{LOOPBACK}:{settings.port}"
+    origins = f"http://localhost:{settings.port},http://{children.LOOPBACK}:{settings.port}"
     environment = {_NETWORKS: _LOOPBACK, _ORIGINS: origins} | additions | environment
     command = [sys.executable, "-m", "app.cli", "serve"]
-    return Child("the service", command, environment=environment, grace_seconds=_STOP_SECONDS)
+    return children.Child("the service", command, environment=environment, grace_seconds=_STOP_SECONDS)
 
 
-def _start(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
+def _start(running: contextlib.ExitStack, start: Callable[[], children.Child]) -> children.Child:
     with hold_signals():
         child = start()
         running.callback(child.stop)
     return child
 
 
-def _wait(children: Sequence[Child], done: Callable[[], bool], what: str) -> None:
+def _wait(started: Sequence[children.Child], done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while not done():
-        _look_after(children)
+        _look_after(started)
         if time.monotonic() > deadline:
             raise CannotStart(f"{what} did not become ready within {_READY_SECONDS:.0f} s", code=1)
         time.sleep(_BETWEEN_LOOKS)
 
 
-def _look_after(children: Sequence[Child]) -> None:
-    for child in children:
+def _look_after(started: Sequence[children.Child]) -> None:
+    for child in started:
         if child.exit_code is not None:
             where = f"see {child.log}" if child.log else "the lines above say why"
             raise CannotStart(f"{child.name} ended with exit code {child.exit_code}: {where}", code=1)

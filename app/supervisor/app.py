@@ -17,18 +17,9 @@ from app.lib import strict_json
 from app.lib.sse import encode_event
 from app.outbound import stdio
 from app.outbound.stdio import Holder, Launch, SupervisorAddress
+from app.supervisor import isolation
 from app.supervisor.bridge import Outlet
-from app.supervisor.isolation import (
-    ENDED,
-    FREE_USERS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    DataDirectories,
-    Isolation,
-    Limits,
-    Refused,
-    no_such_session,
-)
+from app.supervisor.isolation import INVALID_REQUEST, DataDirectories, Isolation, Limits, Refused
 from app.supervisor.processes import adopt_orphans, hide_from_equals
 from app.supervisor.sessions import Session, Sessions
 
@@ -200,14 +191,14 @@ class SupervisorApp:
                 while (message := await outlet.get(None)) is not None:
                     if outlet.is_last:
                         if session.bridge.over:
-                            raise Refused(503, ENDED)
+                            raise Refused(503, isolation.ENDED)
                         return message
         except TimeoutError:
             self._sessions.failed(session)
             raise Refused(504, "The program of this server did not start in time.", retry_after=5) from None
         finally:
             leaving.cancel()
-        raise no_such_session()
+        raise isolation.no_such_session()
 
     async def _modern(self, exchange: Exchange, message: Message, launch: Launch, holder: Holder) -> None:
         if exchange.id is None:
@@ -228,7 +219,7 @@ class SupervisorApp:
             self._sessions.end_soon(session, "it does not answer to server/discover")
             if refused.status != 504:
                 raise
-            raise Refused(404, "Method not found", code=METHOD_NOT_FOUND) from None
+            raise Refused(404, "Method not found", code=isolation.METHOD_NOT_FOUND) from None
         await exchange.answer(_status(answer), answer)
 
     async def _pass(self, exchange: Exchange, message: Message, session: Session, holder: Holder) -> None:
@@ -343,7 +334,7 @@ def main() -> None:
     if address is None:
         raise SystemExit("this is run by `scopegate serve`")
     limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
-    users = FREE_USERS if os.geteuid() == 0 else None
+    users = isolation.FREE_USERS if os.geteuid() == 0 else None
     data = DataDirectories(Path(os.environ[DATA]), users)
     allowed = stdio.read_commands(os.environ.get(COMMANDS, ""))
     hide_from_equals()
@@ -352,8 +343,8 @@ def main() -> None:
         if users is not None:
             # Programs enter it to reach their homes.
             Path(homes).chmod(0o711)
-        isolation = Isolation(Path(homes), data, adopts=True)
-        asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
+        places = Isolation(Path(homes), data, adopts=True)
+        asyncio.run(_serve(address, Sessions(allowed, places, limits)))
 
 
 if __name__ == "__main__":

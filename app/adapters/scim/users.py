@@ -13,16 +13,8 @@ from sqlmodel import col
 
 from app.adapters.scim.models import DirectoryUser
 from app.adapters.scim.work import Work
+from app.features.identities import provision
 from app.features.identities.offboard import offboard_identity
-from app.features.identities.provision import (
-    DirectoryRecord,
-    LinkedBy,
-    Person,
-    add_person,
-    change_person,
-    find_person,
-    forget_person,
-)
 from app.features.identities.schemas import Email, ExternalId, Offboard
 from app.features.identities.service import reinstate_locked
 from app.features.identity_providers.schemas import ScimSettings
@@ -38,7 +30,11 @@ MAX_VALUES = 20
 
 # Attributes with a column, and read-only ones.
 _NOT_PROFILE = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "groups"})
-_LINKED_BY: dict[str, LinkedBy | None] = {"userName": "user_name", "externalId": "external_id", "none": None}
+_LINKED_BY: dict[str, provision.LinkedBy | None] = {
+    "userName": "user_name",
+    "externalId": "external_id",
+    "none": None,
+}
 _name: TypeAdapter[str] = TypeAdapter(Name)
 _comparable: TypeAdapter[str] = TypeAdapter(UserName)
 _external_id: TypeAdapter[str] = TypeAdapter(ExternalId)
@@ -54,7 +50,7 @@ class InGroup:
     name: str
 
 
-def read_profile(user: Any, settings: ScimSettings) -> DirectoryRecord:
+def read_profile(user: Any, settings: ScimSettings) -> provision.DirectoryRecord:
     """Translate a validated user. Raises ``InvalidValueException``, which names the attribute but not its value."""
     profile = {
         name: value
@@ -67,7 +63,7 @@ def read_profile(user: Any, settings: ScimSettings) -> DirectoryRecord:
     # Stored as it was sent, since directories search for what they wrote; validated for comparisons.
     _validate(_comparable, "userName", user.user_name)
     shown = user.display_name or (user.name.formatted if user.name else None)
-    return DirectoryRecord(
+    return provision.DirectoryRecord(
         user_name=user.user_name or "",
         external_id=_validate(_external_id, "externalId", user.external_id) if user.external_id else None,
         display_name=_validate(_name, "displayName", shown) if shown else None,
@@ -172,7 +168,7 @@ async def get(work: Work, user_id: str, *, lock: bool) -> scim.Resource[Any]:
 
 async def create(work: Work, resource: Any) -> scim.Resource[Any]:
     """Create a user, and the identity if there is none yet. Raises ``Conflict`` and ``InvalidValueException``."""
-    person = await add_person(work.change, work.provider_id, read_profile(resource, work.settings))
+    person = await provision.add_person(work.change, work.provider_id, read_profile(resource, work.settings))
     _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
@@ -187,7 +183,7 @@ async def update(work: Work, resource: Any, expected_version: str | None) -> sci
     if resource.active is False:
         # Offboarded before the rename, so that the person cannot sign in under the old name.
         await _set_active(work, person, False)
-    if await change_person(work.change, work.provider_id, person, record):
+    if await provision.change_person(work.change, work.provider_id, person, record):
         _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
@@ -198,7 +194,7 @@ async def delete(work: Work, user_id: str, expected_version: str | None) -> None
     person = await _find(work, user_id, lock=True)
     await _check_version(work, person, expected_version)
     await _set_active(work, person, False)
-    await forget_person(work.session, person)
+    await provision.forget_person(work.session, person)
     _note(work, person)
 
 
@@ -209,19 +205,19 @@ async def present(work: Work, rows: Iterable[tuple[Identity, ScimUser]]) -> list
     return [present_user(identity, user, groups[identity.id]) for identity, user in listed]
 
 
-async def _find(work: Work, user_id: str, *, lock: bool) -> Person:
+async def _find(work: Work, user_id: str, *, lock: bool) -> provision.Person:
     try:
         id = parse_id(IDENTITY, user_id)
     except ValueError:
         raise scim.NotFoundException from None
-    return await find_person(work.session, work.provider_id, id, lock=lock)
+    return await provision.find_person(work.session, work.provider_id, id, lock=lock)
 
 
-async def _show(work: Work, person: Person) -> scim.Resource[Any]:
+async def _show(work: Work, person: provision.Person) -> scim.Resource[Any]:
     return (await present(work, [(person.identity, person.user)]))[0]
 
 
-async def _check_version(work: Work, person: Person, expected: str | None) -> None:
+async def _check_version(work: Work, person: provision.Person, expected: str | None) -> None:
     if expected is None:
         return
     groups = await _groups_of(work, [person.identity.id])
@@ -229,7 +225,7 @@ async def _check_version(work: Work, person: Person, expected: str | None) -> No
         raise scim.PreconditionFailedException
 
 
-async def _set_active(work: Work, person: Person, active: bool | None) -> None:
+async def _set_active(work: Work, person: provision.Person, active: bool | None) -> None:
     """Apply the status that a directory sent, if any."""
     status = person.identity.status
     if active is False and status != "offboarded":
@@ -268,5 +264,5 @@ async def _groups_of(work: Work, identity_ids: Sequence[UUID]) -> dict[UUID, lis
     return groups
 
 
-def _note(work: Work, person: Person) -> None:
+def _note(work: Work, person: provision.Person) -> None:
     work.effects.append(format_id(IDENTITY, person.identity.id))

@@ -24,6 +24,7 @@ from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthent
 from app.features.identity_providers.service import Surface, require_served_provider
 from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.receive import receive, refuse
+from app.features.identity_providers.signals.streams import Unacceptable
 from app.features.identity_providers.signals.transmitters import Transmitter, Transmitters
 from app.http.authorization import Caller, Permission, changes
 from app.http.runtime import CurrentRuntime
@@ -47,30 +48,26 @@ async def check_event_token(
         token = jwt.read_token(text)
         _check_header(token)
     except jwt.Refused as refusal:
-        raise streams.Unacceptable(
-            "invalid_request", f"This is not an event token: {refusal.reason}."
-        ) from None
+        raise Unacceptable("invalid_request", f"This is not an event token: {refusal.reason}.") from None
     try:
         algorithm, key_id = jwt.algorithm_of(token, settings.algorithms), jwt.key_id_of(token)
     except jwt.Refused as refusal:
-        raise streams.Unacceptable("invalid_key", f"Its key is not acceptable: {refusal.reason}.") from None
+        raise Unacceptable("invalid_key", f"Its key is not acceptable: {refusal.reason}.") from None
     if token.claims.get("iss") != settings.issuer:
-        raise streams.Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
+        raise Unacceptable("invalid_issuer", "Its issuer is not the one of this stream.")
     _check_audience(token, settings)
     try:
         event = _read(token.claims, settings.issuer, now)
     except security_events.Unreadable as error:
         reason = f"This is not an event token: {error.reason}."
-        raise streams.Unacceptable("invalid_request", reason) from None
+        raise Unacceptable("invalid_request", reason) from None
     key = await keys.find(settings.transmitter, key_id, algorithm)
     if key is None:
-        raise streams.Unacceptable(
-            "invalid_key", "It was signed with a key that its issuer does not publish."
-        )
+        raise Unacceptable("invalid_key", "It was signed with a key that its issuer does not publish.")
     try:
         jwt.check_signature(token, settings.algorithms, key)
     except jwt.Refused:
-        raise streams.Unacceptable("authentication_failed", "Its signature is not valid.") from None
+        raise Unacceptable("authentication_failed", "Its signature is not valid.") from None
     return event
 
 
@@ -87,9 +84,9 @@ def _check_audience(token: jwt.Unverified, settings: streams.TransmitterSettings
     claimed = token.claims.get("aud")
     audience = [claimed] if isinstance(claimed, str) else claimed
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
-        raise streams.Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
+        raise Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
     if settings.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
-        raise streams.Unacceptable("invalid_audience", "Its audience is not this service.")
+        raise Unacceptable("invalid_audience", "Its audience is not this service.")
 
 
 def _read(claims: JsonObject, issuer: str, now: float) -> security_events.SecurityEvent:
@@ -188,7 +185,7 @@ _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
 
 
-class _NotAnEvent(streams.Unacceptable):
+class _NotAnEvent(Unacceptable):
     """A request that cannot contain an event token."""
 
     def __init__(self, status: int, description: str) -> None:
@@ -206,16 +203,16 @@ class SignalRoute(TransactionalRoute):
             try:
                 try:
                     return await handle(request)
-                except (streams.Unacceptable, Forbidden) as error:
+                except (Unacceptable, Forbidden) as error:
                     # Recorded before it is returned, if the caller is authenticated.
                     caller: Caller | None = getattr(request.state, "caller", None)
                     if caller is not None:
                         receiver: Receiver = request.app.state.signals
                         provider_id: UUID | None = getattr(request.state, _SAID, None)
-                        code = error.code if isinstance(error, streams.Unacceptable) else "access_denied"
+                        code = error.code if isinstance(error, Unacceptable) else "access_denied"
                         await receiver.refused.note(caller, provider_id, code, request.state.request_id)
                     raise
-            except (streams.Unacceptable, DomainError) as error:
+            except (Unacceptable, DomainError) as error:
                 return _answer(error)
             except CONNECTION_ERRORS:
                 # A refusal could not be recorded.
@@ -224,8 +221,8 @@ class SignalRoute(TransactionalRoute):
         return answer
 
 
-def _answer(error: streams.Unacceptable | DomainError) -> JSONResponse:
-    if isinstance(error, streams.Unacceptable):
+def _answer(error: Unacceptable | DomainError) -> JSONResponse:
+    if isinstance(error, Unacceptable):
         status = error.status if isinstance(error, _NotAnEvent) else 400
         return _error(status, error.code, error.description)
     if isinstance(error, Unauthenticated):

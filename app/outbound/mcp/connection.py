@@ -10,45 +10,21 @@ from math import inf
 from time import monotonic
 from typing import Self
 
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    NAME_BEARING_METHODS,
-    encode_header_value,
-)
+from mcp.shared import inbound
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp_types import version as versions
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
-from mcp_types.version import (
-    HANDSHAKE_PROTOCOL_VERSIONS,
-    LATEST_HANDSHAKE_VERSION,
-    LATEST_MODERN_VERSION,
-    is_version_at_least,
-)
 
 from app import __version__
 from app.lib.strict_json import JsonObject
 from app.outbound.http import NotForwarded, OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
-from app.outbound.mcp.exchange import (
-    ACCEPT,
-    Endpoint,
-    Headers,
-    Item,
-    McpUpstreamError,
-    Result,
-    ResumePoint,
-    as_object,
-    check_stream,
-    failure,
-    invalid_response,
-    items,
-    notifications,
-)
+from app.outbound.mcp import exchange
+from app.outbound.mcp.exchange import Endpoint, Headers, Item, McpUpstreamError, Result, ResumePoint
 
 BeforeSend = Callable[[], bool]
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
+VERSION_HEADER = inbound.MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
 def client_info() -> JsonObject:
@@ -152,7 +128,7 @@ class ModernConnection(Connection):
         url: str | Target,
         headers: Headers,
         *,
-        protocol_version: str = LATEST_MODERN_VERSION,
+        protocol_version: str = versions.LATEST_MODERN_VERSION,
         client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         caller: int | None = None,
@@ -186,9 +162,9 @@ class ModernConnection(Connection):
         enveloped = {**meta, **envelope} if isinstance(meta, dict) else envelope
         sent: JsonObject = {**members, "_meta": enveloped}
         message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": sent}
-        headers = (*ACCEPT, *self._routing_headers(method, members), *extra_headers)
+        headers = (*exchange.ACCEPT, *self._routing_headers(method, members), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
-        stream = items(response, request_id, max_bytes or DEFAULT_MAX_BYTES, None)
+        stream = exchange.items(response, request_id, max_bytes or DEFAULT_MAX_BYTES, None)
         async with aclosing(stream):
             async for item in stream:
                 yield item
@@ -200,21 +176,24 @@ class ModernConnection(Connection):
         method = "subscriptions/listen"
         params: JsonObject = {"notifications": wanted, "_meta": self._envelope}
         message: JsonObject = {"jsonrpc": "2.0", "id": self._next_id(), "method": method, "params": params}
-        headers = (*ACCEPT, *self._routing_headers(method, {}))
+        headers = (*exchange.ACCEPT, *self._routing_headers(method, {}))
         response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
-        async with aclosing(notifications(response, None)) as messages:
+        async with aclosing(exchange.notifications(response, None)) as messages:
             async for notification in messages:
                 yield notification
 
     def _routing_headers(self, method: str, params: JsonObject) -> Headers:
         headers: Headers = (
             (VERSION_HEADER, self.protocol_version.encode("ascii")),
-            (MCP_METHOD_HEADER.encode("ascii"), method.encode("ascii")),
+            (inbound.MCP_METHOD_HEADER.encode("ascii"), method.encode("ascii")),
         )
-        key = "taskId" if method.startswith("tasks/") else NAME_BEARING_METHODS.get(method)
+        key = "taskId" if method.startswith("tasks/") else inbound.NAME_BEARING_METHODS.get(method)
         name = params.get(key) if key is not None else None
         if isinstance(name, str):
-            headers = (*headers, (MCP_NAME_HEADER.encode("ascii"), encode_header_value(name).encode("ascii")))
+            headers = (
+                *headers,
+                (inbound.MCP_NAME_HEADER.encode("ascii"), inbound.encode_header_value(name).encode("ascii")),
+            )
         return headers
 
 
@@ -249,7 +228,7 @@ class LegacySession(Connection):
         url: str | Target,
         headers: Headers,
         *,
-        version: str = LATEST_HANDSHAKE_VERSION,
+        version: str = versions.LATEST_HANDSHAKE_VERSION,
         client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         before_send: BeforeSend | None = None,
@@ -293,7 +272,7 @@ class LegacySession(Connection):
         message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method}
         if params is not None:
             message["params"] = params
-        headers = (*ACCEPT, *self._session_headers(), *extra_headers)
+        headers = (*exchange.ACCEPT, *self._session_headers(), *extra_headers)
         answered = method == "initialize"  # It must not be cancelled.
         total = self._endpoint.timeouts.total
         resume = partial(self._resume, before_next, inf if total is None else monotonic() + total)
@@ -301,7 +280,7 @@ class LegacySession(Connection):
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
                 self._check_session(method, response)
-                stream = items(
+                stream = exchange.items(
                     response, request_id, max_bytes or DEFAULT_MAX_BYTES, self._answer_server, resume
                 )
                 async with aclosing(stream):
@@ -341,7 +320,7 @@ class LegacySession(Connection):
                     raise McpUpstreamError("timeout", error.message) from None
                 raise McpUpstreamError("unreachable", error.message, status=error.status) from None
         try:
-            await check_stream(response)
+            await exchange.check_stream(response)
         except BaseException:
             response.close()
             raise
@@ -352,7 +331,7 @@ class LegacySession(Connection):
             value = response.header(_SESSION_HEADER.lower())
             if value is not None:
                 if not _SESSION_ID.fullmatch(value):
-                    raise invalid_response("the session id is not valid")
+                    raise exchange.invalid_response("the session id is not valid")
                 self.session_id = value.decode("ascii")
         elif response.status == 404 and self.session_id is not None:
             raise McpUpstreamError(
@@ -365,7 +344,7 @@ class LegacySession(Connection):
         """See ``Connection.listen``. Yields all notifications to this session."""
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
         response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
-        async with aclosing(notifications(response, self._answer_server)) as messages:
+        async with aclosing(exchange.notifications(response, self._answer_server)) as messages:
             async for message in messages:
                 yield message
 
@@ -402,17 +381,17 @@ class LegacySession(Connection):
         headers: Headers = ()
         if self.session_id is not None:
             headers = ((_SESSION_HEADER, self.session_id.encode("ascii")),)
-        if is_version_at_least(self.protocol_version, "2025-06-18"):
+        if versions.is_version_at_least(self.protocol_version, "2025-06-18"):
             headers = (*headers, (VERSION_HEADER, self.protocol_version.encode("ascii")))
         return headers
 
     def _accept_negotiation(self, result: JsonObject) -> None:
         chosen = result.get("protocolVersion")
-        if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise invalid_response("the upstream chose an unknown protocol version")
+        if not isinstance(chosen, str) or chosen not in versions.HANDSHAKE_PROTOCOL_VERSIONS:
+            raise exchange.invalid_response("the upstream chose an unknown protocol version")
         self.protocol_version = chosen
-        self.server_info = as_object(result.get("serverInfo"), "serverInfo")
-        self.capabilities = as_object(result.get("capabilities"), "capabilities")
+        self.server_info = exchange.as_object(result.get("serverInfo"), "serverInfo")
+        self.capabilities = exchange.as_object(result.get("capabilities"), "capabilities")
         instructions = result.get("instructions")
         self.instructions = instructions if isinstance(instructions, str) else None
 
@@ -430,11 +409,11 @@ class LegacySession(Connection):
     async def _post_and_forget(
         self, message: JsonObject, timeouts: Timeouts | None = None, *, before_send: BeforeSend | None = None
     ) -> None:
-        headers = (*ACCEPT, *self._session_headers())
+        headers = (*exchange.ACCEPT, *self._session_headers())
         response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
         try:
             if response.status >= 300:
-                raise await failure(response)
+                raise await exchange.failure(response)
             if response.status in (202, 204):
                 await response.read()  # Empty: reading to the end keeps the connection.
         except UpstreamError:
