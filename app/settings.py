@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.crypto.keys import MINIMUM_KEY_BYTES
@@ -64,26 +64,85 @@ def _comma_separated(read: Callable[[str], Any] = str) -> tuple[Any, Any]:
     return _from_text(lambda text: tuple(read(part.strip()) for part in text.split(",") if part.strip()))
 
 
+def _time_zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("expected a name of the IANA time zone database, such as Europe/Berlin") from None
+
+
+def _role_map(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError('give it as JSON, from claim value to role: {"scopegate-admins": "admin"}') from None
+
+
+def _database(value: SecretStr) -> SecretStr:
+    plain_url(value.get_secret_value())
+    return value
+
+
+def _public(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("give it as https://host[:port]")
+    # Normalized: cookies and responses depend on whether it is https.
+    return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
+
+
+def _issuer(value: str) -> str:
+    parts = urlsplit(value)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    if not safe or not parts.hostname or "?" in value:
+        raise ValueError("give it as https://host[/path], as the provider writes it into its tokens")
+    try:
+        origin_of(value)
+    except ForbiddenUrl as error:
+        raise ValueError(error.reason) from None
+    return value
+
+
+def _password_hash(value: SecretStr) -> SecretStr:
+    if not is_password_hash(value.get_secret_value()):
+        raise ValueError("give it as `scopegate hash-password` prints it: $argon2id$...")
+    return value
+
+
+def _split(value: SecretStr) -> list[bytes]:
+    return [part.strip().encode() for part in value.get_secret_value().split(",") if part.strip()]
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if any(len(key) < MINIMUM_KEY_BYTES for key in _split(value)):
+        raise ValueError(f"each key needs at least {MINIMUM_KEY_BYTES} characters, separated by commas")
+    return value
+
+
+_DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+_Keys = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
 class Settings(BaseSettings):
     """The settings; ``docs/reference/configuration.md`` describes each name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    database_url: SecretStr | None = None
-    database_direct_url: SecretStr | None = None
-    migration_database_url: SecretStr | None = None
+    database_url: _DatabaseUrl | None = None
+    database_direct_url: _DatabaseUrl | None = None
+    migration_database_url: _DatabaseUrl | None = None
     data_dir: Path = Path(".scopegate")
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
-    public_url: str | None = None
+    public_url: Annotated[str, AfterValidator(_public)] | None = None
     workers: int = Field(default=1, ge=1, le=256)
-    token_pepper: SecretStr | None = None
-    encryption_key: SecretStr | None = None
-    signing_key: SecretStr | None = None
+    token_pepper: _Keys | None = None
+    encryption_key: _Keys | None = None
+    signing_key: _Keys | None = None
     max_token_ttl: timedelta = Field(default=timedelta(days=90), gt=timedelta())
     pickup_ttl: timedelta = Field(default=timedelta(days=1), gt=timedelta(), le=timedelta(days=7))
     policy_default: Literal["permit", "deny"] = "permit"
-    time_zone: ZoneInfo = ZoneInfo("UTC")
+    time_zone: Annotated[ZoneInfo, *_from_text(_time_zone)] = ZoneInfo("UTC")
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
     # A negative value would drop the current month.
     audit_retention: timedelta = Field(default=timedelta(days=400), ge=timedelta())
@@ -94,7 +153,7 @@ class Settings(BaseSettings):
     stdio_allowed_commands: Annotated[AllowedCommands, *_from_text(read_commands)] = AllowedCommands()
     limit_stdio_processes: int = Field(default=64, ge=1, le=10_000)
     stdio_data_dir: Path | None = None
-    oidc_issuer: providers.Address | None = None
+    oidc_issuer: Annotated[providers.Address, AfterValidator(_issuer)] | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
     oidc_audience: Annotated[tuple[providers.Address, ...], *_comma_separated()] = ()
@@ -102,12 +161,12 @@ class Settings(BaseSettings):
     oidc_token_types: Annotated[providers.TokenTypes, *_comma_separated()] = ["at+jwt"]
     oidc_scopes: Annotated[providers.Scopes, *_comma_separated()] = list(providers.DEFAULT_SCOPES)
     oidc_role_claim: providers.ClaimName = "groups"
-    oidc_role_map: Annotated[providers.RoleMap, NoDecode] = Field(default_factory=dict)
+    oidc_role_map: Annotated[providers.RoleMap, *_from_text(_role_map)] = Field(default_factory=dict)
     oidc_link_claim: providers.LinkClaim = "sub"
     oidc_people: Annotated[providers.People, *_comma_separated()] = Field(default_factory=list)
     session_idle_timeout: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     session_lifetime: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
-    break_glass_password_hash: SecretStr | None = None
+    break_glass_password_hash: Annotated[SecretStr, AfterValidator(_password_hash)] | None = None
     limit_requests: int = Field(default=6000, ge=0)
     limit_failed_sign_ins: int = Field(default=300, ge=0)
     limit_calls: int = Field(default=12_000, ge=0)
@@ -124,77 +183,6 @@ class Settings(BaseSettings):
     expiry_notice: timedelta = Field(default=timedelta(days=7), ge=timedelta(), le=timedelta(days=365))
     sync_interval: timedelta = Field(default=timedelta(minutes=15), ge=timedelta(0))
     database_pool_size: int = Field(default=10, ge=1, le=200)
-
-    @field_validator("time_zone", mode="before")
-    @classmethod
-    def _time_zone(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                "expected a name of the IANA time zone database, such as Europe/Berlin"
-            ) from None
-
-    @field_validator(*_DATABASES)
-    @classmethod
-    def _database(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            plain_url(value.get_secret_value())
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _public(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("give it as https://host[:port]")
-        # Normalized: cookies and responses depend on whether it is https.
-        return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
-
-    @field_validator("oidc_issuer")
-    @classmethod
-    def _issuer(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        if not safe or not parts.hostname or "?" in value:
-            raise ValueError("give it as https://host[/path], as the provider writes it into its tokens")
-        try:
-            origin_of(value)
-        except ForbiddenUrl as error:
-            raise ValueError(error.reason) from None
-        return value
-
-    @field_validator("oidc_role_map", mode="before")
-    @classmethod
-    def _role_map(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError(
-                'give it as JSON, from claim value to role: {"scopegate-admins": "admin"}'
-            ) from None
-
-    @field_validator("break_glass_password_hash")
-    @classmethod
-    def _password_hash(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_password_hash(value.get_secret_value()):
-            raise ValueError("give it as `scopegate hash-password` prints it: $argon2id$...")
-        return value
-
-    @field_validator(*_KEYS)
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(key) < MINIMUM_KEY_BYTES for key in _split(value)):
-            raise ValueError(f"each key needs at least {MINIMUM_KEY_BYTES} characters, separated by commas")
-        return value
 
     @model_validator(mode="after")
     def _require_together(self) -> "Settings":
@@ -235,10 +223,6 @@ class Settings(BaseSettings):
         if value is None:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set")
         return _split(value)
-
-
-def _split(value: SecretStr) -> list[bytes]:
-    return [part.strip().encode() for part in value.get_secret_value().split(",") if part.strip()]
 
 
 def _from_files(environ: dict[str, str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from app.gateway import Gateway
 from app.http.server_protocol import GuardedHttp
 from app.lib.clock import boot_time
 from app.outbound.http import AddressPolicy, OutboundClient
-from app.outbound.mcp import list_tools, open_connection, probe
+from app.outbound.mcp.probe import list_tools, open_connection, probe
 from tests.serving import listener, served
 
 CREDENTIAL = b"upstream-secret-0123456789"

@@ -12,16 +12,9 @@ import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
 from app.outbound.http import AddressPolicy, NotForwarded, OutboundClient, Timeouts
-from app.outbound.mcp import (
-    LegacySession,
-    McpUpstreamError,
-    ModernConnection,
-    Notification,
-    Result,
-    list_tools,
-    open_connection,
-    probe,
-)
+from app.outbound.mcp.connection import LegacySession, ModernConnection
+from app.outbound.mcp.exchange import McpUpstreamError, Notification, Result
+from app.outbound.mcp.probe import list_tools, open_connection, probe
 from tests.serving import listener, served
 
 LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.outbound.mcp import McpUpstreamError
+from app.outbound.mcp.exchange import McpUpstreamError
 from app.outbound.stdio import AllowedCommands, Launch
 from app.supervisor.bridge import Bridge
 from app.supervisor.isolation import Limits, Refused

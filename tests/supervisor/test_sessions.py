@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.lib import strict_json
-from app.outbound.mcp import McpUpstreamError, Notification, Result
+from app.outbound.mcp.exchange import McpUpstreamError, Notification, Result
 from app.outbound.stdio import Launch
 from tests.supervisor.world import LEGACY, MODERN, World, alive, call, until
 

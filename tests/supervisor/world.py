@@ -19,7 +19,7 @@ import uvicorn
 from app.cli.children import Child
 from app.lib import strict_json
 from app.outbound.http import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
-from app.outbound.mcp import LegacySession, ModernConnection
+from app.outbound.mcp.connection import LegacySession, ModernConnection
 from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.app import SupervisorApp
 from app.supervisor.isolation import DataDirectories, Isolation, Limits

@@ -10,7 +10,8 @@ from app.features.tools.definitions import MIN_SECRET_BYTES, Definition, Invalid
 from app.lib.event_loop import off_loop
 from app.lib.strict_json import JsonObject
 from app.outbound.http import OutboundClient, Target, Timeouts
-from app.outbound.mcp import McpUpstreamError, list_tools, open_connection, probe
+from app.outbound.mcp.exchange import McpUpstreamError
+from app.outbound.mcp.probe import list_tools, open_connection, probe
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

@@ -51,7 +51,8 @@ from app.gateway.wire.refusals import (
 from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
 from app.outbound.http import VIA, NotForwarded, UpstreamError
-from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, Notification, Result
+from app.outbound.mcp.connection import LegacySession, ModernConnection
+from app.outbound.mcp.exchange import McpUpstreamError, Notification, Result
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 

@@ -32,7 +32,7 @@ from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
 from app.lib.event_loop import MAX_UNCOUNTED_BYTES, off_loop
 from app.outbound.http import VIA, NotForwarded
-from app.outbound.mcp import McpUpstreamError
+from app.outbound.mcp.exchange import McpUpstreamError
 
 PAGE_ITEMS = 1000
 """A page with this many items is complete."""

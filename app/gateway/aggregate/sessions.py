@@ -21,7 +21,9 @@ from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.messages import SESSION, ClientFeatures
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused, invalid_params, no_such_session
 from app.outbound.http import OutboundClient, Timeouts
-from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, open_connection
+from app.outbound.mcp.connection import LegacySession, ModernConnection
+from app.outbound.mcp.exchange import McpUpstreamError
+from app.outbound.mcp.probe import open_connection
 
 MAX_CACHED = 10_000
 MAX_URIS = 100

@@ -31,7 +31,8 @@ from app.lib.event_loop import in_slices
 from app.lib.sse import encode_event
 from app.lib.strict_json import JsonObject
 from app.outbound.http import Timeouts
-from app.outbound.mcp import LegacySession, McpUpstreamError
+from app.outbound.mcp.connection import LegacySession
+from app.outbound.mcp.exchange import McpUpstreamError
 
 Kind = str
 """The kind of a list: ``tools``, ``prompts`` or ``resources``."""

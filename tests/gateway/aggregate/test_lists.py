@@ -14,7 +14,7 @@ from app.gateway.aggregate import lists as paging
 from app.gateway.aggregate.lists import MAX_BYTES, ListPosition, fetch_pages
 from app.gateway.aggregate.sessions import Connection
 from app.gateway.pipeline import InFlightCall, Pipeline
-from app.outbound.mcp import McpUpstreamError, Result
+from app.outbound.mcp.exchange import McpUpstreamError, Result
 from tests.gateway.messages import MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import CREDENTIAL, World, running
