@@ -116,10 +116,8 @@ def _validate(kind: TypeAdapter[str], name: str, value: str | None) -> str:
 
 def _address(emails: Sequence[Any]) -> str | None:
     """The primary email address, otherwise the first of type work, otherwise the first; None if it is invalid."""
-    chosen = (
-        next((email for email in emails if email.primary), None)
-        or next((email for email in emails if email.type == "work"), None)
-        or next(iter(emails), None)
+    chosen = min(
+        emails, key=lambda email: 0 if email.primary else 1 if email.type == "work" else 2, default=None
     )
     try:
         return None if chosen is None or chosen.value is None else _email.validate_python(chosen.value)
@@ -230,13 +228,9 @@ async def _set_active(work: Work, person: provision.Person, active: bool | None)
     status = person.identity.status
     if active is False and status != "offboarded":
         authorize(work.change.caller, Permission.IDENTITIES_OFFBOARD)
+        id, body = person.identity.id, Offboard(reason=REASON)
         ended = await offboard_identity(
-            work.change,
-            person.identity.id,
-            Offboard(reason=REASON),
-            Precondition(None),
-            signer=work.signer,
-            via="scim",
+            work.change, id, body, Precondition(None), signer=work.signer, via="scim"
         )
         _note(work, person)
         if ended.receipt_id is not None:

@@ -250,7 +250,8 @@ class LegacySession(Connection):
         try:
             result = await session.request("initialize", params, before_send=before_send)
             session._accept_negotiation(result)
-            await session.notify("notifications/initialized", before_send=before_next)
+            message: JsonObject = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+            await session._post_and_forget(message, before_send=before_next)
         except BaseException:
             await session.close()
             raise
@@ -347,15 +348,6 @@ class LegacySession(Connection):
         async with aclosing(exchange.notifications(response, self._answer_server)) as messages:
             async for message in messages:
                 yield message
-
-    async def notify(
-        self, method: str, params: JsonObject | None = None, *, before_send: BeforeSend | None = None
-    ) -> None:
-        """Send a notification such as ``notifications/cancelled``. Raises ``McpUpstreamError`` and ``NotForwarded``."""
-        message: JsonObject = {"jsonrpc": "2.0", "method": method}
-        if params is not None:
-            message["params"] = params
-        await self._post_and_forget(message, before_send=before_send)
 
     async def _cancel(self, request_id: int) -> None:
         params: JsonObject = {"requestId": request_id}
