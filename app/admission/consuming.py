@@ -31,7 +31,7 @@ from app.admission.rows import (
 )
 from app.crypto.keys import Sealed
 from app.db.engine import delete_rows
-from app.db.webhook_events import INSERT_DELIVERIES, WebhookEvent, approval_message, delivery_arguments
+from app.db.webhook_events import INSERT_DELIVERIES, Message, WebhookEvent, delivery_arguments
 from app.domain.policy import ApprovalDemand, Effect, QuotaDemand
 from app.lib.clock import boot_time
 from app.lib.ids import new_id
@@ -485,10 +485,9 @@ def _approval(demand: Demand, report: ApprovalReport) -> tuple[Any, ...]:
 
 
 def _message(values: Any, report: ApprovalReport, group_id: UUID | None) -> Any:
-    return approval_message(
-        WebhookEvent.APPROVAL_REQUESTED, report.id, event_id=values.id, identity_id=values.actor_id,
-        token_id=values.token_id, server_id=values.server_id, group_id=group_id,
-    )  # fmt: skip
+    ids = {"approval_id": report.id, "event_id": values.id, "identity_id": values.actor_id}
+    ids |= {"token_id": values.token_id, "server_id": values.server_id, "group_id": group_id}
+    return Message(WebhookEvent.APPROVAL_REQUESTED.value, ids)
 
 
 def audit_row(settlement: Settlement) -> Row:

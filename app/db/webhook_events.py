@@ -87,47 +87,6 @@ class Message:
         return json.dumps(shown | times)
 
 
-def approval_message(
-    type: WebhookEvent,
-    approval_id: UUID,
-    *,
-    event_id: UUID | None,
-    identity_id: UUID,
-    token_id: UUID | None,
-    server_id: UUID | None,
-    group_id: UUID | None,
-) -> Message:
-    """The message that an approval was requested or decided, with its requester, subject and approver group."""
-    ids = {
-        "approval_id": approval_id,
-        "event_id": event_id,
-        "identity_id": identity_id,
-        "token_id": token_id,
-        "server_id": server_id,
-        "group_id": group_id,
-    }
-    return Message(type.value, ids)
-
-
-def identity_message(
-    type: WebhookEvent,
-    identity_id: UUID,
-    event_id: UUID,
-    *,
-    receipt_id: UUID | None = None,
-    effective_at: datetime | None = None,
-) -> Message:
-    """The message about a change of an identity. ``event_id`` is the audit event, which names the actor."""
-    ids = {"identity_id": identity_id, "event_id": event_id, "receipt_id": receipt_id}
-    return Message(type.value, ids, {"effective_at": effective_at})
-
-
-def administrator_message(identity_id: UUID, receipt_id: UUID) -> Message:
-    """The message that a directory, not an administrator, offboarded an identity with the role owner or admin."""
-    ids = {"identity_id": identity_id, "event_id": receipt_id, "receipt_id": receipt_id}
-    return Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, ids)
-
-
 def message_url(type: str, data: Mapping[str, str], public_url: str) -> str | None:
     """The console page of a message, whose URL contains nothing but an id; ``None`` if there is none."""
     page = _PAGES.get(type.partition(".")[0])

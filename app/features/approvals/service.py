@@ -22,7 +22,7 @@ from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
 from app.db.rows import Lock, is_one_of
 from app.db.versions import notify_decided
-from app.db.webhook_events import WebhookEvent, approval_message
+from app.db.webhook_events import Message, WebhookEvent
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
 from app.features.approvals import queries
@@ -434,12 +434,9 @@ async def _finish_decision(
 
 def _enqueue(change: Change, event: WebhookEvent, row: Approval, group_id: UUID | None) -> None:
     """Enqueue a message, which names the event of the request and the group that decides."""
-    change.enqueue(
-        approval_message(
-            event, row.id, event_id=row.event_id, identity_id=row.identity_id, token_id=row.token_id,
-            server_id=row.server_id, group_id=group_id,
-        )
-    )  # fmt: skip
+    ids = {"approval_id": row.id, "event_id": row.event_id, "identity_id": row.identity_id}
+    ids |= {"token_id": row.token_id, "server_id": row.server_id, "group_id": group_id}
+    change.enqueue(Message(event.value, ids))
 
 
 async def _check_may_decide(change: Change, row: Approval, facts: Row[Any]) -> None:

@@ -17,7 +17,7 @@ from sqlmodel import col
 from app.crypto.signing import Signer
 from app.db.change import Change
 from app.db.rows import is_one_of
-from app.db.webhook_events import WebhookEvent, administrator_message, identity_message
+from app.db.webhook_events import Message, WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.administrators.queries import end_browser_sessions, find_administrator
 from app.features.approvals.queries import open_approvals
@@ -297,11 +297,10 @@ async def offboard_identity(
     add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
     change.move(narrows=[agent.id for agent in affected.agents])
-    change.enqueue(
-        identity_message(WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id)
-    )
+    named = {"identity_id": identity.id, "event_id": receipt_id, "receipt_id": receipt_id}
+    change.enqueue(Message(WebhookEvent.IDENTITY_OFFBOARDED.value, named))
     if not roles.isdisjoint(MANAGING_ROLES):
-        change.enqueue(administrator_message(identity.id, receipt_id))
+        change.enqueue(Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, named))
     return OffboardOutcome(identity.id, True, things, transferred, receipt_id)
 
 

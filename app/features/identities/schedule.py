@@ -19,7 +19,7 @@ from app.db.change import Change, Subject, Values
 from app.db.engine import commit, sqlstate
 from app.db.jobs import OUTAGES, Periodic
 from app.db.rows import Lock
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import Message, WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid
 from app.features.identities import offboard, schemas
 from app.features.identities.policy_reads import check_may_transfer
@@ -121,8 +121,10 @@ async def _store_schedule(
     after = _of_identity(row, SCHEDULE.values(row))
     event_id = change.record("identity.schedule_offboarding", SCHEDULE, before, after, details=_shown_id(row))
     change.enqueue(
-        identity_message(
-            WebhookEvent.IDENTITY_OFFBOARDING_SCHEDULED, identity_id, event_id, effective_at=row.effective_at
+        Message(
+            WebhookEvent.IDENTITY_OFFBOARDING_SCHEDULED.value,
+            {"identity_id": identity_id, "event_id": event_id},
+            {"effective_at": row.effective_at},
         )
     )
     return row

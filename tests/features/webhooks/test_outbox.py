@@ -12,7 +12,6 @@ from app.db.webhook_events import (
     INSERT_DELIVERIES,
     Message,
     WebhookEvent,
-    approval_message,
     delivery_arguments,
     enqueue,
     message_url,
@@ -24,15 +23,8 @@ Sessions = async_sessionmaker[AsyncSession]
 
 
 def asked(approval_id: UUID, identity_id: UUID) -> Message:
-    return approval_message(
-        WebhookEvent.APPROVAL_REQUESTED,
-        approval_id,
-        event_id=None,
-        identity_id=identity_id,
-        token_id=None,
-        server_id=None,
-        group_id=None,
-    )
+    ids = {"approval_id": approval_id, "event_id": None, "identity_id": identity_id, "token_id": None}
+    return Message(WebhookEvent.APPROVAL_REQUESTED.value, ids)
 
 
 async def make_webhooks(sessions: Sessions) -> UUID:
