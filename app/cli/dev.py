@@ -195,7 +195,12 @@ _LIST_TOOLS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_m
 def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
     """The address, how to connect, and how to revoke: commands that run unchanged in a POSIX shell."""
     url, mcp = known.url, f"{known.url}/mcp"
-    token = known.tokens[PERSON]
+    token, console = known.tokens[PERSON], ""
+    if known.sign_in is not None:
+        console = f"""The console is at {url}/console: sign in as ada with this password:
+  dev_json '["oidc"]["passwords"]["ada"]'
+
+"""
     return f"""
 Scopegate serves at {url} (console: {url}/console, REST API: {url}/docs, MCP: {mcp};
 Ctrl-C stops it).
@@ -220,7 +225,7 @@ Revoke {PERSON}'s token with it, then ask again:
   curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
     -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
 
-{_describe_console(known)}`make demo` in another terminal plays the whole story.
+{console}`make demo` in another terminal plays the whole story.
 """
 
 
@@ -234,16 +239,6 @@ def _bearer(known: DevFile) -> str:
 (she is an owner; grace is an admin, otto an auditor, nora signs in without a role, max not at all):
   BEARER=$(curl -s {known.sign_in.issuer}/oauth/token -d grant_type=password -d client_id={CLIENT_ID} \\
     -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
-
-
-def _describe_console(known: DevFile) -> str:
-    """The console, if there is a provider for signing in."""
-    if known.sign_in is None:
-        return ""
-    return f"""The console is at {known.url}/console: sign in as ada with this password:
-  dev_json '["oidc"]["passwords"]["ada"]'
-
-"""
 
 
 _READY_SECONDS = 60.0

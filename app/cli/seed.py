@@ -36,12 +36,8 @@ class Api:
         """Sign in. Raises ``ApiFault`` if the service does not respond or refuses the credential."""
         # trust_env: requests to this machine must not use a proxy from the environment.
         self._http = httpx2.Client(base_url=url, timeout=30, trust_env=False)
-        answer = self._send(
-            "POST",
-            "/oauth/token",
-            data={"grant_type": "client_credentials"},
-            auth=httpx2.BasicAuth(client_id, client_secret),
-        )
+        form, client = {"grant_type": "client_credentials"}, httpx2.BasicAuth(client_id, client_secret)
+        answer = self._send("POST", "/oauth/token", data=form, auth=client)
         self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def __enter__(self) -> Self:

@@ -71,12 +71,9 @@ def _start(settings: Settings, address: SupervisorAddress) -> Child:
         "SCOPEGATE_LIMIT_STDIO_PROCESSES": str(settings.limit_stdio_processes),
         "SCOPEGATE_STDIO_DATA_DIR": str(data.absolute()),
     }
-    return Child(
-        "the supervisor of commands",
-        [sys.executable, "-m", "app.supervisor.guard"],
-        environment={**kept, **own, **address.written()},
-        grace_seconds=_STOP_SECONDS,
-    )
+    command = [sys.executable, "-m", "app.supervisor.guard"]
+    environment = {**kept, **own, **address.written()}
+    return Child("the supervisor of commands", command, environment=environment, grace_seconds=_STOP_SECONDS)
 
 
 def _wait(guard: Child, socket: Path) -> None:

@@ -305,21 +305,21 @@ class EmbeddedPostgres:
 
     def url(self, database: str, user: str) -> str:
         """The URL of ``database`` for ``user``: ``postgresql://user@/database?host=/socket/directory``."""
-        if self._socket_dir is None:
-            raise EmbeddedPostgresError("embedded PostgreSQL is not started")
-        host = urlencode({"host": str(self._socket_dir)}, safe="/")
+        host = urlencode({"host": self._sockets}, safe="/")
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?{host}"
 
     def ensure_database(self, name: str) -> bool:
         """Create the empty database ``name`` if it is missing. Returns whether it was created."""
-        if self._socket_dir is None:
-            raise EmbeddedPostgresError("embedded PostgreSQL is not started")
-        result = self._run(
-            "createdb", "-h", str(self._socket_dir), "-p", str(_PORT), "-U", SUPERUSER, "--", name
-        )
+        result = self._run("createdb", "-h", self._sockets, "-p", str(_PORT), "-U", SUPERUSER, "--", name)
         if result.returncode != 0 and "already exists" not in result.stderr:
             raise EmbeddedPostgresError(f"cannot create database {name!r}: {_last_line(result)}")
         return result.returncode == 0
+
+    @property
+    def _sockets(self) -> str:
+        if self._socket_dir is None:
+            raise EmbeddedPostgresError("embedded PostgreSQL is not started")
+        return str(self._socket_dir)
 
     @property
     def _cluster(self) -> Path:

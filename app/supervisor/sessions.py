@@ -79,12 +79,6 @@ class _Failing:
     times: int = 0
     last: float = 0.0
 
-    def rest(self, now: float) -> float:
-        """The number of seconds until it may be started again."""
-        if self.times < _FAILURES:
-            return 0.0
-        return self.last + min(_MAX_REST, 2.0 ** (self.times - _FAILURES)) - now
-
 
 class Sessions:
     """Opens, finds and ends sessions. ``run`` maintains them."""
@@ -177,8 +171,10 @@ class Sessions:
 
     def _check_rest(self, launch: Launch, holder: Holder) -> None:
         key = (holder.identity_id, launch.server_id)
-        failing = self._failing.get(key)
-        rest = 0.0 if failing is None else failing.rest(monotonic())
+        failing, rest = self._failing.get(key), 0.0
+        if failing is not None and failing.times >= _FAILURES:
+            # Seconds until it may be started again.
+            rest = failing.last + min(_MAX_REST, 2.0 ** (failing.times - _FAILURES)) - monotonic()
         if rest > 0:
             wait = max(1, round(rest))
             message = f"The program of this server failed several times; it is started again in {wait} s."

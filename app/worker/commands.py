@@ -55,13 +55,9 @@ class SupervisorClient:
 
     async def request(self, path: bytes, body: strict_json.JsonValue) -> Any:
         """Send a request; return the answer. Raises ``OutboundError`` and ``StrictJsonError``."""
-        response = await self._outbound.request(
-            "POST",
-            self.address.target(self.worker_id, path),
-            self.address.own_headers(),
-            strict_json.dumps(body),
-            timeouts=_TIMES,
-        )
+        target, headers = self.address.target(self.worker_id, path), self.address.own_headers()
+        sent = strict_json.dumps(body)
+        response = await self._outbound.request("POST", target, headers, sent, timeouts=_TIMES)
         try:
             return strict_json.loads(await response.read())
         finally:

@@ -101,12 +101,8 @@ async def reading_pool(
         connection.remove_log_listener(connection.hear)
         return connection
 
-    return await stack.enter_async_context(
-        asyncpg.create_pool(
-            connect=connect,
-            connection_class=GuardedConnection,
-            # With a minimum, a worker could not start before its database, and the driver would log each attempt.
-            min_size=0,
-            max_size=_SNAPSHOT_CONNECTIONS,
-        )
+    # With a minimum, a worker could not start before its database, and the driver would log each attempt.
+    pool = asyncpg.create_pool(
+        connect=connect, connection_class=GuardedConnection, min_size=0, max_size=_SNAPSHOT_CONNECTIONS
     )
+    return await stack.enter_async_context(pool)

@@ -6,27 +6,15 @@ and that times without a zone are UTC. Everything that a client sends is a param
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
 from scim2_models import InvalidFilterException, InvalidValueException, ScimFilter
-from scim2_models.path import (
-    STRING_OPERATORS,
-    AttributeBinding,
-    AttrPath,
-    CompareOperator,
-    Comparison,
-    FilterNode,
-    FilterVisitor,
-    LogicalExpr,
-    LogicalOperator,
-    Not,
-    Present,
-    ValuePath,
-    coerce_value,
-)
+from scim2_models import path as nodes
+from scim2_models.path import AttributeBinding, AttrPath, CompareOperator
 
 from app.adapters.scim.columns import Complex, Many, Source, Value
 from app.lib.ids import parse_id
@@ -79,7 +67,7 @@ def condition(source: Source, scim_filter: ScimFilter[Any]) -> Condition:
     return _ResourceVisitor(source).visit(scim_filter.ast)
 
 
-def value_condition(source: Source, selection: ValuePath) -> tuple[Many, Condition]:
+def value_condition(source: Source, selection: nodes.ValuePath) -> tuple[Many, Condition]:
     """Translate a value selection to the attribute's values and a condition on them. Raises ``InvalidFilterException``
     if it cannot be evaluated."""
     visitor = _ResourceVisitor(source)
@@ -90,23 +78,23 @@ def value_condition(source: Source, selection: ValuePath) -> tuple[Many, Conditi
     return many, _ValueVisitor(visitor, selection.attr_path, many).visit(selection.val_filter)
 
 
-def _terms(node: FilterNode) -> int:
-    if isinstance(node, LogicalExpr):
+def _terms(node: nodes.FilterNode) -> int:
+    if isinstance(node, nodes.LogicalExpr):
         return sum(_terms(term) for term in node.terms)
-    if isinstance(node, Not):
+    if isinstance(node, nodes.Not):
         return _terms(node.expr)
-    return _terms(node.val_filter) if isinstance(node, ValuePath) else 1
+    return _terms(node.val_filter) if isinstance(node, nodes.ValuePath) else 1
 
 
-class _Visitor(FilterVisitor[Condition]):
+class _Visitor(nodes.FilterVisitor[Condition]):
     """Logical operators. NULL counts as false, so it is made false before a negation."""
 
-    def visit_not(self, node: Not) -> Condition:
+    def visit_not(self, node: nodes.Not) -> Condition:
         return sa.not_(sa.func.coalesce(self.visit(node.expr), sa.false()))
 
-    def visit_logical_expr(self, node: LogicalExpr) -> Condition:
+    def visit_logical_expr(self, node: nodes.LogicalExpr) -> Condition:
         terms = [self.visit(term) for term in node.terms]
-        return sa.and_(*terms) if node.op == LogicalOperator.and_ else sa.or_(*terms)
+        return sa.and_(*terms) if node.op == nodes.LogicalOperator.and_ else sa.or_(*terms)
 
 
 class _ResourceVisitor(_Visitor):
@@ -123,7 +111,7 @@ class _ResourceVisitor(_Visitor):
         resolve = self._binder.resolve_comparison if compared else self._binder.resolve
         return resolve(path, strict=False)
 
-    def visit_comparison(self, node: Comparison) -> Condition:
+    def visit_comparison(self, node: nodes.Comparison) -> Condition:
         bound = self.bind(node.attr_path, compared=True)
         if bound is None:
             return sa.false()
@@ -144,7 +132,7 @@ class _ResourceVisitor(_Visitor):
             attribute = _find_attribute(attribute.parts, part, bound)
         return _compare(attribute, node.op, operand, exact=bound.case_exact)
 
-    def visit_present(self, node: Present) -> Condition:
+    def visit_present(self, node: nodes.Present) -> Condition:
         bound = self.bind(node.attr_path)
         if bound is None:
             return sa.false()
@@ -156,7 +144,7 @@ class _ResourceVisitor(_Visitor):
         present = sa.or_(*(_present(value) for value in parts.values()))
         return _any(attribute, present) if isinstance(attribute, Many) else present
 
-    def visit_value_path(self, node: ValuePath) -> Condition:
+    def visit_value_path(self, node: nodes.ValuePath) -> Condition:
         bound = self.bind(node.attr_path)
         if bound is None:
             return sa.false()
@@ -188,30 +176,30 @@ class _ValueVisitor(_Visitor):
             return None
         return bound, _find_attribute(self.many.parts, _part(bound) or "value", bound)
 
-    def visit_comparison(self, node: Comparison) -> Condition:
+    def visit_comparison(self, node: nodes.Comparison) -> Condition:
         part = self._part(node.attr_path)
         if part is None:
             return sa.false()
         bound, value = part
         return _compare(value, node.op, _operand(bound, node), exact=bound.case_exact)
 
-    def visit_present(self, node: Present) -> Condition:
+    def visit_present(self, node: nodes.Present) -> Condition:
         part = self._part(node.attr_path)
         return sa.false() if part is None else _present(part[1])
 
-    def visit_value_path(self, node: ValuePath) -> Condition:
+    def visit_value_path(self, node: nodes.ValuePath) -> Condition:
         raise InvalidFilterException(detail="A selection of values cannot hold another one")
 
-    def indexed_conditions(self, node: FilterNode) -> list[Condition]:
+    def indexed_conditions(self, node: nodes.FilterNode) -> list[Condition]:
         """Conditions implied by the filter that an index supports: values that must exist."""
         if self.many.equal is None:
             return []
-        every = isinstance(node, LogicalExpr) and node.op == LogicalOperator.and_
-        terms = node.terms if every and isinstance(node, LogicalExpr) else (node,)
+        every = isinstance(node, nodes.LogicalExpr) and node.op == nodes.LogicalOperator.and_
+        terms = node.terms if every and isinstance(node, nodes.LogicalExpr) else (node,)
         values = [
             _operand(part[0], term)
             for term in terms
-            if isinstance(term, Comparison)
+            if isinstance(term, nodes.Comparison)
             and term.op == CompareOperator.eq
             and term.attr_path.attr.lower() == "value"
             and (part := self._part(term.attr_path)) is not None
@@ -231,9 +219,9 @@ def _find_attribute(parts: Any, part: str, bound: AttributeBinding) -> Value:
     return value
 
 
-def _operand(bound: AttributeBinding, node: Comparison) -> Any:
+def _operand(bound: AttributeBinding, node: nodes.Comparison) -> Any:
     """The value to compare with, converted to the attribute's type and storable."""
-    value = coerce_value(bound, node.value, node.op)
+    value = nodes.coerce_value(bound, node.value, node.op)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str) and _UNSTORABLE.search(value):
@@ -289,7 +277,7 @@ def _compare(value: Value, op: CompareOperator, operand: Any, *, exact: bool) ->
     if value.kind == "id" and op in {CompareOperator.eq, CompareOperator.ne}:
         return _compare_id(value, op, operand)
     textual = value.kind in {"text", "id"}
-    if textual != isinstance(operand, str) or (op in STRING_OPERATORS and not textual):
+    if textual != isinstance(operand, str) or (op in nodes.STRING_OPERATORS and not textual):
         return _only_ne(op, sa.true())
     right: Any = sa.literal(operand, sa.Text) if textual else sa.literal(operand)
     if textual and not exact:
@@ -299,21 +287,17 @@ def _compare(value: Value, op: CompareOperator, operand: Any, *, exact: bool) ->
         return equal
     if op == CompareOperator.ne:
         return left.is_distinct_from(right)
-    if textual and op not in STRING_OPERATORS:
+    if textual and op not in nodes.STRING_OPERATORS:
         # By code points, independent of the database's collation.
         left = left.collate("C")
     return _OPERATIONS[op](left, right)
 
 
 def _compare_id(value: Value, op: CompareOperator, operand: Any) -> Condition:
-    try:
-        id = (
-            parse_id(value.prefix, operand)
-            if isinstance(operand, str) and operand == operand.lower()
-            else None
-        )
-    except ValueError:
-        id = None
+    id = None
+    if isinstance(operand, str) and operand == operand.lower():
+        with suppress(ValueError):
+            id = parse_id(value.prefix, operand)
     if id is None or value.uuid is None:
         return _only_ne(op, sa.true())
     return value.uuid == id if op == CompareOperator.eq else value.uuid.is_distinct_from(id)

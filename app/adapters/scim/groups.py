@@ -16,15 +16,7 @@ from uuid import UUID
 
 import scim2_models as scim
 from pydantic import TypeAdapter, ValidationError
-from scim2_models.path import (
-    AttrPath,
-    CompareOperator,
-    Comparison,
-    FilterNode,
-    LogicalExpr,
-    LogicalOperator,
-    ValuePath,
-)
+from scim2_models import path as nodes
 from scim2_server.responses import ScimResponse
 from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
@@ -218,7 +210,7 @@ def _note_effects(work: Work, row: models.Group, *events: UUID) -> None:
     work.effects.extend([format_id(GROUP, row.id), *(format_id(EVENT, event) for event in events)])
 
 
-_MEMBERS = AttrPath("members")
+_MEMBERS = nodes.AttrPath("members")
 _OP = scim.PatchOperation.Op
 
 
@@ -233,7 +225,7 @@ class Edit:
     replace_all: bool = False
     add: set[UUID] = field(default_factory=set)
     remove: set[UUID] = field(default_factory=set)
-    chosen: FilterNode | None = None
+    chosen: nodes.FilterNode | None = None
 
     def extend(self, later: "Edit") -> None:
         """Append a later edit."""
@@ -282,10 +274,10 @@ async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
         _note_effects(work, row, *change.events)
 
 
-async def _choose(work: Work, row: models.Group, chosen: FilterNode) -> set[UUID]:
+async def _choose(work: Work, row: models.Group, chosen: nodes.FilterNode) -> set[UUID]:
     """The members that a filter selects. Its result depends on the previous edits."""
     source = columns.groups(work.provider_id, Group)
-    many, condition = value_condition(source, ValuePath(_MEMBERS, chosen))
+    many, condition = value_condition(source, nodes.ValuePath(_MEMBERS, chosen))
     query = select(many.order[0]).select_from(columns.GROUPS.join(many.rows, many.where))
     chosen_ids = await work.session.scalars(query.where(columns.GROUPS.c.id == row.id, condition))
     return set(chosen_ids)
@@ -330,14 +322,16 @@ def _edit_value(op: scim.PatchOperation.Op, value: Any) -> Edit:
     return Edit(replace_all=op is _OP.replace_, add=ids)
 
 
-def _ids_of(chosen: FilterNode) -> set[UUID] | None:
+def _ids_of(chosen: nodes.FilterNode) -> set[UUID] | None:
     """The members that a filter names by id; None for any other filter."""
     terms = (
-        chosen.terms if isinstance(chosen, LogicalExpr) and chosen.op is LogicalOperator.or_ else (chosen,)
+        chosen.terms
+        if isinstance(chosen, nodes.LogicalExpr) and chosen.op is nodes.LogicalOperator.or_
+        else (chosen,)
     )
     named = set()
     for term in terms:
-        if not isinstance(term, Comparison) or term.op is not CompareOperator.eq:
+        if not isinstance(term, nodes.Comparison) or term.op is not nodes.CompareOperator.eq:
             return None
         if term.attr_path.attr.lower() != "value" or term.attr_path.sub_attr or term.attr_path.uri:
             return None

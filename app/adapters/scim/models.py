@@ -35,14 +35,9 @@ def _whole(schema: scim.Schema) -> scim.Schema:
 
 def _not_kept(attribute: scim.Attribute) -> scim.Attribute:
     parts = [_not_kept(part) for part in attribute.sub_attributes or []]
-    return attribute.model_copy(
-        update={
-            "mutability": scim.Mutability.read_only,
-            "returned": scim.Returned.never,
-            "required": scim.Required.false,
-            "sub_attributes": parts or None,
-        }
-    )
+    hidden = {"mutability": scim.Mutability.read_only, "returned": scim.Returned.never}
+    optional = {"required": scim.Required.false, "sub_attributes": parts or None}
+    return attribute.model_copy(update=hidden | optional)
 
 
 MAX_RESULTS = 200

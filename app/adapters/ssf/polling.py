@@ -98,9 +98,8 @@ class Polling:
     async def upkeep(self) -> None:
         """Refresh keys, and record refused events of past minutes."""
         async with self._sessions() as session:
-            transmitters = {
-                settings.transmitter for settings in await streams.all_transmitter_settings(session)
-            }
+            listed = await streams.all_transmitter_settings(session)
+        transmitters = {settings.transmitter for settings in listed}
         await self._receiver.keys.keep_fresh(transmitters)
         self._receiver.transmitters.forget(transmitters)
         await self._receiver.refused.flush()

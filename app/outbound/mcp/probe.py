@@ -7,7 +7,7 @@ from mcp_types import SERVER_INFO_META_KEY
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 
-from app.lib.strict_json import JsonObject, JsonValue
+from app.lib.strict_json import JsonObject
 from app.outbound.http import ForbiddenUrl, OutboundClient, Target, Timeouts
 from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, LegacySession, ModernConnection
 from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object, invalid_response
@@ -170,7 +170,10 @@ async def list_tools(
             raise
         page = answer.result
         size += answer.size
-        for tool in _tools(page):
+        listed = page.get("tools")
+        if not isinstance(listed, list):
+            raise invalid_response("the list of tools is not a list")
+        for tool in [as_object(tool, "a tool") for tool in listed]:
             name = _name(tool)
             if name in tools:
                 raise invalid_response("two tools have the same name")
@@ -185,13 +188,6 @@ async def list_tools(
         cursors.add(cursor)
         params = {"cursor": cursor}
     raise McpUpstreamError("too_large", "the tools have too many pages")
-
-
-def _tools(page: JsonObject) -> list[JsonObject]:
-    tools: JsonValue = page.get("tools")
-    if not isinstance(tools, list):
-        raise invalid_response("the list of tools is not a list")
-    return [as_object(tool, "a tool") for tool in tools]
 
 
 def _name(tool: JsonObject) -> str:
