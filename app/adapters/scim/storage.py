@@ -145,13 +145,6 @@ def _sorted_by(source: Source, request: scim.SearchRequest[Any]) -> Value | None
     return Value(expression, value.kind)
 
 
-def source_of(resource_type: scim.ResourceType, provider_id: UUID) -> columns.Source:
-    """The source of a resource type."""
-    if resource_type.name == "User":
-        return columns.users(provider_id, DirectoryUser)
-    return columns.groups(provider_id, Group)
-
-
 def _position(direction: str, place: Place) -> dict[str, Any]:
     """A cursor as JSON."""
     value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
@@ -244,7 +237,11 @@ class Storage(AsyncScimStorage):
         """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``. With a cursor, the
         total is not counted. Raises ``InvalidFilterException`` and ``InvalidCursorException``."""
         work, request = self._work, search_request
-        order = _Order([source_of(type, work.provider_id) for type in resource_types], request)
+        people, teams = (
+            columns.users(work.provider_id, DirectoryUser),
+            columns.groups(work.provider_id, Group),
+        )
+        order = _Order([people if type.name == _USER else teams for type in resource_types], request)
         back, anchor = (False, None) if position is None else order.read(position)
         query, total = order.sorted(back=back), None
         if request.cursor is None:
