@@ -196,9 +196,8 @@ def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
     """
     servers = {slug: _server(api, slug, about, fleet.url(slug)) for slug, about in SERVERS.items()}
     maria = _identity(api, {"kind": "person", "user_name": PERSON, "display_name": "Maria Keller"})
-    agent = _identity(
-        api, {"kind": "agent", "user_name": AGENT, "display_name": "Deploy agent", "owner_id": maria}
-    )
+    deployer = {"kind": "agent", "user_name": AGENT, "display_name": "Deploy agent", "owner_id": maria}
+    agent = _identity(api, deployer)
     group = _group(api, maria)
     for slug, tools in READING.items():
         _grant(api, {"type": "group", "id": group}, servers[slug], tools, "Readers may look at everything")

@@ -164,9 +164,8 @@ async def _ask(outbound: OutboundClient, credentials: ClientCredentials) -> tupl
     headers, body = _request(credentials)
     try:
         async with asyncio.timeout(WITHIN_S):
-            response = await outbound.request(
-                "POST", credentials.token_url, headers, body, timeouts=_TIMEOUTS
-            )
+            url = credentials.token_url
+            response = await outbound.request("POST", url, headers, body, timeouts=_TIMEOUTS)
             try:
                 raw = await response.read(MAX_BYTES)
             finally:

@@ -155,9 +155,8 @@ class Sessions:
             self._modern[(session.pair, launch)] = session
         self.used(session, holder)
         try:
-            session.program = await Program.start(
-                launch, session, self._isolation, self.limits, self._leaders
-            )
+            limits, leaders = self.limits, self._leaders
+            session.program = await Program.start(launch, session, self._isolation, limits, leaders)
         except BaseException:
             self._forget(session)
             self.failed(session)

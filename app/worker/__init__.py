@@ -58,9 +58,8 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             app.state.transmitters = app.state.signals.transmitters
             app.state.gateway, app.state.access = await start_gateway(settings, runtime, stack, check)
             connector = Connector(direct_url(settings), new_id(), check, runtime.rewinds)
-            sealing = Sealing(
-                connector.named("sealing"), runtime.sessions, runtime.log_signer, runtime.rewinds
-            )
+            connect = connector.named("sealing")
+            sealing = Sealing(connect, runtime.sessions, runtime.log_signer, runtime.rewinds)
             run_until_closed(stack, sealing)
             runtime.warnings.extend((sealing.warnings, app.state.access.policies.warnings))
             app.state.connection_checks = ConnectionChecks(settings.workers)

@@ -266,9 +266,8 @@ async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
         if edit.replace_all:
             change = await provision.set_members(work.change, work.provider_id, row, edit.add)
         elif edit.add or remove:
-            change = await provision.change_members(
-                work.change, work.provider_id, row, add=edit.add, remove=remove
-            )
+            provider_id, add = work.provider_id, edit.add
+            change = await provision.change_members(work.change, provider_id, row, add=add, remove=remove)
         else:
             continue
         _note_effects(work, row, *change.events)

@@ -147,9 +147,8 @@ class Polling:
         for _ in range(_MAX_ROUNDS):
             settings, access, url, now = await self._state(provider_id)
             try:
-                polled = await self._receiver.transmitters.poll(
-                    access, url, MAX_EVENTS, result.taken, result.refused
-                )
+                transmitters, taken, refused = self._receiver.transmitters, result.taken, result.refused
+                polled = await transmitters.poll(access, url, MAX_EVENTS, taken, refused)
             except TransmitterFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
             result = await self._take_all(settings, polled, now)
@@ -185,9 +184,8 @@ class Polling:
             except Exception as error:  # noqa: BLE001
                 # An internal fault, which the next poll would repeat.
                 result.left += 1
-                log_fault(
-                    _log, f"taking an event of {format_id(IDENTITY_PROVIDER, settings.provider_id)}", error
-                )
+                provider_id = format_id(IDENTITY_PROVIDER, settings.provider_id)
+                log_fault(_log, f"taking an event of {provider_id}", error)
         return result
 
     async def _state(self, provider_id: UUID) -> tuple[streams.TransmitterSettings, Access, str, float]:
