@@ -11,7 +11,7 @@ from app.features.audit.schemas import Actor, KeptArguments
 from app.features.identities.schemas import IdentityKind
 from app.http.pagination import ListQuery
 from app.http.schemas import CleanText, ShortText, Strict, Time, example
-from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
+from app.http.selectors import ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
 from app.lib.ids import ApprovalId, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
 MAX_SERVERS = 50
@@ -22,8 +22,7 @@ def _require_selection(selector: ToolSelectorModel) -> ToolSelectorModel:
     match selector:
         case ToolsByNamesModel(names=[]) | ToolsByRiskModel(risk=[]):
             raise ValueError("it selects no tool")
-        case AllToolsModel() | ToolsByNamesModel() | ToolsByRiskModel():
-            return selector
+    return selector
 
 
 SomeTools = Annotated[ToolSelectorModel, AfterValidator(_require_selection)]

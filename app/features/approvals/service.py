@@ -128,21 +128,19 @@ async def show_approvals(
 ) -> list[ApprovalView]:
     """Build the views of approvals, with everything that an approver needs to know."""
     facts = await facts_of(session, caller, [row.id for row in approvals])
-    pairs = {
-        row.id: list(zip(row.policy_ids or (), row.policy_versions or (), strict=False)) for row in approvals
-    }
-    policies = await queries.requiring_policies(session, set(chain.from_iterable(pairs.values())))
+    pairs = [list(zip(row.policy_ids or (), row.policy_versions or (), strict=False)) for row in approvals]
+    policies = await queries.requiring_policies(session, set(chain.from_iterable(pairs)))
     names = await names_of(session, [row.decided_by for row in approvals])
     return [
         ApprovalView.model_validate(
             row.model_dump(include=set(ApprovalView.model_fields) - {"tool", "state"})
             | _facts(caller, row, facts[row.id], names)
             | {
-                "policies": [policies[pair] for pair in pairs[row.id]],
+                "policies": [policies[pair] for pair in asked],
                 "url": f"{public_url}/console/approvals/{format_id(ids.APPROVAL, row.id)}",
             }
         )
-        for row in approvals
+        for row, asked in zip(approvals, pairs, strict=True)
     ]
 
 

@@ -157,7 +157,9 @@ class ConnectionChecks:
                 except (DiscoveryFailed, TimeoutError) as error:
                     late = DiscoveryFailed("timeout", "It took too long.")
                     failed = error if isinstance(error, DiscoveryFailed) else late
-                    return _failure_step(server, failed, _since(begun), tells_all)
+                    detail, remedy = _FAILURES.get(failed.kind, _NOT_READ)
+                    says = failed.reason if tells_all else detail
+                    return _of_server(server, "fail", failed.kind, says, remedy, _since(begun))
                 return await in_slices(_evaluate_tools(check, server, tools, _since(begun)))
 
             steps = await asyncio.gather(*map(ask, check.reached))
@@ -221,8 +223,17 @@ async def _secret(
             "Check that token, or give the client the secret of this one.",
         )  # fmt: skip
     for row in await session.scalars(select(TokenSecret).where(col(TokenSecret.token_id) == token_id)):
-        if peppers.matches(row.pepper_key_id, row.digest, credential.digest_input):
-            return _of_secret(row.expires_at, now)
+        if not peppers.matches(row.pepper_key_id, row.digest, credential.digest_input):
+            continue
+        if row.expires_at is None:
+            return _ok("secret", "It is the current secret of this token.")
+        ends = f"{row.expires_at:{_SHOWN_TIME}}"
+        if row.expires_at > now:
+            detail = f"The token was rotated: this secret works until {ends}."
+            remedy = "Give the client the secret of the last rotation before then."
+            return _step("secret", "warn", "secret_rotating_out", detail, remedy)
+        detail = f"The token was rotated: this secret ended {ends}."
+        return _fail("secret", "secret_rotated", detail, "Give the client the secret of the last rotation.")
     return _fail(
         "secret", "secret_unknown", "It has the id of this token, but is none of its secrets.",
         "Rotate the token, and give the client the new secret.",
@@ -241,19 +252,6 @@ def _malformed(text: str) -> CheckStep:
     return _fail(
         "secret", "secret_malformed", "It is not the secret of a token, or was changed: its checksum is wrong.",
         "Copy it again, whole: it begins with sgt_ and has 76 characters.",
-    )  # fmt: skip
-
-
-def _of_secret(ends: datetime | None, now: datetime) -> CheckStep:
-    if ends is None:
-        return _ok("secret", "It is the current secret of this token.")
-    if ends > now:
-        detail = f"The token was rotated: this secret works until {ends:{_SHOWN_TIME}}."
-        remedy = "Give the client the secret of the last rotation before then."
-        return _step("secret", "warn", "secret_rotating_out", detail, remedy)
-    return _fail(
-        "secret", "secret_rotated", f"The token was rotated: this secret ended {ends:{_SHOWN_TIME}}.",
-        "Give the client the secret of the last rotation.",
     )  # fmt: skip
 
 
@@ -437,12 +435,6 @@ def _evaluate_tools(
     elif not callable_count:
         code, remedy = "no_tools", "Ask for access to its tools."
     return _of_server(server, "ok" if code == "ok" else "warn", code, " ".join(details), remedy, took_ms)
-
-
-def _failure_step(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
-    """The reason of a failure, without details for callers who may not know where the server is."""
-    detail, remedy = _FAILURES.get(failed.kind, _NOT_READ)
-    return _of_server(server, "fail", failed.kind, failed.reason if tells_all else detail, remedy, took_ms)
 
 
 def _of_server(
