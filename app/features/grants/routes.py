@@ -6,15 +6,7 @@ from fastapi import Query
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
-from app.features.grants import service
-from app.features.grants.schemas import (
-    GrantCreate,
-    GrantPreview,
-    GrantPreviewRequest,
-    GrantQuery,
-    GrantUpdate,
-    GrantView,
-)
+from app.features.grants import schemas, service
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch
 from app.http.pagination import Page
@@ -30,13 +22,15 @@ CanWrite = Annotated[Change, changes(Permission.GRANTS_WRITE)]
 
 @router.get("", summary="List grants, newest first")
 async def list_grants(
-    query: Annotated[GrantQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
-) -> Page[GrantView]:
-    return GrantView.page(*await service.list_grants(session, caller, query, runtime), runtime.clock())
+    query: Annotated[schemas.GrantQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> Page[schemas.GrantView]:
+    return schemas.GrantView.page(
+        *await service.list_grants(session, caller, query, runtime), runtime.clock()
+    )
 
 
 @router.post("", status_code=201, summary="Give a right")
-async def create_grant(body: GrantCreate, change: CanWrite) -> GrantView:
+async def create_grant(body: schemas.GrantCreate, change: CanWrite) -> schemas.GrantView:
     grant = await service.create_grant(change, body)
     return await service.show(change.session, change.caller, grant, change.now)
 
@@ -50,15 +44,15 @@ async def get_grant(
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
-) -> GrantView:
+) -> schemas.GrantView:
     grant = await service.get_grant(session, caller, grant_id, ended=include is not None)
     return await service.show(session, caller, grant, runtime.clock())
 
 
 @router.patch("/{grant_id}", summary="Change a grant, also for existing tokens")
 async def update_grant(
-    grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch
-) -> GrantView:
+    grant_id: GrantId, body: schemas.GrantUpdate, change: CanWrite, if_match: IfMatch
+) -> schemas.GrantView:
     grant = await service.update_grant(change, grant_id, body, if_match)
     return await service.show(change.session, change.caller, grant, change.now)
 
@@ -70,8 +64,8 @@ async def delete_grant(grant_id: GrantId, change: CanWrite, if_match: IfMatch) -
 
 @router.post("/preview", summary="Preview the reach of a grant")
 async def preview_grant(
-    body: GrantPreviewRequest, caller: CanRead, session: Session, snapshot: CurrentSnapshot
-) -> GrantPreview:
+    body: schemas.GrantPreviewRequest, caller: CanRead, session: Session, snapshot: CurrentSnapshot
+) -> schemas.GrantPreview:
     """Evaluates the servers and tools as they are now, for any holder. Nothing is stored or granted. A grant by labels,
     by risk or of everything changes with the fleet: later it can reach more or less."""
     return await service.preview(session, caller, snapshot, body)
