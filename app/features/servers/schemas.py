@@ -3,16 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    RootModel,
-    SecretStr,
-    StrictBool,
-    StringConstraints,
-    WrapValidator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, StrictBool, StringConstraints
+from pydantic.functional_validators import WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.domain.definitions import text_digest
