@@ -124,7 +124,7 @@ class PageContext:
 
     async def name(self, id: UUID | None, default: str | None = None) -> str | None:
         """The name of one object; ``default`` without an id or name."""
-        return default if id is None else (await self.names([id])).get(id, default)
+        return default if id is None else (await self.names(id)).get(id, default)
 
     def pager(self, cursor: str | None) -> dict[str, Any]:
         """The addresses of a list's next page and first page."""

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.requests import Request
 
-from app.adapters.console.context import PageContext
+from app.adapters.console.context import PageContext, _ids_in
 from app.adapters.console.forms import Problems, pager, read_form, read_query, validate
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
 from app.http.pagination import ListQuery
@@ -161,3 +162,17 @@ def test_the_pages_of_a_list_keep_its_filters() -> None:
 )
 def test_the_origin_of_our_forms_is_what_browsers_say(public_url: str, origin: str) -> None:
     assert ServiceAddress(public_url).origin == origin
+
+
+class Named(BaseModel):
+    owner_id: UUID | None
+    members: list[UUID]
+    schema_of_it: dict[str, Any]
+
+
+def test_the_ids_in_what_a_page_shows_are_found_in_models_and_in_the_beginning_of_lists() -> None:
+    a, b, c = UUID(int=1), UUID(int=2), UUID(int=3)
+    shown = Named(owner_id=a, members=[b, c, c], schema_of_it={"$id": [a]})
+    assert list(_ids_in([shown, None, "text"], None)) == [a, b, c, c]
+    assert list(_ids_in(shown, 1)) == [a, b]
+    assert list(_ids_in((shown, c), 1)) == [a, b]
