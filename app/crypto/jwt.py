@@ -86,11 +86,13 @@ TRUST_FOR_S = 24 * 3600.0
 
 
 class ProviderFault(Exception):
-    """A provider's keys cannot be fetched. ``reason`` says why and never quotes its answer."""
+    """A provider did not carry out a request. ``reason`` says why and never quotes its answer. ``refused``: it answered
+    with a refusal."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.refused = refused
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.ssf.push_routes import Receiver
+from app.crypto.jwt import ProviderFault
 from app.crypto.keys import Sealer
 from app.crypto.signing import Signer
 from app.db.change import Change
@@ -24,7 +25,7 @@ from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.receive import receive
-from app.features.identity_providers.signals.transmitters import Access, TransmitterFault
+from app.features.identity_providers.signals.transmitters import Access
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
@@ -149,7 +150,7 @@ class Polling:
             try:
                 transmitters, taken, refused = self._receiver.transmitters, result.taken, result.refused
                 polled = await transmitters.poll(access, url, MAX_EVENTS, taken, refused)
-            except TransmitterFault as fault:
+            except ProviderFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
             result = await self._take_all(settings, polled, now)
             left = max(left, result.left)
@@ -157,7 +158,7 @@ class Polling:
                 # Nothing, or only repeated events: continue after the pause, so that no transmitter takes more polls.
                 break
         if result.taken or result.refused:
-            with suppress(TransmitterFault):
+            with suppress(ProviderFault):
                 # Events in this response are received again by the next poll.
                 await self._receiver.transmitters.poll(access, url, 0, result.taken, result.refused)
         if left:

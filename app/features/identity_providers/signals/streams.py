@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.crypto.jwt import ProviderFault
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db import resealing
 from app.db.change import Change, Subject, Values
@@ -29,7 +30,6 @@ from app.features.identity_providers.signals.transmitters import (
     Delivery,
     StreamRequest,
     Transmitter,
-    TransmitterFault,
     Transmitters,
 )
 from app.http.etags import Precondition
@@ -364,7 +364,7 @@ async def set_stream(
     await managed.session.commit()
     try:
         set_up = await managed.transmitters.set_stream(access, stream_id, request)
-    except TransmitterFault as fault:
+    except ProviderFault as fault:
         raise _transmitter_error(fault) from None
     row = await managed.lock()
     row.stream_id, row.poll_url, row.status = set_up
@@ -383,7 +383,7 @@ async def delete_stream(managed: ManagedStream, if_match: Precondition) -> None:
     await managed.session.commit()
     try:
         await managed.transmitters.delete_stream(access, stream_id)
-    except TransmitterFault as fault:
+    except ProviderFault as fault:
         raise _transmitter_error(fault) from None
     row = await managed.lock()
     row.stream_id = row.poll_url = row.poll_at = row.delivery = row.verification_state = None
@@ -405,7 +405,7 @@ async def ask_verification(managed: ManagedStream, if_match: Precondition) -> Si
     await commit(managed.session)
     try:
         status = await managed.transmitters.ask_verification(access, stream_id, state)
-    except TransmitterFault as fault:
+    except ProviderFault as fault:
         row = await managed.lock()
         row.verification_state = None
         await managed.session.commit()
@@ -438,7 +438,7 @@ def _require_stream_id(row: SignalStream) -> str:
     return row.stream_id
 
 
-def _transmitter_error(fault: TransmitterFault) -> Conflict | Unavailable:
+def _transmitter_error(fault: ProviderFault) -> Conflict | Unavailable:
     if fault.refused:
         return Conflict(f"The transmitter refused: {fault.reason}.", code="transmitter_refused")
     return Unavailable(

@@ -58,15 +58,6 @@ class StreamRequest:
     others: frozenset[str] = frozenset()
 
 
-class TransmitterFault(Exception):
-    """A transmitter did not carry out a request. ``refused``: it answered with a refusal."""
-
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.refused = refused
-
-
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """The metadata of a transmitter (SSF 1.0 section 7)."""
@@ -81,8 +72,7 @@ class Configuration:
 
 
 class Transmitters:
-    """Manages streams (SSF 1.0 section 8), and fetches keys and events. The methods for streams and events raise
-    ``TransmitterFault``."""
+    """Manages streams (SSF 1.0 section 8), and fetches keys and events. All methods raise ``ProviderFault``."""
 
     def __init__(self, outbound: OutboundClient) -> None:
         self._outbound = outbound
@@ -108,11 +98,10 @@ class Transmitters:
 
         Returns its id, the URL where its events are polled, if they are, and its status.
         """
-        configuration = await self._read_configuration(access)
-        endpoint = _has(configuration.configuration_endpoint, "stream management")
+        configuration, endpoint = await self._endpoint(access, "configuration_endpoint", "stream management")
         method = _METHODS[stream.delivery]
         if configuration.methods and method not in configuration.methods:
-            raise TransmitterFault(f"it does not deliver by {stream.delivery}", refused=True)
+            raise ProviderFault(f"it does not deliver by {stream.delivery}", refused=True)
         delivery: JsonObject = {"method": method}
         if method == PUSH:
             delivery["endpoint_url"] = stream.push_url
@@ -139,14 +128,12 @@ class Transmitters:
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
         """Delete a stream, unless it is already deleted."""
-        configuration = await self._read_configuration(access)
-        endpoint = _has(configuration.configuration_endpoint, "stream management")
+        _, endpoint = await self._endpoint(access, "configuration_endpoint", "stream management")
         await self._ask(access, "DELETE", _of_stream(endpoint, stream_id), None, {200, 204, 404})
 
     async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
         """Request a verification event with this state; return the status of the stream."""
-        configuration = await self._read_configuration(access)
-        endpoint = _has(configuration.verification_endpoint, "verification")
+        configuration, endpoint = await self._endpoint(access, "verification_endpoint", "verification")
         await self._ask(access, "POST", endpoint, {"stream_id": stream_id, "state": state}, {200, 202, 204})
         return await self._status(access, configuration, stream_id)
 
@@ -162,10 +149,10 @@ class Transmitters:
         _, answer = await self._ask(access, "POST", url, body, {200}, _POLL_TIMEOUTS, _POLL_WITHIN_S)
         sets = answer.get("sets", {}) if isinstance(answer, dict) else None
         if not isinstance(answer, dict) or not isinstance(sets, dict):
-            raise TransmitterFault("it does not answer with events")
+            raise ProviderFault("it does not answer with events")
         texts = {jti: text for jti, text in sets.items() if isinstance(text, str)}
         if len(texts) != len(sets):
-            raise TransmitterFault("it answers with events that are no text")
+            raise ProviderFault("it answers with events that are no text")
         return dict(list(texts.items())[:most])
 
     async def _keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
@@ -197,11 +184,13 @@ class Transmitters:
             critical=_texts(document.get("critical_subject_members")),
         )
 
-    async def _read_configuration(self, access: Access) -> Configuration:
-        try:
-            return await ask_provider(self._configuration(access.transmitter.issuer))
-        except ProviderFault as fault:
-            raise TransmitterFault(fault.reason) from None
+    async def _endpoint(self, access: Access, name: str, what: str) -> tuple[Configuration, str]:
+        """Read the configuration, and its address of this name."""
+        configuration = await ask_provider(self._configuration(access.transmitter.issuer))
+        endpoint: str | None = getattr(configuration, name)
+        if endpoint is None:
+            raise ProviderFault(f"its configuration names no address for {what}", refused=True)
+        return configuration, endpoint
 
     async def _find_stream(
         self, access: Access, endpoint: str, method: str, stream: StreamRequest
@@ -238,7 +227,7 @@ class Transmitters:
         timeouts: Timeouts = TIMEOUTS,
         within_s: float = 10.0,
     ) -> tuple[int, JsonValue]:
-        """Send a request; return the status, one of ``statuses``, and the JSON if any. Raises ``TransmitterFault``."""
+        """Send a request; return the status, one of ``statuses``, and the JSON if any. Raises ``ProviderFault``."""
         headers = [
             (b"accept", b"application/json"),
             (b"authorization", b"Bearer " + access.token.encode("ascii")),
@@ -254,16 +243,13 @@ class Transmitters:
             finally:
                 response.close()
 
-        try:
-            status, content = await ask_provider(ask(), within_s)
-        except ProviderFault as fault:
-            raise TransmitterFault(fault.reason) from None
+        status, content = await ask_provider(ask(), within_s)
         if status not in statuses:
-            raise TransmitterFault(f"it answers {status}", refused=400 <= status < 500)
+            raise ProviderFault(f"it answers {status}", refused=400 <= status < 500)
         try:
             return status, loads(content) if content else None
         except StrictJsonError:
-            raise TransmitterFault("it does not answer with JSON") from None
+            raise ProviderFault("it does not answer with JSON") from None
 
 
 CurrentTransmitters = Annotated[Transmitters, from_state("transmitters")]
@@ -276,12 +262,6 @@ def configuration_url(issuer: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path.rstrip('/')}"
 
 
-def _has(endpoint: str | None, what: str) -> str:
-    if endpoint is None:
-        raise TransmitterFault(f"its configuration names no address for {what}", refused=True)
-    return endpoint
-
-
 def _of_stream(endpoint: str, stream_id: str) -> str:
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}stream_id={quote(stream_id, safe='')}"
 
@@ -291,25 +271,25 @@ def _read_stream(
 ) -> tuple[str, str | None]:
     """The id of a stream and the URL where its events are polled, if they are."""
     if not isinstance(answer, dict):
-        raise TransmitterFault("it does not return the created stream")
+        raise ProviderFault("it does not return the created stream")
     id, delivery, audience = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
     if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
-        raise TransmitterFault("it does not return the id of the stream")
+        raise ProviderFault("it does not return the id of the stream")
     if id in stream.others:
-        raise TransmitterFault("it returns the stream of another provider here", refused=True)
+        raise ProviderFault("it returns the stream of another provider here", refused=True)
     if answer.get("iss", issuer) != issuer:
-        raise TransmitterFault("its stream is of another issuer", refused=True)
+        raise ProviderFault("its stream is of another issuer", refused=True)
     if audience is not None and stream.audiences.isdisjoint(
         audience if isinstance(audience, list) else [audience]
     ):
-        raise TransmitterFault("its stream is for an audience that the settings do not name", refused=True)
+        raise ProviderFault("its stream is for an audience that the settings do not name", refused=True)
     if not isinstance(delivery, dict) or delivery.get("method") != method:
-        raise TransmitterFault("its stream has another delivery than requested", refused=True)
+        raise ProviderFault("its stream has another delivery than requested", refused=True)
     url = delivery.get("endpoint_url")
     if method == PUSH:
         return id, None
     if not isinstance(url, str) or not is_safe(issuer, url):
-        raise TransmitterFault("it does not return an https address for its events")
+        raise ProviderFault("it does not return an https address for its events")
     return id, url
 
 
