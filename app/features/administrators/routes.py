@@ -24,6 +24,8 @@ from app.models.identities import Administrator
 
 administrators = api_router("administrators")
 CanWrite = Annotated[Change, changes(Permission.ADMINISTRATORS_WRITE)]
+_READS = [requires(Permission.ADMINISTRATORS_READ)]
+_CHANGED = problem_responses(409)
 
 
 async def _answer(session: Session, administrator: Administrator) -> AdministratorView:
@@ -31,7 +33,7 @@ async def _answer(session: Session, administrator: Administrator) -> Administrat
     return AdministratorView.from_row(administrator, assignments[administrator.id])
 
 
-@administrators.get("", dependencies=[requires(Permission.ADMINISTRATORS_READ)])
+@administrators.get("", dependencies=_READS)
 async def list_administrators(
     session: Session, runtime: CurrentRuntime, query: Annotated[AdministratorQuery, Query()]
 ) -> Page[AdministratorView]:
@@ -45,13 +47,13 @@ async def list_administrators(
     return Page(items=items, next_cursor=following)
 
 
-@administrators.get("/{administrator_id}", dependencies=[requires(Permission.ADMINISTRATORS_READ)])
+@administrators.get("/{administrator_id}", dependencies=_READS)
 async def get_administrator(session: Session, administrator_id: AdministratorId) -> AdministratorView:
     """Read one administrator."""
     return await _answer(session, await service.get_administrator(session, administrator_id))
 
 
-@administrators.post("/{administrator_id}/disable", responses=problem_responses(409))
+@administrators.post("/{administrator_id}/disable", responses=_CHANGED)
 async def disable_administrator(
     change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:
@@ -63,7 +65,7 @@ async def disable_administrator(
     return await _answer(change.session, administrator)
 
 
-@administrators.post("/{administrator_id}/enable", responses=problem_responses(409))
+@administrators.post("/{administrator_id}/enable", responses=_CHANGED)
 async def enable_administrator(
     change: CanWrite, if_match: IfMatch, administrator_id: AdministratorId
 ) -> AdministratorView:

@@ -25,6 +25,8 @@ from app.models.identities import Identity
 
 identities = api_router("identities")
 CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
+_READS = [requires(Permission.IDENTITIES_READ)]
+_CHANGED = problem_responses(409)
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
@@ -65,7 +67,7 @@ async def offboard_identity_by_name(
     return await _offboarding_answer(change, outcome)
 
 
-@identities.post("/{identity_id}/offboard", responses=problem_responses(409), summary="Offboard an identity")
+@identities.post("/{identity_id}/offboard", responses=_CHANGED, summary="Offboard an identity")
 async def offboard_identity(
     identity_id: IdentityId,
     body: schemas.OffboardRequest,
@@ -85,9 +87,7 @@ async def offboard_identity(
     return await _offboarding_answer(change, outcome)
 
 
-@identities.delete(
-    "/{identity_id}", responses=problem_responses(409), summary="Offboard an identity with its agents"
-)
+@identities.delete("/{identity_id}", responses=_CHANGED, summary="Offboard an identity with its agents")
 async def delete_identity(
     identity_id: IdentityId,
     change: CanOffboard,
@@ -108,9 +108,7 @@ CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
 
 
 @identities.post(
-    "/{identity_id}/erase",
-    responses=problem_responses(409),
-    summary="Erase the personal data of an offboarded identity",
+    "/{identity_id}/erase", responses=_CHANGED, summary="Erase the personal data of an offboarded identity"
 )
 async def erase_identity(
     identity_id: IdentityId, change: CanErase, if_match: IfMatch
@@ -130,9 +128,7 @@ async def _answer(session: Session, identity: Identity) -> schemas.IdentityView:
     return schemas.IdentityView.from_row(identity, links[identity.id])
 
 
-@identities.get(
-    "", dependencies=[requires(Permission.IDENTITIES_READ)], summary="List identities, newest first"
-)
+@identities.get("", dependencies=_READS, summary="List identities, newest first")
 async def list_identities(
     query: Annotated[schemas.IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.IdentityView]:
@@ -145,21 +141,19 @@ async def create_identity(body: schemas.IdentityCreate, change: CanWrite) -> sch
     return await _answer(change.session, identity)
 
 
-@identities.get(
-    "/{identity_id}", dependencies=[requires(Permission.IDENTITIES_READ)], summary="Read one identity"
-)
+@identities.get("/{identity_id}", dependencies=_READS, summary="Read one identity")
 async def get_identity(identity_id: IdentityId, session: Session) -> schemas.IdentityView:
     return await _answer(session, await service.find_identity(session, identity_id))
 
 
-@identities.patch("/{identity_id}", responses=problem_responses(409), summary="Change an identity")
+@identities.patch("/{identity_id}", responses=_CHANGED, summary="Change an identity")
 async def update_identity(
     identity_id: IdentityId, body: schemas.IdentityUpdate, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
     return await _answer(change.session, await service.update_identity(change, identity_id, body, if_match))
 
 
-@identities.post("/{identity_id}/suspend", responses=problem_responses(409), summary="Suspend an identity")
+@identities.post("/{identity_id}/suspend", responses=_CHANGED, summary="Suspend an identity")
 async def suspend_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
@@ -167,9 +161,7 @@ async def suspend_identity(
     return await _answer(change.session, await service.suspend_identity(change, identity_id, if_match))
 
 
-@identities.post(
-    "/{identity_id}/reinstate", responses=problem_responses(409), summary="Reinstate an identity"
-)
+@identities.post("/{identity_id}/reinstate", responses=_CHANGED, summary="Reinstate an identity")
 async def reinstate_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
@@ -200,11 +192,7 @@ async def list_identity_access(
 scheduled_offboardings = api_router("scheduled-offboardings")
 
 
-@scheduled_offboardings.get(
-    "",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    summary="List scheduled offboardings, newest first",
-)
+@scheduled_offboardings.get("", dependencies=_READS, summary="List scheduled offboardings, newest first")
 async def list_scheduled_offboardings(
     query: Annotated[schemas.ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.ScheduledOffboardingView]:
@@ -212,9 +200,7 @@ async def list_scheduled_offboardings(
 
 
 @scheduled_offboardings.get(
-    "/{scheduled_offboarding_id}",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    summary="Read one scheduled offboarding",
+    "/{scheduled_offboarding_id}", dependencies=_READS, summary="Read one scheduled offboarding"
 )
 async def get_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, session: Session
@@ -224,7 +210,7 @@ async def get_scheduled_offboarding(
 
 
 @scheduled_offboardings.delete(
-    "/{scheduled_offboarding_id}", responses=problem_responses(409), summary="Cancel a scheduled offboarding"
+    "/{scheduled_offboarding_id}", responses=_CHANGED, summary="Cancel a scheduled offboarding"
 )
 async def cancel_scheduled_offboarding(
     scheduled_offboarding_id: ScheduledOffboardingId, change: CanOffboard, if_match: IfMatch
@@ -239,22 +225,14 @@ _RECEIPTS = "/api/v1/offboarding-receipts"
 _KEYS_MAX_AGE_S = 300
 
 
-@receipts.get(
-    _RECEIPTS,
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    summary="List the receipts of offboardings, newest first",
-)
+@receipts.get(_RECEIPTS, dependencies=_READS, summary="List the receipts of offboardings, newest first")
 async def list_offboarding_receipts(
     query: Annotated[schemas.ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.ReceiptView]:
     return await list_receipts(session, query, runtime)
 
 
-@receipts.get(
-    _RECEIPTS + "/{receipt_id}",
-    dependencies=[requires(Permission.IDENTITIES_READ)],
-    summary="Read the receipt of an offboarding",
-)
+@receipts.get(_RECEIPTS + "/{receipt_id}", dependencies=_READS, summary="Read the receipt of an offboarding")
 async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> schemas.ReceiptView:
     """The ended objects, also as a signed text to keep: it outlives an erasure."""
     return schemas.ReceiptView.from_row(await find_receipt(session, receipt_id))

@@ -17,13 +17,15 @@ from app.lib.ids import InvitationId
 
 router = api_router("invitations")
 CanWrite = Annotated[Change, changes(Permission.IDENTITIES_WRITE)]
+_READS = [requires(Permission.IDENTITIES_READ)]
+_CHANGED = problem_responses(409)
 
 
 def _answer(invitation: InvitationReading) -> schemas.InvitationView:
     return schemas.InvitationView.from_row(invitation.row, invitation.status)
 
 
-@router.get("", dependencies=[requires(Permission.IDENTITIES_READ)], summary="List invitations, newest first")
+@router.get("", dependencies=_READS, summary="List invitations, newest first")
 async def list_invitations(
     query: Annotated[schemas.InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.InvitationView]:
@@ -41,16 +43,14 @@ async def create_invitation(
     return schemas.IssuedInvitation(invitation=_answer(made.reading), url=url)
 
 
-@router.get(
-    "/{invitation_id}", dependencies=[requires(Permission.IDENTITIES_READ)], summary="Read one invitation"
-)
+@router.get("/{invitation_id}", dependencies=_READS, summary="Read one invitation")
 async def get_invitation(invitation_id: InvitationId, session: Session) -> schemas.InvitationView:
     return _answer(await service.require_invitation(session, invitation_id))
 
 
 @router.post(
     "/{invitation_id}/confirm",
-    responses=problem_responses(409),
+    responses=_CHANGED,
     summary="Confirm the account that has claimed an invitation",
 )
 async def confirm_invitation(
@@ -61,7 +61,7 @@ async def confirm_invitation(
     return _answer(await service.confirm_invitation(change, invitation_id, if_match))
 
 
-@router.delete("/{invitation_id}", responses=problem_responses(409), summary="Revoke an invitation")
+@router.delete("/{invitation_id}", responses=_CHANGED, summary="Revoke an invitation")
 async def revoke_invitation(
     invitation_id: InvitationId, change: CanWrite, if_match: IfMatch
 ) -> schemas.InvitationView:
