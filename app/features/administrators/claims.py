@@ -54,7 +54,11 @@ def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
     values = _claim_values(provider, claims)
     roles = frozenset(provider.role_map[value] for value in values if value in provider.role_map)
     joins = bool(roles) or not provider.people.isdisjoint(values)
-    return Holder(link, roles, _issued_at(claims), joins)
+    issued_at = claims.get("iat")
+    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float) or not 0 <= issued_at < _LATEST:
+        raise ClaimsMismatch("its `iat` claim is not a valid time")
+    # In whole seconds, which the database stores exactly.
+    return Holder(link, roles, datetime.fromtimestamp(int(issued_at), UTC), joins)
 
 
 def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | None:
@@ -121,14 +125,6 @@ def _claim_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
         return []
     return values
-
-
-def _issued_at(claims: Mapping[str, Any]) -> datetime:
-    """When the token was issued, in whole seconds, which the database stores exactly."""
-    value = claims.get("iat")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-        raise ClaimsMismatch("its `iat` claim is not a valid time")
-    return datetime.fromtimestamp(int(value), UTC)
 
 
 def _valid(kind: TypeAdapter[str], value: Any) -> str | None:

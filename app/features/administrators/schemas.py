@@ -59,7 +59,6 @@ class AdministratorView(Strict):
 
     @classmethod
     def from_row(cls, row: Administrator, assignments: Sequence[RoleAssignment]) -> Self:
-        """Build the view of a stored administrator and its roles."""
         roles = [{"role": one.role, "within": one.within} for one in assignments]
         return cls.model_validate(row.model_dump() | {"role_assignments": roles})
 

@@ -224,7 +224,6 @@ class IdentityView(Strict):
 
     @classmethod
     def from_row(cls, row: Identity, links: Sequence[IdentityLink] = ()) -> Self:
-        """Build the view of a stored identity and its links."""
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "links"}
         # The links of an erased identity are digests, of no use to a reader.
         shown = links if row.erased_at is None else ()
@@ -333,7 +332,6 @@ class ReceiptView(Strict):
 
     @classmethod
     def from_row(cls, row: OffboardingReceipt) -> "ReceiptView":
-        """Build the view of a receipt."""
         shown: dict[str, Any] = row.model_dump(exclude={"body"})
         receipt = None
         # As a whole or not at all: a part of it would not be what was signed.
@@ -380,7 +378,6 @@ class ScheduledOffboardingView(Strict):
 
     @classmethod
     def from_row(cls, row: ScheduledOffboarding) -> "ScheduledOffboardingView":
-        """Build the view of a schedule."""
         hidden = {"requested_by_kind", "requested_by_id", "on_behalf_of"}
         return cls.model_validate(row.model_dump(exclude=hidden) | {"requested_by": asked_by(row)})
 

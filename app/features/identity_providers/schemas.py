@@ -352,7 +352,6 @@ class IdentityProviderView(Strict):
 
     @classmethod
     def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
-        """Build the view of a provider."""
         # A row from before these settings existed does not have them.
         settings = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
         return cls.model_validate({**row.model_dump(exclude={"settings"}), **settings})

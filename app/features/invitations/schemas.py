@@ -55,7 +55,6 @@ class InvitationView(Strict):
 
     @classmethod
     def from_row(cls, row: Invitation, status: str) -> "InvitationView":
-        """Build the view of an invitation with its current status."""
         claim = None
         if row.claimed_link is not None and row.claimed_at is not None:
             claim = InvitationClaim(
