@@ -7,7 +7,6 @@ own limit, so that a flood does not lock out a person on the machine itself.
 """
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,13 +28,12 @@ from app.crypto.keys import Peppers, key_id
 from app.crypto.passwords import matches_hash
 from app.db.engine import database_time, delete_rows
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
-from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
+from app.domain.token_format import BREAK_GLASS, parse_credential
 from app.features.audit.record import record
-from app.features.service_accounts.authenticate import digest_of, unauthenticated
+from app.features.service_accounts.authenticate import is_credential_of, new_credential, unauthenticated
 from app.http.authorization import Caller, Role
 from app.http.live import is_open_stream
 from app.http.rate_limits import client_address, source_of
-from app.lib.ids import new_id
 from app.models.audit import AuditClient
 from app.models.identities import BreakGlassSession
 
@@ -78,7 +76,6 @@ MAX_ATTEMPTS_PER_ADDRESS = 5
 MAX_ATTEMPTS = 20
 _SIGN_IN = "break_glass.sign_in"
 _ANONYMOUS = Caller("anonymous", UUID(int=0), frozenset())
-_NO_DIGEST = bytes(32)
 NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | None]]
 """The id of an address and user agent, and their row if this worker has not written it yet."""
 
@@ -146,8 +143,7 @@ class BreakGlass:
         )
         async with self._sessions() as own:
             row = (await own.execute(live)).scalar_one_or_none()
-            stored = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
-            if not self._peppers.matches(*stored, credential.digest_input) or row is None:
+            if not is_credential_of(self._peppers, row, credential) or row is None:
                 raise unauthenticated()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
             if not is_open_stream(request):
@@ -157,23 +153,17 @@ class BreakGlass:
         return caller
 
     async def _open(self, reason: str, request: Request, password_key: str) -> str:
-        id = new_id()
-        text = format_credential(BREAK_GLASS, id, os.urandom(SECRET_BYTES))
+        text, stored = new_credential(self._peppers, BREAK_GLASS)
         async with self._sessions() as session:
             now = await database_time(session)
             session.add(
                 BreakGlassSession(
-                    id=id,
-                    digest=digest_of(self._peppers, text, BREAK_GLASS),
-                    pepper_key_id=self._peppers.current_id,
-                    password_key=password_key,
-                    reason=reason,
-                    expires_at=now + LIFETIME,
+                    **stored, password_key=password_key, reason=reason, expires_at=now + LIFETIME
                 )
             )
             await session.flush()
-            caller = Caller(KIND, id, frozenset({Role.OWNER}))
-            await self._record(session, request, caller, _SIGN_IN, id)
+            caller = Caller(KIND, stored["id"], frozenset({Role.OWNER}))
+            await self._record(session, request, caller, _SIGN_IN, caller.id)
             await session.commit()
         return text
 

@@ -22,17 +22,17 @@ from sqlmodel import col
 from app.crypto.keys import Peppers, derive_key
 from app.db.change import Change, Subject, Values
 from app.db.engine import database_time
-from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
+from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import queries
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.sign_in import caller_of
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
-from app.features.service_accounts.authenticate import digest_of, unauthenticated
+from app.features.service_accounts.authenticate import is_credential_of, new_credential, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
-from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.identities import BrowserSession
 
 
@@ -101,7 +101,6 @@ _SEEN_EVERY = timedelta(minutes=1)
 # A provider's clock may be slightly ahead of ours.
 _SKEW = timedelta(minutes=1)
 _NONCE = 12
-_NO_DIGEST = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +133,9 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
         raise unauthenticated()
     await queries.forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
     now = await database_time(session)
-    id = new_id()
-    text = format_credential(BROWSER_SESSION, id, os.urandom(SECRET_BYTES))
+    text, stored = new_credential(peppers, BROWSER_SESSION)
     row = BrowserSession(
-        id=id,
-        digest=digest_of(peppers, text, BROWSER_SESSION),
-        pepper_key_id=peppers.current_id,
+        **stored,
         identity_id=caller.identity_id,
         provider_id=provider.id,
         link=holder.link,
@@ -258,8 +254,7 @@ async def _find(
     if idle is not None:
         query = query.where(col(BrowserSession.seen_at) > func.clock_timestamp() - idle)
     row = (await session.execute(query)).scalar_one_or_none()
-    stored = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
-    return row if peppers.matches(*stored, credential.digest_input) else None
+    return row if is_credential_of(peppers, row, credential) else None
 
 
 async def _provider_of(session: AsyncSession, row: BrowserSession) -> Provider | None:

@@ -6,7 +6,6 @@ linked immediately. With one of them, an administrator confirms it. With neither
 the role owner or admin by now can only be linked by callers who may act on it.
 """
 
-import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -20,7 +19,7 @@ from app.db.engine import commit, database_time
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
-from app.domain.token_format import SECRET_BYTES, format_credential, parse_credential
+from app.domain.token_format import parse_credential
 from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import email_of, read_holder
 from app.features.administrators.queries import find_link_holder
@@ -32,14 +31,14 @@ from app.features.identity_providers import queries as providers
 from app.features.identity_providers.queries import lock_link_claim
 from app.features.invitations import queries
 from app.features.invitations.schemas import InvitationCreate, InvitationQuery, InvitationView
-from app.features.service_accounts.authenticate import digest_of
+from app.features.service_accounts.authenticate import is_credential_of, new_credential
 from app.http.authorization import MANAGING_ROLES, Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
 from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.clock import utc_now
-from app.lib.ids import format_id, new_id
+from app.lib.ids import format_id
 from app.models.identities import Identity, Invitation
 
 INVITATION = Subject("invitation", webhook=("identity_id",))
@@ -81,16 +80,13 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
         )
     identity = await _person(change, body)
     await queries.end_invitations(session, identity.id, body.provider_id)
-    id = new_id()
-    secret = format_credential(SECRET_PREFIX, id, os.urandom(SECRET_BYTES))
+    secret, stored = new_credential(peppers, SECRET_PREFIX)
     row = Invitation(
-        id=id,
+        **stored,
         identity_id=identity.id,
         provider_id=body.provider_id,
         email=body.email,
         subject=body.subject,
-        digest=digest_of(peppers, secret, SECRET_PREFIX),
-        pepper_key_id=peppers.current_id,
         expires_at=expires_at,
     )
     session.add(row)
@@ -102,7 +98,7 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
         "expires_at": expires_at,
     }
     change.record("invitation.create", INVITATION, None, row, details=details)
-    return NewInvitation(await require_invitation(session, id), secret)
+    return NewInvitation(await require_invitation(session, row.id), secret)
 
 
 async def list_invitations(
@@ -218,9 +214,6 @@ async def _check_may_link(change: Change, identity_id: UUID) -> None:
     await check_may_change(change.session, change.caller, identity_id)
 
 
-_NO_DIGEST = bytes(32)
-
-
 @dataclass(frozen=True, slots=True)
 class _Account:
     """The account of a sign-in: ``email`` and whether it is verified come from the same token."""
@@ -247,8 +240,8 @@ async def open_invitation(
     if credential is None:
         return None
     invitation = await queries.find_invitation(session, credential.id)
-    stored = ("", _NO_DIGEST) if invitation is None else (invitation.row.pepper_key_id, invitation.row.digest)
-    return invitation if peppers.matches(*stored, credential.digest_input) else None
+    row = None if invitation is None else invitation.row
+    return invitation if is_credential_of(peppers, row, credential) else None
 
 
 async def accept_invitation(

@@ -78,20 +78,24 @@ async def sign_in(
 
 async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: UUID) -> IssuedBearer:
     """Issue a bearer token for a credential; it lives as long as the credential, at most one hour."""
-    id = new_id()
-    text = format_credential(API_BEARER, id, os.urandom(SECRET_BYTES))
+    text, stored = new_credential(peppers, API_BEARER)
     now = await database_time(session)
-    session.add(
-        ApiBearer(
-            id=id,
-            credential_id=credential_id,
-            digest=digest_of(peppers, text, API_BEARER),
-            pepper_key_id=peppers.current_id,
-            expires_at=now + BEARER_LIFETIME,
-        )
-    )
+    session.add(ApiBearer(**stored, credential_id=credential_id, expires_at=now + BEARER_LIFETIME))
     await session.flush()
     return IssuedBearer(text, BEARER_LIFETIME)
+
+
+def new_credential(peppers: Peppers, prefix: str) -> tuple[str, dict[str, Any]]:
+    """The text of a new credential, and the columns that store it: ``id``, ``digest`` and ``pepper_key_id``."""
+    id = new_id()
+    text = format_credential(prefix, id, os.urandom(SECRET_BYTES))
+    return text, {"id": id, "digest": digest_of(peppers, text, prefix), "pepper_key_id": peppers.current_id}
+
+
+def is_credential_of(peppers: Peppers, row: Any, credential: Credential) -> bool:
+    """Whether a credential is that of a stored row. Takes the same time without a row."""
+    key_id, digest = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
+    return peppers.matches(key_id, digest, credential.digest_input) and row is not None
 
 
 def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
@@ -164,8 +168,7 @@ async def authenticate(
     if credential is None:
         raise unauthenticated()
     row = (await session.execute(_QUERIES[prefix], {"credential": credential.id})).one_or_none()
-    key_id, digest = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
-    if not peppers.matches(key_id, digest, credential.digest_input) or row is None:
+    if not is_credential_of(peppers, row, credential) or row is None:
         raise unauthenticated()
     return credential, _caller(row)
 

@@ -1,6 +1,5 @@
 """Create, read, change and end service accounts and their credentials, and bootstrap the first one."""
 
-import os
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -13,13 +12,13 @@ from app.db import rows
 from app.db.change import Change, Subject
 from app.db.rows import Lock
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
+from app.domain.token_format import CLIENT_SECRET
 from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_remaining_owner
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.service_accounts import schemas
-from app.features.service_accounts.authenticate import digest_of, has_usable_owner
+from app.features.service_accounts.authenticate import has_usable_owner, new_credential
 from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
 from app.http.authorization import Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
@@ -151,14 +150,8 @@ async def create_credential(change: Change, peppers: Peppers, account_id: UUID) 
     """Create a client secret. Raises ``NotFound``, and ``Forbidden`` above the caller's own role."""
     account = await _lock_live(change, account_id)
     authorize_giving(change.caller, Role(account.role))
-    id = new_id()
-    secret = format_credential(CLIENT_SECRET, id, os.urandom(SECRET_BYTES))
-    row = ServiceAccountCredential(
-        id=id,
-        service_account_id=account.id,
-        digest=digest_of(peppers, secret, CLIENT_SECRET),
-        pepper_key_id=peppers.current_id,
-    )
+    secret, stored = new_credential(peppers, CLIENT_SECRET)
+    row = ServiceAccountCredential(**stored, service_account_id=account.id)
     change.session.add(row)
     await change.session.flush()
     await change.session.refresh(row)
