@@ -5,7 +5,19 @@ from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, Uuid, any_, func, literal, literal_column, or_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    delete,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -58,6 +70,14 @@ async def flush_unique(session: AsyncSession, conflicts: Mapping[str, Conflict])
             if constraint in str(error.orig):
                 raise conflict from None
         raise
+
+
+async def forget_expired(
+    session: AsyncSession, key: Any, expires_at: Any, *conditions: ColumnElement[bool]
+) -> None:
+    """Delete the rows of a table that have expired, except those that another transaction has locked."""
+    expired = select(key).where(expires_at < func.clock_timestamp(), *conditions)
+    await session.execute(delete(key.class_).where(key.in_(expired.with_for_update(skip_locked=True))))
 
 
 def is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:

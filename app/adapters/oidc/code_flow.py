@@ -235,7 +235,10 @@ class CodeFlow:
         claims = token.claims
         access_token = answer.get("access_token")
         if isinstance(access_token, str) and len(access_token) <= _MAX_TOKEN_LENGTH:
-            api_claims = await self._for_the_api(provider, access_token)
+            api_claims = None
+            with suppress(Refused):
+                issuing, held = await self._access_tokens.verify(access_token)
+                api_claims = held if issuing.id == provider.id else None
             tokens.check_belongs(
                 token, access_token, token.claims["sub"] if api_claims is None else api_claims.get("sub")
             )
@@ -243,13 +246,6 @@ class CodeFlow:
         return SignedIn(
             provider, claims, str(token.claims["sub"]), tokens.text_of(token, "sid"), text, token.claims
         )
-
-    async def _for_the_api(self, provider: Provider, text: str) -> Mapping[str, Any] | None:
-        try:
-            issuer, claims = await self._access_tokens.verify(text)
-        except Refused:
-            return None
-        return claims if issuer.id == provider.id else None
 
     async def _redeem(
         self, provider: Provider, endpoints: Endpoints, attempt: Attempt, code: str

@@ -22,6 +22,7 @@ from sqlmodel import col
 from app.crypto.keys import Peppers, derive_key
 from app.db.change import Change, Subject, Values
 from app.db.engine import database_time
+from app.db.rows import forget_expired
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import queries
 from app.features.administrators.claims import Holder, read_holder, role_values
@@ -131,7 +132,7 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
     if link_holder.was_revoked(holder.issued_at):
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise unauthenticated()
-    await queries.forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
+    await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
     now = await database_time(session)
     text, stored = new_credential(peppers, BROWSER_SESSION)
     row = BrowserSession(

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, delete, func, literal_column, or_, select, text
@@ -108,12 +107,6 @@ async def assignments_of(
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
         by_administrator[row.administrator_id].append(row)
     return by_administrator
-
-
-async def forget_expired(session: AsyncSession, key: Any, expires_at: Any) -> None:
-    """Delete the rows of a table that have expired, except those that another transaction has locked."""
-    expired = select(key).where(expires_at < func.clock_timestamp()).with_for_update(skip_locked=True)
-    await session.execute(delete(key.class_).where(key.in_(expired)))
 
 
 async def end_sessions_where(

@@ -22,6 +22,7 @@ from sqlmodel import col
 
 from app.db.change import Change, Subject, savepoint
 from app.db.engine import commit
+from app.db.rows import forget_expired
 from app.domain.errors import Conflict
 from app.features.administrators import queries
 from app.features.administrators.claims import (
@@ -192,7 +193,7 @@ async def sign_workload_in(
     digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
     if await session.get(WorkloadSignIn, digest) is not None:
         return caller
-    await queries.forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
+    await forget_expired(session, col(WorkloadSignIn.digest), col(WorkloadSignIn.expires_at))
     insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )

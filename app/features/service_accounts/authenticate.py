@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, func, or_, select
+from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db.engine import database_time
+from app.db.rows import forget_expired
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import (
     API_BEARER,
@@ -68,7 +69,8 @@ async def sign_in(
     credential, caller = await authenticate(session, peppers, client_secret, CLIENT_SECRET)
     if client_id != format_id(SERVICE_ACCOUNT, caller.id):
         raise unauthenticated()
-    await _forget_expired(session, credential.id)
+    of_credential = col(ApiBearer.credential_id) == credential.id
+    await forget_expired(session, col(ApiBearer.id), col(ApiBearer.expires_at), of_credential)
     bearer = await issue_bearer(session, peppers, credential.id)
     await record(
         session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id, request_id=request_id
@@ -181,15 +183,3 @@ async def has_usable_owner(session: AsyncSession) -> bool:
 
 def _caller(row: Any) -> Caller:
     return Caller(SERVICE_ACCOUNT_KIND, row.id, frozenset({Role(row.role)}), identity_id=row.owner_id)
-
-
-async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:
-    """Delete this credential's expired bearer tokens; those locked by another sign-in are left to it."""
-    expired = (
-        select(col(ApiBearer.id))
-        .where(
-            col(ApiBearer.credential_id) == credential_id, col(ApiBearer.expires_at) < func.clock_timestamp()
-        )
-        .with_for_update(skip_locked=True)
-    )
-    await session.execute(delete(ApiBearer).where(col(ApiBearer.id).in_(expired)))
