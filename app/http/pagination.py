@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import Field
-from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, select, tuple_
+from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -102,13 +102,22 @@ def caseless(column: Any) -> ColumnElement[str]:
     return func.lower(column, type_=Text)
 
 
-def select_filtered(table: type[Row], query: ListQuery, *names: str) -> Select[Row]:
-    """Select the rows that match the filters of these names: a column has one of the values of its filter, if any."""
+def select_filtered(
+    table: type[Row], query: ListQuery, *names: str, texts: Sequence[str] = ()
+) -> Select[Row]:
+    """Select the rows that match the filters of these names: a column has one of the values of its filter, if any.
+
+    One of the columns ``texts`` contains the query's ``q``, if any.
+    """
     statement = select(table)
     for name in names:
         values = getattr(query, name)
         if values:
             statement = statement.where(getattr(table, name).in_(values))
+    q: str | None = getattr(query, "q", None)
+    if texts and q:
+        contains = (getattr(table, name).icontains(q, autoescape=True) for name in texts)
+        statement = statement.where(or_(*contains))
     return statement
 
 

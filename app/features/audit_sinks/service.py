@@ -57,13 +57,11 @@ async def list_sinks(
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
-    statement = select_filtered(AuditSink, query, "status")
+    statement = select_filtered(AuditSink, query, "status", texts=("name",))
     if query.include is None:
         statement = statement.where(col(AuditSink.ended_at).is_(None))
     if query.failing:
         statement = statement.where(col(AuditSink.failing_since).is_not(None))
-    if query.q:
-        statement = statement.where(col(AuditSink.name).icontains(query.q, autoescape=True))
     return await read_page(session, statement, AuditSink, cursors, query, SORTS)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, delete, func, or_, select, text
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -20,7 +20,7 @@ SORTS: Sorts = {"name": caseless(col(Group.name))}
 
 def select_groups(query: GroupQuery) -> Select[Group]:
     """Select the groups that match a filter."""
-    statement = select_filtered(Group, query, "external_id", "source")
+    statement = select_filtered(Group, query, "external_id", "source", texts=("name", "description"))
     if query.include is None:
         statement = statement.where(col(Group.ended_at).is_(None))
     if query.name:
@@ -30,9 +30,6 @@ def select_groups(query: GroupQuery) -> Select[Group]:
     if query.member_id:
         group_ids = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(query.member_id))
         statement = statement.where(col(Group.id).in_(group_ids))
-    if query.q:
-        columns = (col(Group.name), col(Group.description))
-        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 

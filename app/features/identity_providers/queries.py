@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.identity_providers.schemas import (
     DEFAULT_SCOPES,
     TOKEN_TYPES,
-    IdentityProviderQuery,
     Provider,
     WorkloadView,
 )
 from app.http.authorization import Role
-from app.http.pagination import Sorts, caseless, select_filtered
+from app.http.pagination import Sorts, caseless
 from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id
 from app.models.identities import IdentityLink, ServiceAccount
 from app.models.identity_providers import IdentityProvider
@@ -62,17 +61,6 @@ async def active_issuers(session: AsyncSession) -> list[str]:
 
 
 SORTS: Sorts = {"name": caseless(col(IdentityProvider.name))}
-
-
-def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
-    """Select the providers that match a filter."""
-    statement = select_filtered(IdentityProvider, query, "status", "source", "issuer")
-    if query.q:
-        texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
-        statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
-    if query.include != "ended":
-        statement = statement.where(LIVE)
-    return statement
 
 
 async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider | None:

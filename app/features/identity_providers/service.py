@@ -23,7 +23,7 @@ from app.features.identity_providers.scim_user import is_attribute_path
 from app.features.invitations.queries import end_invitations_with_claim
 from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
-from app.http.pagination import Cursors, read_page
+from app.http.pagination import Cursors, read_page, select_filtered
 from app.http.runtime import Runtime
 from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, parse_id
@@ -80,10 +80,13 @@ async def list_providers(
     session: AsyncSession, caller: Caller, query: schemas.IdentityProviderQuery, runtime: Runtime
 ) -> tuple[list[IdentityProvider], str | None]:
     """Read a page of providers and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
-    if query.include is not None:
+    filters, texts = ("status", "source", "issuer"), ("name", "issuer")
+    statement = select_filtered(IdentityProvider, query, *filters, texts=texts)
+    if query.include is None:
+        statement = statement.where(queries.LIVE)
+    else:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
-    statement = queries.select_providers(query)
     return await read_page(session, statement, IdentityProvider, cursors, query, queries.SORTS)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -20,7 +20,7 @@ KIND = "policy"
 
 def select_policies(query: PolicyQuery) -> Select[Policy]:
     """Select the policies that match a filter."""
-    statement = select_filtered(Policy, query, "status")
+    statement = select_filtered(Policy, query, "status", texts=("name", "description", "text"))
     if not query.includes_ended():
         statement = statement.where(col(Policy.ended_at).is_(None))
     if query.name:
@@ -29,9 +29,6 @@ def select_policies(query: PolicyQuery) -> Select[Policy]:
     if query.mode:
         mode = case((col(Policy.status) == "published", col(Policy.published_mode)), else_=col(Policy.mode))
         statement = statement.where(mode.in_(query.mode))
-    if query.q:
-        columns = (col(Policy.name), col(Policy.description), col(Policy.text))
-        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 

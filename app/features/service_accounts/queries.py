@@ -4,26 +4,15 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db.rows import is_one_of
-from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.http.pagination import Sorts, caseless, select_filtered
+from app.http.pagination import Sorts, caseless
 from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {"name": caseless(col(ServiceAccount.name))}
-
-
-def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
-    """Select the accounts that match the filters, unordered."""
-    statement = select_filtered(ServiceAccount, query, "status", "role", "owner_id")
-    if query.include is None:
-        statement = statement.where(col(ServiceAccount.ended_at).is_(None))
-    if query.q:
-        statement = statement.where(col(ServiceAccount.name).icontains(query.q, autoescape=True))
-    return statement
 
 
 async def has_another_credential(session: AsyncSession, row: ServiceAccountCredential) -> bool:

@@ -19,10 +19,10 @@ from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.service_accounts import schemas
 from app.features.service_accounts.authenticate import has_usable_owner, new_credential
-from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
+from app.features.service_accounts.queries import SORTS, has_another_credential
 from app.http.authorization import Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
-from app.http.pagination import Cursors, ListQuery, read_page
+from app.http.pagination import Cursors, ListQuery, read_page, select_filtered
 from app.http.runtime import Runtime
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY, KEY, SERVICE_ACCOUNT, format_id, new_id
@@ -53,10 +53,13 @@ async def list_accounts(
     session: AsyncSession, caller: Caller, query: schemas.ServiceAccountQuery, runtime: Runtime
 ) -> tuple[list[ServiceAccount], str | None]:
     """Read a page of accounts and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
-    if query.include is not None:
+    statement = select_filtered(ServiceAccount, query, "status", "role", "owner_id", texts=("name",))
+    if query.include is None:
+        statement = statement.where(col(ServiceAccount.ended_at).is_(None))
+    else:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_accounts", query.filters())
-    return await read_page(session, select_accounts(query), ServiceAccount, cursors, query, SORTS)
+    return await read_page(session, statement, ServiceAccount, cursors, query, SORTS)
 
 
 async def get_account(

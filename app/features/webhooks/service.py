@@ -43,7 +43,7 @@ async def list_webhooks(
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhooks", query.filters())
-    statement = select_filtered(Webhook, query, "status")
+    statement = select_filtered(Webhook, query, "status", texts=("name",))
     if query.include is None:
         statement = statement.where(col(Webhook.ended_at).is_(None))
     if query.event:
@@ -51,8 +51,6 @@ async def list_webhooks(
         statement = statement.where(col(Webhook.events).op("&&")(events))
     if query.failing:
         statement = statement.where(col(Webhook.failing_since).is_not(None))
-    if query.q:
-        statement = statement.where(col(Webhook.name).icontains(query.q, autoescape=True))
     return await read_page(session, statement, Webhook, cursors, query, SORTS)
 
 
