@@ -65,7 +65,6 @@ class CommandTargets(Protocol):
         self, launch: Launch, read: UpstreamTarget, server: Server, token: Token
     ) -> UpstreamTarget:
         """Start the command if needed. Raises ``Refused`` of the gateway, and ``StoreUnavailable``."""
-        ...
 
 
 class SnapshotReads:
@@ -190,9 +189,7 @@ class CallRecords:
         decision = call.decision
         client_id, client_row = self._clients.name(*call.client)
         values = self._values(call, client_id)._replace(
-            arguments_digest=self._digest(call),
-            request_id=call.request_id,
-            trace_id=clean(call.trace_id),
+            arguments_digest=self._digest(call), request_id=call.request_id, trace_id=clean(call.trace_id)
         )
         risk = None if decision.tool is None else str(decision.tool.risk)
         return Demand(

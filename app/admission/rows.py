@@ -25,7 +25,7 @@ from app.crypto.client_ids import client_id, salt_of
 from app.crypto.keys import Sealed
 from app.db.engine import delete_rows, plain_connection
 from app.db.jobs import repeat
-from app.lib.ids import new_id
+from app.lib.ids import id_hex, new_id
 
 STRING_LIMIT = 256
 
@@ -166,8 +166,8 @@ def cells_for(
 ) -> list[str]:
     """The cells of a call with the same decision as ``call``, with the parts that differ replaced."""
     cells = list(call)
-    cells[_ID] = id.hex
-    cells[_CLIENT] = client_id.hex
+    cells[_ID] = id_hex(id)
+    cells[_CLIENT] = id_hex(client_id)
     cells[_DIGEST] = NULL if arguments_digest is None else _bytes(arguments_digest)
     cells[_REQUEST] = NULL if request_id is None else _text(request_id)
     cells[_TRACE] = NULL if trace_id is None else _text(trace_id)
@@ -283,7 +283,7 @@ def arguments_of(
         _array([version for _, version in places]),
         *_columns(
             [
-                (each.id.hex, each.call_id.hex, _word(each.outcome), str(each.duration_ms))
+                (id_hex(each.id), id_hex(each.call_id), _word(each.outcome), str(each.duration_ms))
                 for each in outcomes
             ],
             4,

@@ -148,7 +148,6 @@ class Reevaluated(Protocol):
 
     def reevaluate(self, view: View, at: float, approvals: frozenset[ApprovalDemand]) -> Decision:
         """Decide on a fresh view. Only the ``approvals`` that the call consumed count."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +163,16 @@ class WorkerMessages(Protocol):
 
     def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
         """Cancel a call of this worker."""
-        ...
 
     def forget_notes(self, session_id: UUID | None) -> None:
         """Drop the cached settings of a session, or of all sessions."""
-        ...
 
     @property
     def has_approval_listeners(self) -> bool:
         """Whether a client listens for decided approvals."""
-        ...
 
     def announce_approval(self, approval_id: UUID, token_id: UUID) -> None:
         """Notify clients that an approval for a call with this token was decided."""
-        ...
 
 
 class Store(Protocol):
@@ -185,7 +180,6 @@ class Store(Protocol):
 
     def known_view(self, credential: Credential) -> View | None:
         """The view of a token if the snapshot has all of it and the secret is right."""
-        ...
 
     async def resolve(self, credential: Credential) -> View | None:
         """The view of a token, or ``None`` if the secret is wrong. A warm snapshot reads no database.
@@ -193,7 +187,6 @@ class Store(Protocol):
         The token can be expired, revoked or suspended, which ``domain.access.decide`` checks. Raises
         ``TooManyLookups``.
         """
-        ...
 
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
         """Read the view of the same credential again, by reads that start after this call.
@@ -202,26 +195,21 @@ class Store(Protocol):
         servers stay as known; a decision about one that has changed is not admitted. ``None`` when the secret is no
         longer valid.
         """
-        ...
 
     def known_target(self, server: Server, token: Token) -> UpstreamTarget | None:
         """Where to forward calls to this version of the server, if no read and no fetch is needed."""
-        ...
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         """Where to forward calls to this version of the server.
 
         Raises ``UnsealingFault`` and ``CredentialUnavailable``.
         """
-        ...
 
     def credential_refused(self, target: UpstreamTarget) -> None:
         """Discard the access token that was fetched for a server which answered 401."""
-        ...
 
     def now(self) -> float:
         """The database time as known to this worker, in Unix seconds."""
-        ...
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
         """Write the call's row if its decision's dependencies are unchanged.
@@ -229,43 +217,35 @@ class Store(Protocol):
         The approvals and quota that the decision requires are consumed in the same transaction, all or nothing. If one
         is missing, approvals are requested in it, and the call is ``Withheld``.
         """
-        ...
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
         """Queue the outcome row of an admitted call: success, error, cancelled or not_forwarded.
 
         A call that was not forwarded releases its approvals and quota.
         """
-        ...
 
     def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
         """Count a request with a known token that is not valid: one row per token, reason and minute, with the first
         request id."""
-        ...
 
     def count_unknown(self, client: Client, request_id: str) -> None:
         """Count a request without a known token: one row per source and minute, with the first request id."""
-        ...
 
     def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
         """Watch a call, starting before its row is sent. ``request`` is reevaluated on fresh views with the approvals
         of the call's decision. ``cut`` ends both connections and is called at most once."""
-        ...
 
     def confirmed_at(self, call_id: UUID) -> float:
         """When the call was last confirmed to be allowed (``boot_time``); ``-inf`` if never."""
-        ...
 
     def unwatch(self, call_id: UUID) -> None:
         """Stop watching a call. Ignores unknown ids."""
-        ...
 
     async def wait_for_approvals(self, ids: Collection[UUID]) -> None:
         """Return when none of these approvals is pending any more, or one of them will not be granted.
 
         Retries reads that fail. The caller sets the timeout.
         """
-        ...
 
     async def end_session(self, session_id: UUID, token_id: UUID) -> None:
         """Record that a client ended its session on the aggregate endpoint.
@@ -273,24 +253,18 @@ class Store(Protocol):
         A call in such a session depends on ``(session_id, 0)`` in addition to its decision's dependencies. The end
         changes that version, so admission detects it without a read.
         """
-        ...
 
     async def has_session_ended(self, session_id: UUID) -> bool:
         """Whether any worker ended the session."""
-        ...
 
     async def read_notes(self, session_id: UUID) -> Notes:
         """The settings of a session, empty by default."""
-        ...
 
     async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
         """Change the settings, one change at a time, and notify all workers. Raises what ``change`` raises."""
-        ...
 
     def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:
         """Ask the worker that serves this request of an aggregate session to end it. Best effort."""
-        ...
 
     def request_sync(self, server_id: UUID) -> None:
         """Queue a sync because a live definition differed from the approved one; at most one per server waits."""
-        ...

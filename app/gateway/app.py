@@ -18,19 +18,11 @@ from app.gateway.mirror.endpoint import Mirror
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.results import Tasks
 from app.gateway.sealed_ids import ServerRequests, SessionSealer
+from app.gateway.wire import refusals
 from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Alarms, ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.wire.messages import read_version
-from app.gateway.wire.refusals import (
-    INTERNAL_ERROR,
-    INVALID_REQUEST,
-    RETRY_SOON,
-    Refused,
-    refusal_reason,
-    request_loop,
-    unavailable,
-    wrong_http_method,
-)
+from app.gateway.wire.refusals import Refused
 from app.http.service_address import ENCODED_SLASH, OwnAddresses, ServiceAddress, has_encoded_slash
 from app.lib.logs import log_fault
 from app.outbound.http import VIA, OutboundClient
@@ -112,9 +104,9 @@ class Gateway:
         except Refused as refused:
             await exchange.answer_error(refused)
         except StoreUnavailable as fault:
-            await exchange.answer_error(unavailable(str(fault)))
+            await exchange.answer_error(refusals.unavailable(str(fault)))
         except Cut:
-            await exchange.answer_error(Refused(200, INTERNAL_ERROR, _CUT))
+            await exchange.answer_error(Refused(200, refusals.INTERNAL_ERROR, _CUT))
         except ClientLeft:
             # A legacy client that cancelled is still connected. It expects no answer, but its request must end.
             if not exchange.complete:
@@ -127,15 +119,15 @@ class Gateway:
             # Fail closed on an unexpected error, and show no detail of it to the client.
             log_fault(log, "serving MCP", error)
             await exchange.answer_error(
-                Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=RETRY_SOON)
+                Refused(503, refusals.INTERNAL_ERROR, "The gateway failed.", headers=refusals.RETRY_SOON)
             )
 
     async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
         if encoded_slash:
-            raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
+            raise Refused(400, refusals.INVALID_REQUEST, ENCODED_SLASH)
         via = exchange.headers.get(VIA)
         if via is not None and (VIA in exchange.duplicated or self._loops.is_loop(via)):
-            raise request_loop()
+            raise refusals.request_loop()
         self._authenticator.check_origin(exchange)
         view = await self._authenticator.authenticate(exchange)
         usage = self._limits.enter(exchange, view)
@@ -151,7 +143,7 @@ class Gateway:
                 # The request was refused before a decision, so only this count shows it in the audit log. Count by
                 # address only, so that a client that varies its name gets one row.
                 client = Client(exchange.client.ip)
-                self._store.count_refused(view, refusal_reason(refused), client, exchange.request_id)
+                self._store.count_refused(view, refusals.refusal_reason(refused), client, exchange.request_id)
             raise
         finally:
             self._limits.leave(usage)
@@ -180,7 +172,7 @@ class Gateway:
 
 
 def _refuse_method(exchange: Exchange) -> NoReturn:
-    raise wrong_http_method(read_version(exchange)[1])
+    raise refusals.wrong_http_method(read_version(exchange)[1])
 
 
 _CUT = "The call was ended because access was withdrawn while it ran, or could not be confirmed any more."

@@ -24,18 +24,9 @@ from app.admission.store import ApprovalState, NeededApproval, Store, View
 from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied
 from app.gateway.results import Round
 from app.gateway.sealed_ids import FLEET, SessionSealer
+from app.gateway.wire import messages
 from app.gateway.wire.exchange import ClientWork, Exchange, Watch, result_body
-from app.gateway.wire.messages import (
-    CAPABILITIES_KEY,
-    CLIENT_INFO_KEY,
-    INPUT_METHODS,
-    VERSION_KEY,
-    ClientFeatures,
-    Message,
-    client_capabilities,
-    client_features,
-    keep_flags,
-)
+from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
 from app.lib.ids import APPROVAL, EVENT, format_id
@@ -243,7 +234,7 @@ class Approvals:
 
     def _take_state(self, exchange: Exchange, message: Message, view: View) -> ResumedRequest | None:
         state = message.params.get("requestState")
-        if not message.modern or message.method not in INPUT_METHODS or not isinstance(state, str):
+        if not message.modern or message.method not in messages.INPUT_METHODS or not isinstance(state, str):
             return None
         opened = None
         if state.isascii():
@@ -298,7 +289,8 @@ class Approvals:
             if (
                 pending
                 and message.modern
-                and ClientFeatures.URL in client_features(message.params["_meta"][CAPABILITIES_KEY])
+                and ClientFeatures.URL
+                in messages.client_features(message.params["_meta"][messages.CAPABILITIES_KEY])
             ):
                 result = self._input_required(exchange, message, denied, pending, resumed)
                 if result is not None:
@@ -438,11 +430,11 @@ def covered_body(message: Message) -> dict[str, Any]:
     meta = message.params.get("_meta")
     kept = covered_meta(meta)
     if message.modern and isinstance(meta, dict):
-        declared = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
+        declared = messages.client_capabilities(meta[messages.CAPABILITIES_KEY], modern=True)
         kept |= {
-            VERSION_KEY: meta[VERSION_KEY],
-            CAPABILITIES_KEY: keep_flags(declared),
-            CLIENT_INFO_KEY: client_info(),
+            messages.VERSION_KEY: meta[messages.VERSION_KEY],
+            messages.CAPABILITIES_KEY: messages.keep_flags(declared),
+            messages.CLIENT_INFO_KEY: client_info(),
         }
         if meta.get(LOG_LEVEL_META_KEY) in LOG_LEVELS:
             kept[LOG_LEVEL_META_KEY] = meta[LOG_LEVEL_META_KEY]

@@ -41,6 +41,7 @@ from app.gateway.wire.refusals import (
     no_such_session,
 )
 from app.lib.clock import boot_time
+from app.lib.ids import REQUEST_ID_PREFIX, id_hex, new_id
 from app.lib.strict_json import JsonValue
 from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
@@ -246,7 +247,10 @@ class GatewayRequest:
         """Make the row of the audit log, with a new id."""
         exchange, access, arguments = self.exchange, self.access, self.access.arguments
         trace = exchange.headers.get(b"traceparent")
-        id, request_id = exchange.name_call()
+        id, request_id = new_id(), exchange.given_request_id
+        if request_id is None:
+            # Most requests have one row. Indexing redundant ids would cost as much as the row.
+            exchange.given_request_id = f"{REQUEST_ID_PREFIX}{id_hex(id)}"
         # By position, because keywords cost as much as the rest of the creation.
         return Call(
             id,

@@ -27,15 +27,12 @@ class StreamFilter(Protocol):
 
     async def filter_notification(self, message: dict[str, Any]) -> bool | None:
         """Whether to forward the notification; ``None`` to forward it with changes made in place."""
-        ...
 
     def filter_request(self, message: dict[str, Any]) -> bool:
         """Whether to forward the request. If so, its id is replaced by the one that the client sees."""
-        ...
 
     def seal_event_id(self, id: str) -> bytes | None:
         """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
-        ...
 
 
 class Relay:

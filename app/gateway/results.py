@@ -11,6 +11,7 @@ request about it needs. A task always has the same id, because clients compare i
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.pipeline import InFlightCall
 from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire import messages
 from app.gateway.wire.answers import (
     InputRequestRules,
     Rewrite,
@@ -30,15 +32,7 @@ from app.gateway.wire.answers import (
     filter_item,
     filter_list,
 )
-from app.gateway.wire.messages import (
-    INPUT_METHODS,
-    NEWEST_FIRST,
-    TASKS_EXTENSION,
-    ClientFeatures,
-    Message,
-    keep_flags,
-    supported_extensions,
-)
+from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.lib import strict_json
 
@@ -60,8 +54,11 @@ def supported_capabilities(capabilities: Any, parts: Collection[str], *, modern:
     reached = [part for part in Part if part in parts]
     kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
     supported = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
-    return keep_flags(
-        {**supported, **(supported_extensions(capabilities) if modern else _supported_tasks(capabilities))}
+    return messages.keep_flags(
+        {
+            **supported,
+            **(messages.supported_extensions(capabilities) if modern else _supported_tasks(capabilities)),
+        }
     )
 
 
@@ -131,9 +128,10 @@ def is_approved(item: Mapping[str, object], tool: Tool) -> bool:
         return False
 
 
+@lru_cache(maxsize=256)
 def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
     """Return the offered versions that begin with ``initialize``, newest first."""
-    return tuple(version for version in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if version in offered)
+    return tuple([version for version in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if version in offered])
 
 
 RELATED = "io.modelcontextprotocol/related-task"
@@ -319,7 +317,7 @@ def unknown_task(modern: bool) -> Refused:
 
 def missing_tasks() -> Refused:
     """Return the answer to a modern client that asks about a task without the capability for tasks."""
-    data: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
+    data: dict[str, Any] = {"requiredCapabilities": {"extensions": {messages.TASKS_EXTENSION: {}}}}
     return Refused(400, MISSING_CAPABILITY, "Missing required client capability", data=data)
 
 
@@ -402,7 +400,7 @@ def _introduce(result: dict[str, Any], message: Message, call: InFlightCall, sto
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
     result["capabilities"] = supported_capabilities(result.get("capabilities"), parts, modern=message.modern)
-    offered = call.target.protocol_versions or NEWEST_FIRST
+    offered = call.target.protocol_versions or messages.NEWEST_FIRST
     if message.modern:
         result["supportedVersions"] = list(offered)
     elif result.get("protocolVersion") not in offered:
@@ -418,7 +416,7 @@ def pass_input_requests(
     features: ClientFeatures,
 ) -> bool:
     """Check the input requests in a result and seal its state. Raises ``Refused`` if one is not allowed."""
-    if message.method not in INPUT_METHODS or not message.modern:
+    if message.method not in messages.INPUT_METHODS or not message.modern:
         raise bad_upstream(_INPUT_NOT_ALLOWED)
     dropped = input_rules.check(result.get("inputRequests", {}), features)
     state = result.get("requestState")

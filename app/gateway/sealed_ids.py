@@ -48,12 +48,7 @@ class SessionSealer:
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=")
 
     def open(
-        self,
-        token_id: UUID,
-        server_id: UUID,
-        text: bytes,
-        purpose: bytes,
-        max_length: int = MAX_SEALED,
+        self, token_id: UUID, server_id: UUID, text: bytes, purpose: bytes, max_length: int = MAX_SEALED
     ) -> bytes | None:
         """Open a sealed id; ``None`` if it is forged, or of another token, server or purpose."""
         data = _decode(text, max_length)

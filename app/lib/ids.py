@@ -9,13 +9,12 @@ A request id is generated here or accepted from the caller, whose ids cannot loo
 import re
 from collections.abc import Callable
 from typing import Annotated
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import uuid_utils
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from typeid import TypeID
 from typeid.errors import TypeIDException
-from uuid_utils import compat
 
 SERVER = "srv"
 TOOL = "tool"
@@ -39,9 +38,22 @@ EVENT = "evt"
 KEY = "key"
 
 
+# A UUID refuses to be changed by ``setattr``.
+_set_int, _set_is_safe = vars(UUID)["int"].__set__, vars(UUID)["is_safe"].__set__
+_IS_SAFE = SafeUUID.unknown
+
+
 def new_id() -> UUID:
-    """A new UUIDv7 (RFC 9562); ids sort by creation."""
-    return compat.uuid7()
+    """A new UUIDv7 (RFC 9562); ids sort by creation. Takes half the time of ``uuid_utils.compat``."""
+    id = object.__new__(UUID)
+    _set_int(id, uuid_utils.uuid7().int)
+    _set_is_safe(id, _IS_SAFE)
+    return id
+
+
+def id_hex(id: UUID) -> str:
+    """``id.hex`` in half the time."""
+    return id.int.to_bytes(16, "big").hex()
 
 
 def format_id(prefix: str, id: UUID) -> str:

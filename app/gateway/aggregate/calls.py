@@ -1,7 +1,5 @@
 """A request on ``/mcp`` to one server, translated to the server's era and back."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,12 +10,13 @@ from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 from app.admission.store import UpstreamTarget
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
-from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, Key, NotesCache, UpstreamSessions
+from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, NotesCache, UpstreamSessions
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
 from app.gateway.relay import FORWARDED_NOTIFICATIONS
 from app.gateway.results import FIRST_ROUND, Round, make_private, pass_input_requests
 from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import (
     Answer,
     InputRequestRules,
@@ -27,32 +26,13 @@ from app.gateway.wire.answers import (
     target_secrets,
 )
 from app.gateway.wire.exchange import Exchange, Watch
-from app.gateway.wire.messages import (
-    CAPABILITIES_KEY,
-    INPUT_METHODS,
-    ClientFeatures,
-    Headers,
-    Message,
-    check_parameter_headers,
-    client_capabilities,
-    keep_flags,
-    parameter_headers,
-)
-from app.gateway.wire.refusals import (
-    INVALID_PARAMS,
-    RESOURCE_NOT_FOUND,
-    RETRY_SOON,
-    CredentialRefused,
-    Refused,
-    bad_upstream,
-    invalid_params,
-    upstream_loop,
-)
+from app.gateway.wire.messages import ClientFeatures, Message
+from app.gateway.wire.refusals import CredentialRefused, Refused
 from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
 from app.outbound.http import VIA, NotForwarded, UpstreamError
 from app.outbound.mcp.connection import LegacySession, ModernConnection
-from app.outbound.mcp.exchange import McpUpstreamError, Notification, Result
+from app.outbound.mcp.exchange import McpUpstreamError, Notification
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 
@@ -120,7 +100,7 @@ class AggregateCall:
             return
         tool = None if self._route.tool is None else server.tools.get(self._route.tool)
         if tool is not None and tool.header_schema is not None:
-            check_parameter_headers(self._exchange, tool.header_schema, self._route.arguments)
+            messages.check_parameter_headers(self._exchange, tool.header_schema, self._route.arguments)
         self._before.check()
 
     async def forward(self, call: InFlightCall) -> str:
@@ -128,11 +108,20 @@ class AggregateCall:
 
         Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
         """
-        key: Key = (self._caller.session_id or call.view.token.id, call.server.id)
+        modern, key = self._message.modern, (self._caller.session_id or call.view.token.id, call.server.id)
         answer = Answer(self._message.id, target_secrets(call.target))
         try:
-            with Watch(self._exchange, call, self._message.modern) as watch:
-                result = await self._result(call, key, answer, watch)
+            with Watch(self._exchange, call, modern) as watch:
+                async with self._upstreams.use(
+                    key,
+                    call.target,
+                    modern=modern,
+                    before_send=call.may_start,
+                    before_next=call.may_continue,
+                    caller=call.view.token.identity.id.int,
+                    log_level=None if modern else self._caller.log_level,
+                ) as connection:
+                    result = await self._ask(connection, call, answer, watch)
         except McpUpstreamError as error:
             if error.kind == "session_lost" and not self._reopened:
                 # The upstream did not accept the call, so it may be sent once more, on a new admission.
@@ -142,63 +131,36 @@ class AggregateCall:
                 return await self._answer_error(error, answer)
             raise translate_upstream_error(error) from None
 
-        def finish() -> tuple[bytes, str]:
-            translate_error = self._translated(result, call)
-            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translate_error}
-            return answer.finish(dump(message), message)
-
-        body, outcome = await off_loop(finish) if self._is_large else finish()
+        body, outcome = (
+            await off_loop(self._finish, result, call, answer)
+            if self._is_large
+            else self._finish(result, call, answer)
+        )
         await self._exchange.answer(200, body)
         return outcome
 
-    async def _result(self, call: InFlightCall, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
-        async with self._upstreams.use(
-            key,
-            call.target,
-            modern=self._message.modern,
-            before_send=call.may_start,
-            before_next=call.may_continue,
-            caller=call.view.token.identity.id.int,
-            log_level=None if self._message.modern else self._caller.log_level,
-        ) as connection:
-            return await self._ask(connection, call, answer, watch)
+    def _finish(self, result: dict[str, Any], call: InFlightCall, answer: Answer) -> tuple[bytes, str]:
+        message = {"jsonrpc": "2.0", "id": self._message.id, "result": self._translated(result, call)}
+        return answer.finish(dump(message), message)
 
     async def _ask(
         self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
-        self._same_rounds = self._message.modern and isinstance(connection, ModernConnection)
+        message, declares = self._message, None
+        self._same_rounds = message.modern and isinstance(connection, ModernConnection)
+        if self._same_rounds and message.method in messages.INPUT_METHODS:
+            declared = message.params["_meta"][messages.CAPABILITIES_KEY]
+            declares = messages.keep_flags(messages.client_capabilities(declared))
+        via = None if call.approved else self._exchange.headers.get(VIA)
         stream = connection.stream(
-            self._message.method,
+            message.method,
             self._params(connection, approved=call.approved),
             before_send=call.may_start,
             before_next=call.may_continue,
-            extra_headers=(*self._parameters(call, connection), self._via(call)),
-            declares=self._declared_features() if self._same_rounds else None,
+            extra_headers=(*self._parameters(call, connection), self._upstreams.loops.header(via)),
+            declares=declares,
         )
-        return await self._read(stream, answer, watch)
-
-    def _via(self, call: InFlightCall) -> tuple[bytes, bytes]:
-        loops = self._upstreams.loops
-        return loops.header(None if call.approved else self._exchange.headers.get(VIA))
-
-    def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
-        tool = None if self._route.tool is None else call.server.tools.get(self._route.tool)
-        if tool is None or tool.header_schema is None or not isinstance(connection, ModernConnection):
-            return ()
-        headers = parameter_headers(tool.header_schema, self._route.arguments)
-        own = {name for name, _ in call.target.headers}
-        return tuple((name, value) for name, value in headers if name not in own)
-
-    def _declared_features(self) -> dict[str, Any] | None:
-        """Return the client's capabilities for methods that can have input requests."""
-        if self._message.method not in INPUT_METHODS:
-            return None
-        return keep_flags(client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY]))
-
-    async def _read(
-        self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch
-    ) -> dict[str, Any]:
-        async with aclosing(stream):
+        try:
             async for item in stream:
                 if not isinstance(item, Notification):
                     self._is_large = item.is_large
@@ -206,7 +168,17 @@ class AggregateCall:
                 if self._caller.accepts(item.message):
                     watch.streaming = True
                     await self._exchange.stream(encode_event(await _encode_notification(item, answer)))
-        raise bad_upstream("The server behind the gateway ended the stream without an answer.")
+        finally:
+            await stream.aclose()
+        raise refusals.bad_upstream("The server behind the gateway ended the stream without an answer.")
+
+    def _parameters(self, call: InFlightCall, connection: Connection) -> messages.Headers:
+        tool = None if self._route.tool is None else call.server.tools.get(self._route.tool)
+        if tool is None or tool.header_schema is None or not isinstance(connection, ModernConnection):
+            return ()
+        headers = messages.parameter_headers(tool.header_schema, self._route.arguments)
+        own = {name for name, _ in call.target.headers}
+        return tuple((name, value) for name, value in headers if name not in own)
 
     def _params(self, connection: Connection, *, approved: bool) -> dict[str, Any]:
         """Return the parameters with the server's own names, without the caller's envelope in ``_meta``."""
@@ -235,7 +207,9 @@ class AggregateCall:
                 )
                 return result
             if self._route.tool is None:
-                raise bad_upstream("The server asked for input from the user, which is not supported here.")
+                raise refusals.bad_upstream(
+                    "The server asked for input from the user, which is not supported here."
+                )
             fail_input_request(result)
         # A complete result must not contain input requests.
         result.pop("inputRequests", None)
@@ -253,8 +227,8 @@ class AggregateCall:
         code = error.code if error.code is not None else -32603
         if code == URL_ELICITATION_REQUIRED:
             self._input_rules.check_error(error.data, self._caller.features)
-        if self._message.modern and code == RESOURCE_NOT_FOUND:
-            code = INVALID_PARAMS
+        if self._message.modern and code == refusals.RESOURCE_NOT_FOUND:
+            code = refusals.INVALID_PARAMS
         message: dict[str, Any] = {
             "jsonrpc": "2.0",
             "id": self._message.id,
@@ -289,14 +263,14 @@ def translate_upstream_error(error: McpUpstreamError) -> Exception:
             error.kind, error.message, may_have_been_sent=False, retry_after_s=error.retry_after_s
         )
     if error.kind == "too_large":
-        return bad_upstream("The answer of the server behind the gateway is too large.")
+        return refusals.bad_upstream("The answer of the server behind the gateway is too large.")
     if error.kind == "loop":
-        return upstream_loop()
+        return refusals.upstream_loop()
     if error.status == 401:
         return CredentialRefused()
     if error.status == 429:
-        return Refused(503, -32603, "The server behind the gateway is busy.", headers=RETRY_SOON)
-    return bad_upstream("The server behind the gateway did not answer as an MCP server does.")
+        return Refused(503, -32603, "The server behind the gateway is busy.", headers=refusals.RETRY_SOON)
+    return refusals.bad_upstream("The server behind the gateway did not answer as an MCP server does.")
 
 
 SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
@@ -321,7 +295,7 @@ class AggregateSubscription(AggregateCall):
         """Refuse also a URI that is too long."""
         super().check(server, target)
         if len(self._message.params["uri"]) > MAX_REQUESTED_URI:
-            raise invalid_params(
+            raise refusals.invalid_params(
                 f"uri may have at most {MAX_REQUESTED_URI} characters.", self._message.modern
             )
 

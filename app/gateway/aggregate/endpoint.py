@@ -35,21 +35,10 @@ from app.gateway.pipeline import (
 )
 from app.gateway.results import make_private, open_state
 from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire import messages
 from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Exchange, HeaderList, result_body
-from app.gateway.wire.messages import (
-    CAPABILITIES_KEY,
-    NEWEST_FIRST,
-    SESSION,
-    ClientFeatures,
-    Message,
-    bound_content,
-    caller_program,
-    client_features,
-    prompt_arguments,
-    read_client,
-    read_request,
-)
+from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import (
     Refused,
     UnknownVersion,
@@ -60,7 +49,7 @@ from app.gateway.wire.refusals import (
 from app.lib.event_loop import in_slices
 from app.outbound.mcp.connection import client_info
 
-LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
+LEGACY_VERSIONS = tuple(version for version in messages.NEWEST_FIRST if version < "2026")
 _INSTRUCTIONS = (
     "This is a gateway to several servers. Tools and prompts are named <server>__<name>, resources "
     "mcp+<server>+<uri>. Lists contain only what your token may use."
@@ -86,7 +75,7 @@ class Aggregate:
     async def serve(self, exchange: Exchange, view: View) -> None:
         """Answer one request of a live token."""
         try:
-            message = await read_request(exchange, self.body_limit)
+            message = await messages.read_request(exchange, self.body_limit)
         except UnknownVersion:
             await record_unknown_version(self.pipeline, exchange, view, None)
             raise
@@ -104,7 +93,7 @@ class Aggregate:
             await exchange.answer(202)
             return
         if message.modern:
-            features = client_features(message.params["_meta"][CAPABILITIES_KEY])
+            features = messages.client_features(message.params["_meta"][messages.CAPABILITIES_KEY])
         caller = Caller(exchange, message, session_id, requested_log_level(message), features)
         resumed = None
         if "requestState" in message.params:
@@ -140,18 +129,20 @@ class Aggregate:
         requested = message.params.get("protocolVersion")
         if not isinstance(requested, str):
             raise invalid_params("protocolVersion must be a string.", modern=False)
-        sealed = self.sessions.begin(view.token.id, client_features(message.params.get("capabilities")))
+        sealed = self.sessions.begin(
+            view.token.id, messages.client_features(message.params.get("capabilities"))
+        )
         result = {
             "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
             "serverInfo": client_info(),
             "instructions": _INSTRUCTIONS,
         }
-        await self._introduce(view, caller, "mcp.initialize", result, ((SESSION, sealed),))
+        await self._introduce(view, caller, "mcp.initialize", result, ((messages.SESSION, sealed),))
 
     async def _discover(self, view: View, caller: Caller) -> None:
         result: dict[str, Any] = {
             "resultType": "complete",
-            "supportedVersions": list(NEWEST_FIRST),
+            "supportedVersions": list(messages.NEWEST_FIRST),
             "instructions": _INSTRUCTIONS,
             "_meta": {SERVER_INFO_META_KEY: client_info()},
         }
@@ -178,13 +169,7 @@ class Aggregate:
         message, kind = caller.message, KINDS[caller.message.method]
         cursors = Cursors(self.sealer, view.token.id, message)
         work = AggregateList(
-            self.pipeline,
-            self.upstreams,
-            self.limits,
-            caller,
-            kind,
-            cursors,
-            cursors.begin(),
+            self.pipeline, self.upstreams, self.limits, caller, kind, cursors, cursors.begin()
         )
         access = AccessCheck(kind.action, None, caller.exchange.address, session_id=caller.session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
@@ -203,7 +188,7 @@ class Aggregate:
             work = AggregateSubscription(
                 self.upstreams, self.sealer, self.input_rules, caller, route, self.notes
             )
-        client = read_client(caller.exchange, message)
+        client = messages.read_client(caller.exchange, message)
         access = AccessCheck(
             route.action,
             route.slug,
@@ -212,7 +197,7 @@ class Aggregate:
             route.arguments,
             part=route.part,
             refused=None if resumed is None else resumed.refusal,
-            program=caller_program(client),
+            program=messages.caller_program(client),
             exceeds_approval=partial(exceeds_approval, message, before),
             session_id=session_id,
         )
@@ -223,10 +208,10 @@ class Aggregate:
             message.method,
             work.check,
             client,
-            additional=prompt_arguments(message),
+            additional=messages.prompt_arguments(message),
             reason=message.reason,
             continues=before.continues,
-            bound=bound_content(message),
+            bound=messages.bound_content(message),
         )
         try:
             async for call in self.pipeline.admitted(request):
@@ -310,8 +295,8 @@ class Aggregate:
 
 def _request(view: View, caller: Caller, access: AccessCheck) -> GatewayRequest:
     """Make a pipeline request that includes the calling program."""
-    client = read_client(caller.exchange, caller.message)
-    access.program = caller_program(client)
+    client = messages.read_client(caller.exchange, caller.message)
+    access.program = messages.caller_program(client)
     return GatewayRequest(caller.exchange, view, access, caller.message.method, client=client)
 
 

@@ -193,12 +193,7 @@ KINDS: Mapping[str, Kind] = {
     "prompts/list": Kind("prompts.list", "prompts", "name", join_name, types.Prompt, Part.PROMPTS),
     "resources/list": Kind("resources.list", "resources", "uri", join_uri, types.Resource, Part.RESOURCES),
     "resources/templates/list": Kind(
-        "resources.list",
-        "resourceTemplates",
-        "uriTemplate",
-        join_uri,
-        types.ResourceTemplate,
-        Part.RESOURCES,
+        "resources.list", "resourceTemplates", "uriTemplate", join_uri, types.ResourceTemplate, Part.RESOURCES
     ),
 }
 

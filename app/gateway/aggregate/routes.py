@@ -131,12 +131,7 @@ def _tool(message: Message) -> Route:
     name, arguments = call_parameters(message)
     slug, own = split_name(name)
     return Route(
-        slug,
-        "tool.call",
-        {**message.params, "name": own},
-        tool=own,
-        arguments=arguments,
-        rename=rename_links,
+        slug, "tool.call", {**message.params, "name": own}, tool=own, arguments=arguments, rename=rename_links
     )
 
 

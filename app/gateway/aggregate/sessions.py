@@ -199,6 +199,9 @@ class UpstreamSessions:
         before_next: Callable[[], bool],
         caller: int | None,
     ) -> Connection:
+        if entry.connection is not None and entry.target is target:
+            # The usual case. A connection and its target are replaced together, without a pause.
+            return entry.connection
         async with entry.lock:
             if entry.connection is not None and entry.target is not None:
                 if entry.target == target:
@@ -288,11 +291,7 @@ class AggregateSessions:
     """Client sessions on ``/mcp``, and their running calls in this worker."""
 
     def __init__(
-        self,
-        sealer: SessionSealer,
-        store: Store,
-        notes: NotesCache,
-        upstreams: UpstreamSessions,
+        self, sealer: SessionSealer, store: Store, notes: NotesCache, upstreams: UpstreamSessions
     ) -> None:
         self._sealer = sealer
         self._store = store
@@ -351,7 +350,14 @@ class AggregateSessions:
 
     def broadcast_cancel(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
         """Broadcast a cancellation to the other workers, within the token's rate limit."""
-        if len(str(request_id)) <= MAX_REQUEST_ID and self._may_broadcast(token_id):
+        if len(str(request_id)) > MAX_REQUEST_ID:
+            return
+        now = monotonic()
+        if now - self._broadcasts_since >= 60:
+            self._broadcasts.clear()
+            self._broadcasts_since = now
+        self._broadcasts[token_id] += 1
+        if self._broadcasts[token_id] <= CANCELS_PER_MINUTE:
             self._store.broadcast_cancel(session_id, request_id)
 
     def cancel_local(self, session_id: UUID, request_id: str | int) -> bool:
@@ -361,11 +367,3 @@ class AggregateSessions:
             return False
         call.leave()
         return True
-
-    def _may_broadcast(self, token_id: UUID) -> bool:
-        now = monotonic()
-        if now - self._broadcasts_since >= 60:
-            self._broadcasts.clear()
-            self._broadcasts_since = now
-        self._broadcasts[token_id] += 1
-        return self._broadcasts[token_id] <= CANCELS_PER_MINUTE

@@ -341,11 +341,7 @@ class FleetStream:
     """One client stream on ``/mcp``."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        upstreams: UpstreamSessions,
-        times: Timeouts,
-        caller: Caller,
+        self, pipeline: Pipeline, upstreams: UpstreamSessions, times: Timeouts, caller: Caller
     ) -> None:
         self._pipeline = pipeline
         self._upstreams = upstreams

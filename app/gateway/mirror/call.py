@@ -46,48 +46,11 @@ from app.gateway.results import (
     refuse_input_requests,
 )
 from app.gateway.sealed_ids import MAX_SEALED, ServerRequests, SessionSealer
-from app.gateway.wire.answers import (
-    Answer,
-    InputRequestRules,
-    Rewrite,
-    refuse_status,
-    target_secrets,
-)
+from app.gateway.wire import messages, refusals
+from app.gateway.wire.answers import Answer, InputRequestRules, Rewrite, refuse_status, target_secrets
 from app.gateway.wire.exchange import Alarms, Exchange, HeaderList, Watch
-from app.gateway.wire.messages import (
-    CAPABILITIES_KEY,
-    INTRODUCING,
-    METHOD,
-    NAME,
-    NEWEST_FIRST,
-    SESSION,
-    VERSION,
-    ClientFeatures,
-    Message,
-    Method,
-    allowed_notifications,
-    bound_content,
-    call_parameters,
-    caller_program,
-    check_parameter_headers,
-    client_capabilities,
-    client_features,
-    named_arguments,
-    parameter_headers,
-    prompt_arguments,
-    read_client,
-    used_part,
-)
-from app.gateway.wire.refusals import (
-    Refused,
-    bad_upstream,
-    invalid_params,
-    no_such_server,
-    no_such_session,
-    unknown_method,
-    unknown_tool,
-    unsupported_version,
-)
+from app.gateway.wire.messages import SESSION, ClientFeatures, Message, Method
+from app.gateway.wire.refusals import Refused
 from app.lib import strict_json
 from app.lib.event_loop import MIN_LARGE_BYTES, is_large, off_loop
 from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundResponse, Timeouts
@@ -160,7 +123,8 @@ class MirrorServices:
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 _BOTH = b"application/json, text/event-stream"
 _JSON = (b"content-type", b"application/json")
-_FORWARDED_HEADERS = (b"traceparent", b"tracestate", VERSION)
+_FORWARDED_HEADERS = (b"traceparent", b"tracestate", messages.VERSION)
+_ROUTING = (messages.METHOD, messages.NAME)
 _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 
 
@@ -188,7 +152,7 @@ class MirrorCall:
     def features(self) -> ClientFeatures:
         """The client's features, declared with each request (2026-07-28) or in ``initialize``."""
         if self._features is None:
-            self._features = client_features(self._capabilities)
+            self._features = messages.client_features(self._capabilities)
         return self._features
 
     async def run(self, method: Method) -> None:
@@ -196,10 +160,13 @@ class MirrorCall:
         message, exchange, view = self.message, self.exchange, self.view
         if message.method == "tools/call":
             additional = None
-            self.tool, arguments = call_parameters(message, tasks=True)
+            self.tool, arguments = messages.call_parameters(message, tasks=True)
         else:
-            arguments, additional = named_arguments(method, message), prompt_arguments(message)
-            self.part = used_part(method, message)
+            arguments, additional = (
+                messages.named_arguments(method, message),
+                messages.prompt_arguments(message),
+            )
+            self.part = messages.used_part(method, message)
         if message.modern or message.method == "initialize":
             self._declare()
         resumed, before = None, FIRST_ROUND
@@ -207,7 +174,7 @@ class MirrorCall:
             resumed = await self.services.approvals.resume(exchange, message, view)
             before = open_state(message, view, self.slug, self.services.sealer)
         self._open_related(view.servers.get(self.slug))
-        client = read_client(exchange, message)
+        client = messages.read_client(exchange, message)
         access = AccessCheck(
             method.action,
             self.slug,
@@ -216,9 +183,9 @@ class MirrorCall:
             arguments,
             message.method == "tools/list",
             self.part,
-            message.method in INTRODUCING,
+            message.method in messages.INTRODUCING,
             None if resumed is None else resumed.refusal,
-            caller_program(client),
+            messages.caller_program(client),
             partial(exceeds_approval, message, before),
         )
         request = GatewayRequest(
@@ -231,7 +198,7 @@ class MirrorCall:
             additional,
             message.reason,
             before.continues,
-            bound_content(message),
+            messages.bound_content(message),
         )
         listens = message.method == "subscriptions/listen"
         if listens:
@@ -249,7 +216,7 @@ class MirrorCall:
     def _check_use(self, unnamed: str | None, before: Round, server: Server, target: UpstreamTarget) -> None:
         """Refuse also a parameter that names nothing, and a foreign state. Only callers with access see this."""
         if unnamed is not None:
-            raise invalid_params(f"{unnamed} must be a string.", self.message.modern)
+            raise refusals.invalid_params(f"{unnamed} must be a string.", self.message.modern)
         if before is not FIRST_ROUND:
             before.check()
         self._check(server, target)
@@ -258,18 +225,18 @@ class MirrorCall:
         """Reduce the client capabilities, which modern requests and ``initialize`` declare, to the supported ones."""
         message = self.message
         if message.modern:
-            meta = message.params["_meta"]
-            self._capabilities = meta[CAPABILITIES_KEY]
-            if meta[CAPABILITIES_KEY]:
-                meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
+            meta, key = message.params["_meta"], messages.CAPABILITIES_KEY
+            self._capabilities = meta[key]
+            if meta[key]:
+                meta[key] = messages.client_capabilities(meta[key], modern=True)
             if message.method == "subscriptions/listen" and not isinstance(
                 message.params.get("notifications"), dict
             ):
-                raise invalid_params("notifications must be an object.", modern=True)
+                raise refusals.invalid_params("notifications must be an object.", modern=True)
         else:
             if not isinstance(message.params.get("protocolVersion"), str):
-                raise invalid_params("protocolVersion must be a string.", modern=False)
-            message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
+                raise refusals.invalid_params("protocolVersion must be a string.", modern=False)
+            message.params["capabilities"] = messages.client_capabilities(message.params.get("capabilities"))
             self._capabilities = message.params["capabilities"]
 
     async def run_in_session(self, access: AccessCheck, http_method: str) -> None:
@@ -286,34 +253,36 @@ class MirrorCall:
                 async with call:
                     call.outcome = await self._forward_in_session(http_method, call)
         except Denied:
-            raise no_such_server() from None
+            raise refusals.no_such_server() from None
 
     def _check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse an era that the upstream does not support, and a session of another caller."""
         message = self.message
-        offered = target.protocol_versions or NEWEST_FIRST
+        offered = target.protocol_versions or messages.NEWEST_FIRST
         if message.modern:
             if message.version not in offered:
-                raise unsupported_version(message.version or "", offered)
+                raise refusals.unsupported_version(message.version or "", offered)
             tool = None if self.tool is None else server.tools.get(self.tool)
             if tool is not None and tool.header_schema is not None:
-                check_parameter_headers(self.exchange, tool.header_schema, message.params.get("arguments"))
+                messages.check_parameter_headers(
+                    self.exchange, tool.header_schema, message.params.get("arguments")
+                )
             return
         handshakes = handshake_versions(offered)
         if message.method == "initialize":
             requested = message.params["protocolVersion"]
             if not handshakes:
-                raise unsupported_version(requested, offered)
+                raise refusals.unsupported_version(requested, offered)
             if requested not in handshakes:
                 message.params["protocolVersion"] = handshakes[0]
             return
         if not handshakes or (message.version is not None and message.version not in handshakes):
-            raise unsupported_version(message.version or "2025-03-26", offered)
+            raise refusals.unsupported_version(message.version or "2025-03-26", offered)
         sealed = self.exchange.headers.get(SESSION)
         if sealed is not None:
             opened = self.services.sealer.open_session(self.view.token.id, server.id, sealed)
             if opened is None:
-                raise no_such_session()
+                raise refusals.no_such_session()
             self.session, self._features = opened
 
     async def _forward(self, call: InFlightCall) -> str:
@@ -351,7 +320,7 @@ class MirrorCall:
     def _listen_body(self, call: InFlightCall) -> bytes:
         """Return a ``subscriptions/listen`` for only the notifications that the token may receive."""
         params = self.message.params
-        wanted = allowed_notifications(params["notifications"], call.names)
+        wanted = messages.allowed_notifications(params["notifications"], call.names)
         task_ids = self._tasks(call).open_all(params["notifications"].get("taskIds"))
         if task_ids:
             wanted["taskIds"] = task_ids
@@ -412,7 +381,7 @@ class MirrorCall:
             await self.exchange.answer(200, body, answer.headers)
             return outcome
         if media != b"text/event-stream":
-            raise bad_upstream(
+            raise refusals.bad_upstream(
                 "The server behind the gateway answered with a content type that is not MCP's."
             )
         origin = Origin(message.method, self.tool, message.id, call.id, self.part)
@@ -447,7 +416,7 @@ class MirrorCall:
         """Make the function that answers server requests that are not forwarded, in their session."""
         headers = [_JSON, (b"accept", _BOTH), self.services.outbound.loops.header()]
         if self.message.version is not None:
-            headers.append((VERSION, self.message.version.encode()))
+            headers.append((messages.VERSION, self.message.version.encode()))
         if session is not None:
             headers.append((SESSION, session))
 
@@ -482,21 +451,27 @@ class MirrorCall:
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
         for name in _FORWARDED_HEADERS:
             value = theirs.get(name)
-            if value is not None and not (approved and _is_malformed(name, value)):
-                headers.append((name, value))
+            if value is None:
+                continue
+            # An approved call does not forward a malformed tracing header.
+            if approved and name in _TRACES and not _TRACES[name](value.decode("latin-1")):
+                continue
+            headers.append((name, value))
         headers.append(self.services.outbound.loops.header(None if approved else theirs.get(VIA)))
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:
-            routing = [(METHOD, theirs[METHOD])] if METHOD in theirs else []
-            if NAME in theirs:
-                routing.append((NAME, theirs[NAME]))
+            routing = [(name, theirs[name]) for name in _ROUTING if name in theirs]
             if self.tool is not None and call is not None:
                 tool = call.server.tools.get(self.tool)
                 if tool is not None and tool.header_schema is not None:
-                    routing += parameter_headers(tool.header_schema, self.message.params.get("arguments"))
-            own = dict(target.headers)
-            headers += [header for header in routing if header[0] not in own]
+                    routing += messages.parameter_headers(
+                        tool.header_schema, self.message.params.get("arguments")
+                    )
+            if target.headers:
+                own = dict(target.headers)
+                routing = [header for header in routing if header[0] not in own]
+            headers += routing
         headers += target.headers
         return headers
 
@@ -505,7 +480,7 @@ class MirrorCall:
             return ()
         sealed = self.services.sealer.seal_session(call.view.token.id, call.server.id, session, self.features)
         if len(sealed) > MAX_SEALED:
-            raise bad_upstream("The server behind the gateway sent a session id that is too long.")
+            raise refusals.bad_upstream("The server behind the gateway sent a session id that is too long.")
         return ((SESSION, sealed),)
 
     async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
@@ -522,10 +497,7 @@ class MirrorCall:
         try:
             if response.status == 405 and http_method == "DELETE":
                 raise Refused(
-                    405,
-                    -32600,
-                    "Clients cannot end sessions of this server.",
-                    headers=((b"allow", b"POST"),),
+                    405, -32600, "Clients cannot end sessions of this server.", headers=((b"allow", b"POST"),)
                 )
             if not 200 <= response.status < 300:
                 raise await refuse_status(response, target_secrets(call.target))
@@ -541,21 +513,15 @@ class MirrorCall:
         at = self.services.pipeline.store.now()
         if not isinstance(denied, ApprovalNeeded):
             if not reaches(view, self.slug, at, address):
-                raise no_such_server()
+                raise refusals.no_such_server()
             if self.tool is None and (
                 self.part is None or not reaches(view, self.slug, at, address, self.part)
             ):
                 # The same answer as that of a server without this part.
-                raise unknown_method(modern)
+                raise refusals.unknown_method(modern)
             if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
-                raise unknown_tool(self.tool, modern)
+                raise refusals.unknown_tool(self.tool, modern)
         supports_url = ClientFeatures.URL in self.features
         await self.services.approvals.answer(
             self.exchange, self.message, denied, resumed, supports_url=supports_url
         )
-
-
-def _is_malformed(name: bytes, value: bytes) -> bool:
-    """Whether a tracing header is malformed. An approved call does not forward it then."""
-    check = _TRACES.get(name)
-    return check is not None and not check(value.decode("latin-1"))

@@ -20,37 +20,11 @@ from app.gateway.pipeline import (
 )
 from app.gateway.relay import Relay
 from app.gateway.results import missing_tasks, unknown_task
+from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import Answer, refuse_status, target_secrets
 from app.gateway.wire.exchange import Exchange, Watch, result_body
-from app.gateway.wire.messages import (
-    CAPABILITIES_KEY,
-    CLIENT_NOTIFICATIONS,
-    LEGACY,
-    LEGACY_TASKS,
-    MODERN,
-    MODERN_TASKS,
-    NAME,
-    NEWEST_FIRST,
-    SESSION,
-    ClientFeatures,
-    Message,
-    Method,
-    caller_program,
-    read_client,
-    read_request,
-    supported_extensions,
-)
-from app.gateway.wire.refusals import (
-    INVALID_REQUEST,
-    Refused,
-    UnknownVersion,
-    bad_upstream,
-    no_such_server,
-    no_such_session,
-    unknown_method,
-    unsupported_version,
-    wrong_http_method,
-)
+from app.gateway.wire.messages import NAME, SESSION, ClientFeatures, Message, Method
+from app.gateway.wire.refusals import INVALID_REQUEST, Refused, UnknownVersion
 
 LAST_EVENT_ID = b"last-event-id"
 
@@ -64,7 +38,7 @@ class MirrorListen(MirrorCall):
     async def listen(self) -> None:
         """Decide, admit, and relay the stream until either side closes it or access is withdrawn."""
         if self.message.modern:
-            raise wrong_http_method(modern=True)
+            raise refusals.wrong_http_method(modern=True)
         exchange, view = self.exchange, self.view
         if LAST_EVENT_ID in exchange.headers:
             self._resume(view)
@@ -82,7 +56,7 @@ class MirrorListen(MirrorCall):
                     async with call:
                         call.outcome = await self._stream(call)
             except Denied:
-                raise no_such_server() from None
+                raise refusals.no_such_server() from None
 
     def _resume(self, view: View) -> None:
         """Open the id of the last event. Raises ``Refused`` for an id of another session."""
@@ -134,7 +108,7 @@ class MirrorListen(MirrorCall):
                     raise await refuse_status(response, secrets)
                 media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
                 if media != b"text/event-stream":
-                    raise bad_upstream("The server behind the gateway did not open an event stream.")
+                    raise refusals.bad_upstream("The server behind the gateway did not open an event stream.")
                 await exchange.stream(b"")
                 answer = Answer(None, secrets, check_error=self._check_error)
                 if origin is not None:
@@ -208,8 +182,10 @@ class MirrorTask(MirrorCall):
         message, exchange, view = self.message, self.exchange, self.view
         if message.modern:
             self._declare()
-        client = read_client(exchange, message)
-        access = AccessCheck(method.action, self.slug, exchange.address, program=caller_program(client))
+        client = messages.read_client(exchange, message)
+        access = AccessCheck(
+            method.action, self.slug, exchange.address, program=messages.caller_program(client)
+        )
         if self._open(view):
             self._open_related(view.servers.get(self.slug))
             access.tool = self.tool
@@ -224,8 +200,10 @@ class MirrorTask(MirrorCall):
         except Denied as denied:
             at = pipeline.store.now()
             if not reaches(denied.view, self.slug, at, exchange.address):
-                raise no_such_server() from None
-            if message.modern and not supported_extensions(message.params["_meta"][CAPABILITIES_KEY]):
+                raise refusals.no_such_server() from None
+            if message.modern and not messages.supported_extensions(
+                message.params["_meta"][messages.CAPABILITIES_KEY]
+            ):
                 raise missing_tasks() from None
             raise unknown_task(message.modern) from None
 
@@ -259,10 +237,10 @@ class Mirror:
     async def serve(self, exchange: Exchange, view: View, slug: str) -> None:
         """Answer one request of a live token."""
         try:
-            message = await read_request(exchange, self.body_limit, responses=True)
+            message = await messages.read_request(exchange, self.body_limit, responses=True)
         except UnknownVersion as refused:
             raise await self._refuse_version(exchange, view, slug, refused) from None
-        methods = MODERN if message.modern else LEGACY
+        methods = messages.MODERN if message.modern else messages.LEGACY
         method = None if message.id is None else methods.get(message.method)
         if method is not None:
             await MirrorCall(self.services, exchange, view, slug, message).run(method)
@@ -277,9 +255,11 @@ class Mirror:
         elif message.method == "ping" and not message.modern:
             await self._pong(exchange, view, slug)
         else:
-            task_method = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
+            task_method = (messages.MODERN_TASKS if message.modern else messages.LEGACY_TASKS).get(
+                message.method
+            )
             if task_method is None:
-                raise unknown_method(message.modern)
+                raise refusals.unknown_method(message.modern)
             await MirrorTask(self.services, exchange, view, slug, message).run(task_method)
 
     async def _pong(self, exchange: Exchange, view: View, slug: str) -> None:
@@ -288,12 +268,16 @@ class Mirror:
         if sealed is not None and (
             server is None or self.services.sealer.open_session(view.token.id, server.id, sealed) is None
         ):
-            raise no_such_session()
+            raise refusals.no_such_session()
         await exchange.answer(200, result_body(exchange.id, {}))
 
     async def _notify(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         """Forward supported notifications in the caller's session."""
-        if message.modern or message.method not in CLIENT_NOTIFICATIONS or SESSION not in exchange.headers:
+        if (
+            message.modern
+            or message.method not in messages.CLIENT_NOTIFICATIONS
+            or SESSION not in exchange.headers
+        ):
             await exchange.answer(202)
             return
         call = MirrorNotification(self.services, exchange, view, slug, message)
@@ -316,5 +300,5 @@ class Mirror:
         if not reaches(view, slug, pipeline.store.now(), exchange.address):
             return refused
         target = await pipeline.target(view.servers[slug], view.token)
-        offered = target.protocol_versions or NEWEST_FIRST
-        return unsupported_version(refused.requested, offered)
+        offered = target.protocol_versions or messages.NEWEST_FIRST
+        return refusals.unsupported_version(refused.requested, offered)

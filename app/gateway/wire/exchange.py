@@ -8,14 +8,13 @@ from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 from app.admission.store import Client, StoreUnavailable
 from app.domain.objects import Address, Network
 from app.gateway.wire.refusals import Refused
 from app.lib import strict_json
 from app.lib.event_loop import is_on_loop
-from app.lib.ids import REQUEST_ID_PREFIX, accept_request_id, new_id, new_request_id
+from app.lib.ids import accept_request_id, new_request_id
 from app.lib.sse import encode_event
 
 WATCH_AFTER = 0.05
@@ -116,25 +115,15 @@ class Exchange:
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
         request_id = self.headers.get(_REQUEST_ID_NAME)
-        self._request_id: str | None = None if request_id is None else accept_request_id(request_id)
+        self.given_request_id: str | None = None if request_id is None else accept_request_id(request_id)
+        """The ``X-Request-ID`` of the answer, once it has one."""
 
     @property
     def request_id(self) -> str:
         """The ``X-Request-ID`` of the answer: the client's, or a new one."""
-        if self._request_id is None:
-            self._request_id = new_request_id()
-        return self._request_id
-
-    def name_call(self) -> tuple[UUID, str | None]:
-        """Return an id for the next row of this request, and the request id unless it derives from the row's id.
-
-        Most requests have one row. Indexing redundant ids would cost as much as the row.
-        """
-        id = new_id()
-        if self._request_id is not None:
-            return id, self._request_id
-        self._request_id = f"{REQUEST_ID_PREFIX}{id.hex}"
-        return id, None
+        if self.given_request_id is None:
+            self.given_request_id = new_request_id()
+        return self.given_request_id
 
     def header(self, name: bytes) -> str | None:
         """Return the value of a header by its lower-case name."""
@@ -162,7 +151,8 @@ class Exchange:
             return await self._read_body(limit)
         except asyncio.CancelledError:
             if late and task is not None and task.uncancel() == 0:
-                raise too_slow() from None
+                text, close = "The request body did not arrive in time.", (b"connection", b"close")
+                raise Refused(408, -32600, text, headers=(close,)) from None
             raise
         finally:
             self.alarms.clear(alarm)
@@ -309,13 +299,6 @@ class Watch:
                 return
 
 
-def too_slow() -> Refused:
-    """Return the answer to a body that does not arrive in time."""
-    return Refused(
-        408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
-    )
-
-
 def too_large(limit: int) -> Refused:
     """Return the answer to a body over the limit."""
     return Refused(413, -32600, f"The request body is over the limit of {limit} bytes.")
@@ -394,24 +377,19 @@ async def with_db_budget(exchange: Exchange, operation: Awaitable[Result]) -> Re
     now = monotonic()
     if not exchange.waits:
         exchange.waiting_since = now
-    waited_s = exchange.waited_s + now - exchange.waiting_since
+    waited_s, budget = exchange.waited_s + now - exchange.waiting_since, None
     exchange.waits += 1
     try:
         if waited_s < _SHORT_S or exchange.started:
             # The usual case, which needs no timer. An answer that has started has no deadline.
             return await operation
-        return await _within(operation, max(MIN_WAIT_S, DATABASE_BUDGET_S - waited_s))
+        async with asyncio.timeout(max(MIN_WAIT_S, DATABASE_BUDGET_S - waited_s)) as budget:
+            return await operation
+    except TimeoutError:
+        if budget is None or not budget.expired():
+            raise
+        raise DatabaseBudgetExceeded from None
     finally:
         exchange.waits -= 1
         if not exchange.waits:
             exchange.waited_s += monotonic() - exchange.waiting_since
-
-
-async def _within(operation: Awaitable[Result], left_s: float) -> Result:
-    try:
-        async with asyncio.timeout(left_s) as budget:
-            return await operation
-    except TimeoutError:
-        if not budget.expired():
-            raise
-        raise DatabaseBudgetExceeded from None
