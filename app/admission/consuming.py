@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import groupby
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -29,6 +28,7 @@ from app.admission.rows import (
     dependencies_of,
     statement_for,
 )
+from app.admission.store import ApprovalState
 from app.crypto.keys import Sealed
 from app.db.engine import delete_rows
 from app.db.webhook_events import INSERT_DELIVERIES, Message, WebhookEvent, delivery_arguments
@@ -108,16 +108,6 @@ class Demand:
         return self.values.id
 
 
-class Standing(StrEnum):
-    """The state of an approval, as seen by a call that does not run."""
-
-    ASKED = "asked"
-    ASKED_AGAIN = "asked_again"
-    PENDING = "pending"
-    APPROVED = "approved"
-    DENIED = "denied"
-
-
 @dataclass(slots=True)
 class Approval:
     """A stored approval."""
@@ -136,7 +126,7 @@ class ApprovalReport:
 
     id: UUID
     need: Need
-    standing: Standing
+    standing: ApprovalState
     expires_at: float
     decision_reason: str | None = None
 
@@ -168,7 +158,9 @@ class Settlement:
     def new_approvals(self) -> list[ApprovalReport]:
         """The approvals that this call requests."""
         return [
-            report for report in self.reports if report.standing in (Standing.ASKED, Standing.ASKED_AGAIN)
+            report
+            for report in self.reports
+            if report.standing in (ApprovalState.ASKED, ApprovalState.ASKED_AGAIN)
         ]
 
     @property
@@ -176,7 +168,7 @@ class Settlement:
         """The approval that the audit row of the call names."""
         if self.consumed:
             return self.consumed[0].id
-        open_ones = [report for report in self.reports if report.standing is not Standing.APPROVED]
+        open_ones = [report for report in self.reports if report.standing is not ApprovalState.APPROVED]
         return open_ones[0].id if open_ones else None
 
 
@@ -279,7 +271,9 @@ class Ledger:
 
     def _request(self, demand: Demand, need: Need) -> ApprovalReport:
         values = demand.values
-        standing = Standing.ASKED_AGAIN if need.binding in self._expired_bindings else Standing.ASKED
+        standing = (
+            ApprovalState.ASKED_AGAIN if need.binding in self._expired_bindings else ApprovalState.ASKED
+        )
         report = ApprovalReport(new_id(), need, standing, self.now + self.ttl)
         self.approvals.append(Approval(report.id, need.binding, "pending", report.expires_at))
         self.pending_of_token[values.token_id] += 1
@@ -288,7 +282,7 @@ class Ledger:
 
 
 def _report(need: Need, approval: Approval) -> ApprovalReport:
-    standing = Standing.APPROVED if approval.state == "consumed" else Standing(approval.state)
+    standing = ApprovalState.APPROVED if approval.state == "consumed" else ApprovalState(approval.state)
     return ApprovalReport(approval.id, need, standing, approval.expires_at, approval.decision_reason)
 
 
@@ -389,9 +383,14 @@ async def settle(
     settlements = [ledger.settle(demand) for demand in demands]
     if ledger.expired:
         await connection.execute(_EXPIRE, ledger.expired)
-    await _consume(connection, settlements)
+    consumed = [(approval.id, each.demand.id) for each in settlements for approval in each.consumed]
+    if consumed:
+        await connection.execute(_CONSUME, *columns(consumed))
+    uses = Counter(window for each in settlements for window in each.reserved)
+    if uses:
+        await connection.execute(_RESERVE, *columns([(*window, count) for window, count in uses.items()]))
     await _request_approvals(connection, settlements)
-    changed = [approval.id for each in settlements for approval in each.consumed]
+    changed = [id for id, _ in consumed]
     changed += [report.id for each in settlements for report in each.new_approvals]
     await keep_versions(connection, [*ledger.expired, *changed])
     rows = [audit_row(each) for each in settlements]
@@ -412,17 +411,8 @@ async def _read_ledger(connection: Connection, demands: Sequence[Demand], ttl: f
     used = await lock_quotas(
         connection, {(quota.key, quota.start) for demand in demands for quota in demand.quotas}
     )
-    approvals = [
-        Approval(
-            row["id"],
-            row["binding"],
-            row["state"],
-            row["expires_at"],
-            row["consumed_by"],
-            row["decision_reason"],
-        )
-        for row in rows
-    ]
+    # In the order of the columns.
+    approvals = [Approval(*row.values()) for row in rows]
     # The time is read under the locks because acquiring them can take a while.
     ledger = Ledger(await connection.fetchval(_NOW), ttl, approvals, used)
     if set(bindings) - {approval.binding for approval in ledger.approvals}:
@@ -440,15 +430,6 @@ async def lock_quotas(connection: Connection, windows: set[QuotaWindow]) -> Coun
     keys, starts = zip(*sorted(windows), strict=True)
     rows = await connection.fetch(LOCK_QUOTAS, list(keys), list(starts))
     return Counter({(row["quota_key"], row["start"]): row["used"] for row in rows})
-
-
-async def _consume(connection: Connection, settlements: Sequence[Settlement]) -> None:
-    consumed = [(approval.id, each.demand.id) for each in settlements for approval in each.consumed]
-    if consumed:
-        await connection.execute(_CONSUME, *columns(consumed))
-    uses = Counter(window for each in settlements for window in each.reserved)
-    if uses:
-        await connection.execute(_RESERVE, *columns([(*window, count) for window, count in uses.items()]))
 
 
 async def keep_versions(connection: Connection, approval_ids: Sequence[UUID]) -> None:
@@ -469,7 +450,7 @@ async def _request_approvals(connection: Connection, settlements: Sequence[Settl
         messages = [_message(demand.values, report, groups[report.id]) for demand, report in new_approvals]
         await connection.execute(INSERT_DELIVERIES, *delivery_arguments(messages))
     reports = (report for each in settlements for report in each.reports)
-    times = Counter(report.id for report in reports if report.standing is Standing.PENDING)
+    times = Counter(report.id for report in reports if report.standing is ApprovalState.PENDING)
     if times:
         await connection.execute(_COUNT_REPEATED_REQUESTS, *columns(list(times.items())))
 

@@ -28,7 +28,7 @@ from app.admission.consuming import (
     settle,
 )
 from app.admission.rows import STATEMENT, Outcome, arguments_of
-from app.admission.writer import DEADLINE_S, ConnectionLoop
+from app.admission.writer import DEADLINE_S, ConnectionLoop, is_invalid_value, take
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
 from app.db.recorder_health import RecorderHealth
 from app.domain.errors import StoreUnavailable
@@ -38,22 +38,9 @@ from app.lib.ids import new_id
 ATTEMPTS = 3
 _BEGIN = "BEGIN; SET LOCAL lock_timeout = '1s'"
 _RETRYABLE = ("40001", "40P01")
-_DATA_CLASSES = ("22", "23", "54")
 _LOCKED = "55P03"
 
-# Faults of the audit log that share the error class of invalid values: no partition, no open epoch.
-_NOT_DATA = ("23514", "23502")
-
-
 Result = TypeVar("Result")
-
-
-def is_invalid_value(error: BaseException) -> bool:
-    """Whether the database rejected a value of one call."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = str(error.sqlstate)
-        return state.startswith(_DATA_CLASSES) and state not in _NOT_DATA
-    return isinstance(error, ValueError)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -61,18 +48,6 @@ def is_conflict(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate) in (*_RETRYABLE, _LOCKED)
     return isinstance(error, ApprovalConflict)
-
-
-def _is_retryable(error: BaseException) -> bool:
-    if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate) in _RETRYABLE
-    return isinstance(error, ApprovalConflict)
-
-
-def _keeps_the_connection(error: BaseException) -> bool:
-    if isinstance(error, asyncpg.PostgresError):
-        return is_invalid_value(error) or is_conflict(error)
-    return True
 
 
 # Locked by id, to wait for a transaction that got no answer to its commit and can still hold them.
@@ -143,7 +118,6 @@ async def release(
 BATCH = 64
 WAITING = 5_000
 _RETRY_EVERY_S = 0.1
-Item = TypeVar("Item")
 _FAULTS = (*DRIVER_FAULTS, ValueError, ApprovalConflict)
 
 
@@ -220,7 +194,7 @@ class ConsumingWriter(ConnectionLoop):
         """Release first, since queued calls can use what is released; then settle the next calls."""
         await self._release()
         if await self._ensure_connected():
-            await self._serve(_take(self._queue))
+            await self._serve(take(self._queue, BATCH))
 
     async def transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Run ``work`` in a transaction and commit, with up to ``ATTEMPTS`` attempts after conflicts.
@@ -240,11 +214,13 @@ class ConsumingWriter(ConnectionLoop):
                 await connection.execute("COMMIT")
                 # failpoint: after_settlement
             except (asyncpg.PostgresError, ApprovalConflict, DependenciesMoved, ValueError) as error:
-                if not _keeps_the_connection(error):
+                is_fault = isinstance(error, asyncpg.PostgresError) and not is_invalid_value(error)
+                if is_fault and not is_conflict(error):
                     self.drop_connection()
                     raise
                 await self._roll_back(connection)
-                if attempt == ATTEMPTS or not _is_retryable(error):
+                is_locked = getattr(error, "sqlstate", None) == _LOCKED
+                if attempt == ATTEMPTS or is_locked or not is_conflict(error):
                     raise
                 attempt += 1
             except BaseException:
@@ -285,7 +261,12 @@ class ConsumingWriter(ConnectionLoop):
         else:
             self._health.record_success()
             for queued, settlement in zip(batch, settled, strict=True):
-                self._deliver(queued, settlement)
+                if queued.answer.done():
+                    self._release_unclaimed(settlement)
+                    continue
+                if settlement.admitted:
+                    self.admitted[settlement.demand.id] = settlement
+                queued.answer.set_result(settlement)
 
     async def _settle(
         self, connection: Connection, batch: Sequence[_QueuedCall], settled: list[Settlement]
@@ -312,14 +293,6 @@ class ConsumingWriter(ConnectionLoop):
             else:
                 self._fail([queued])
 
-    def _deliver(self, queued: _QueuedCall, settlement: Settlement) -> None:
-        if queued.answer.done():
-            self._release_unclaimed(settlement)
-            return
-        if settlement.admitted:
-            self.admitted[settlement.demand.id] = settlement
-        queued.answer.set_result(settlement)
-
     def _release_unclaimed(self, settlement: Settlement) -> None:
         if settlement.admitted:
             self._release_later(settlement)
@@ -334,7 +307,7 @@ class ConsumingWriter(ConnectionLoop):
             self._health.record_failure(error)
 
     async def _release(self) -> None:
-        releases = _take(self._releases)
+        releases = take(self._releases, BATCH)
         if not releases:
             return
         try:
@@ -348,7 +321,3 @@ class ConsumingWriter(ConnectionLoop):
             self._record_failure(error)
             self._releases.extendleft(reversed(releases))
             await asyncio.sleep(_RETRY_EVERY_S)
-
-
-def _take(queue: deque[Item]) -> list[Item]:
-    return [queue.popleft() for _ in range(min(BATCH, len(queue)))]

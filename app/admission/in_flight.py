@@ -222,7 +222,14 @@ class Reevaluator:
         begun, decision = boot_time(), None
         try:
             async with asyncio.timeout(due - begun):
-                begun, decision = await _retry_until_decided(watched)
+                while True:
+                    begun = boot_time()
+                    try:
+                        decision = await watched.reevaluate()
+                        break
+                    except Exception:  # noqa: BLE001
+                        # Any error is retried until the call is cut.
+                        await asyncio.sleep(_RETRY_AFTER_S)
         except TimeoutError:
             self._report_late([watched])
             return
@@ -260,16 +267,6 @@ class Reevaluator:
         for watched in late:
             watched.reevaluation, watched.is_reevaluating = None, False
         self._late(late)
-
-
-async def _retry_until_decided(watched: WatchedCall) -> tuple[float, Decision | None]:
-    """The new decision, and since when it is known to hold."""
-    while True:
-        try:
-            return boot_time(), await watched.reevaluate()
-        except Exception:  # noqa: BLE001
-            # Any error is retried until the call is cut.
-            await asyncio.sleep(_RETRY_AFTER_S)
 
 
 # mutation: check_interval

@@ -26,7 +26,6 @@ from app.admission.rows import (
 from app.admission.shared_state import SharedState
 from app.admission.store import (
     Admitted,
-    ApprovalState,
     Call,
     Client,
     CredentialUnavailable,
@@ -306,7 +305,7 @@ def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
         NeededApproval(
             report.id,
             report.need.group,
-            ApprovalState(report.standing.value),
+            report.standing,
             report.expires_at,
             report.need.reasons,
             report.decision_reason,

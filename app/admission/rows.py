@@ -113,34 +113,19 @@ _word: Encode = lru_cache(maxsize=1024)(_text)
 
 
 _TYPES: dict[str, tuple[str, Encode]] = {
-    "id": ("uuid", _uuid),
-    "action": ("text", _word),
-    "actor_type": ("text", _word),
-    "decision": ("text", _word),
-    "reason_code": ("text", _word),
-    "outcome": ("text", _word),
-    "actor_id": ("uuid", _uuid),
-    "on_behalf_of": ("uuid", _uuid),
-    "token_id": ("uuid", _uuid),
-    "server_id": ("uuid", _uuid),
-    "tool": ("text", _word),
-    "grant_id": ("uuid", _uuid),
-    "policy_ids": ("uuid[]", _uuids),
-    "policy_version": ("bigint", str),
-    "observed_policy_ids": ("uuid[]", _uuids),
-    "approval_id": ("uuid", _uuid),
-    "client_id": ("uuid", _uuid),
-    "method": ("text", _word),
-    "arguments_digest": ("bytea", _bytes),
-    "definition_digest": ("bytea", _bytes),
-    "event_count": ("int", str),
-    "request_id": ("text", _text),
-    "trace_id": ("text", _text),
+    name: (kind, encode)
+    for kind, encode, names in (
+        ("uuid", _uuid, "id actor_id on_behalf_of token_id server_id grant_id approval_id client_id"),
+        ("uuid[]", _uuids, "policy_ids observed_policy_ids"),
+        ("text", _word, "action actor_type decision reason_code outcome tool method"),
+        ("text", _text, "request_id trace_id"),
+        ("bytea", _bytes, "arguments_digest definition_digest"),
+        ("bigint", str, "policy_version"),
+        ("int", str, "event_count"),
+    )
+    for name in names.split()
 }
-
 _ENCODERS: tuple[Encode, ...] = tuple(_TYPES[name][1] for name in Values._fields)
-
-
 NULL = "NULL"
 
 

@@ -239,7 +239,7 @@ class AdmissionWriter(ConnectionLoop):
 
     async def work(self) -> None:
         """Send the next rows."""
-        await self._send(_Batch(_take(self._queue), _take(self._later)))
+        await self._send(_Batch(take(self._queue, BATCH), take(self._later, BATCH)))
 
     async def opened(self, connection: GuardedConnection) -> None:
         """Prepare the statements, and requeue the outcomes and counts of a statement that got no answer and did not
@@ -330,14 +330,14 @@ class AdmissionWriter(ConnectionLoop):
         return record
 
     async def _handle_error(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
+        if is_invalid_value(error):
+            await self._split(batch)
+            return
+        self._health.record_failure(error)
         state = str(error.sqlstate)
-        if not state.startswith(_DATA_CLASSES) or state in {_NO_PARTITION, _NO_EPOCH}:
-            self._health.record_failure(error)
-        if state == _NO_EPOCH and self._connection is not None:
+        if state == _NO_EPOCH:
             # The database moved to another timeline; the next connection opens its epoch.
             self._drop_connection(batch, maybe_committed=False)
-        elif state.startswith(_DATA_CLASSES) and state != _NO_PARTITION:
-            await self._split(batch)
         elif state == _NO_PARTITION:
             self._fail(batch.calls)
             self._unconfirmed.extend(batch.later)
@@ -374,8 +374,18 @@ class AdmissionWriter(ConnectionLoop):
                     self.write_later(make_outcome(row.id, "not_forwarded", 0))
 
 
-def _take(queue: deque[Item]) -> list[Item]:
-    return [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+def take(queue: deque[Item], limit: int) -> list[Item]:
+    """Remove the first items of a queue."""
+    return [queue.popleft() for _ in range(min(limit, len(queue)))]
+
+
+def is_invalid_value(error: BaseException) -> bool:
+    """Whether the database rejected a value of one call."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate)
+        # Two faults of the audit log share the error class of invalid values.
+        return state.startswith(_DATA_CLASSES) and state not in {_NO_PARTITION, _NO_EPOCH}
+    return isinstance(error, ValueError)
 
 
 def make_outcome(call_id: UUID, outcome: str, duration_ms: int) -> Outcome:

@@ -127,7 +127,8 @@ class Gateway:
             raise Refused(400, refusals.INVALID_REQUEST, ENCODED_SLASH)
         via = exchange.headers.get(VIA)
         if via is not None and (VIA in exchange.duplicated or self._loops.is_loop(via)):
-            raise refusals.request_loop()
+            text = "Loop detected: this request came back to the gateway that sent it."
+            raise Refused(508, refusals.INVALID_REQUEST, text)
         self._authenticator.check_origin(exchange)
         view = await self._authenticator.authenticate(exchange)
         usage = self._limits.enter(exchange, view)

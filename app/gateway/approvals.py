@@ -62,25 +62,6 @@ def denial_text(denied: Denied, link: Link) -> str:
     return "\n".join([*lines, f"The audit event {denial_event(denied)} explains it."])
 
 
-def denial_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]:
-    """Return a denial as a tool result, so that the model can react."""
-    result: dict[str, Any] = {
-        "content": [{"type": "text", "text": denial_text(denied, link)}],
-        "isError": True,
-        "_meta": denial_meta(denied, link),
-    }
-    if modern:
-        result["resultType"] = "complete"
-    return result
-
-
-def denial_error(denied: Denied, link: Link, *, modern: bool) -> Refused:
-    """Return a denial as an error, for methods without a tool result."""
-    refused = invalid_params(denial_text(denied, link), modern)
-    refused.data = denial_meta(denied, link)
-    return refused
-
-
 def denial_meta(denied: Denied, link: Link) -> dict[str, Any]:
     """Return the machine-readable part of a denial."""
     meta: dict[str, Any] = {EVENT_KEY: denial_event(denied)}
@@ -296,10 +277,16 @@ class Approvals:
                 if result is not None:
                     await exchange.answer(200, result_body(message.id, result))
                     return
+        text, meta = denial_text(denied, self.link), denial_meta(denied, self.link)
         if message.method != "tools/call" or "task" in message.params:
             # A client that asked for a task accepts no tool result.
-            raise denial_error(denied, self.link, modern=message.modern)
-        result = denial_result(denied, self.link, modern=message.modern)
+            refused = invalid_params(text, message.modern)
+            refused.data = meta
+            raise refused
+        # A tool result, so that the model can react.
+        result = {"content": [{"type": "text", "text": text}], "isError": True, "_meta": meta}
+        if message.modern:
+            result["resultType"] = "complete"
         await exchange.answer(200, result_body(message.id, result))
 
     def _input_required(

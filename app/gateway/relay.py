@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from app.gateway.wire.answers import Answer, dump, parse_async
+from app.gateway.wire.answers import Answer, dump, parse
 from app.gateway.wire.exchange import Exchange, Watch
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
@@ -35,31 +36,22 @@ class StreamFilter(Protocol):
         """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
 
 
+@dataclass(slots=True)
 class Relay:
     """Relays one event stream until its answer. With ``answers`` False, the stream contains no answer."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        answer: Answer,
-        watch: Watch,
-        stream_filter: StreamFilter,
-        answer_upstream: AnswerUpstream | None,
-        *,
-        answers: bool = True,
-    ) -> None:
-        self._exchange = exchange
-        self._answer = answer
-        self._watch = watch
-        self._stream_filter = stream_filter
-        self._answer_upstream = answer_upstream
-        self._answers = answers
-        self._refused_requests = 0
-        self._unread_bytes = 0
+    exchange: Exchange
+    answer: Answer
+    watch: Watch
+    stream_filter: StreamFilter
+    answer_upstream: AnswerUpstream | None
+    answers: bool = True
+    _refused_requests: int = 0
+    _unread_bytes: int = 0
 
     async def run(self, response: OutboundResponse) -> str:
         """Relay the stream and return the outcome. Raises ``Refused``, ``UpstreamError``."""
-        self._watch.streaming = True
+        self.watch.streaming = True
         chunks = response.iter_chunks()
         parser = SseParser()
         try:
@@ -76,17 +68,17 @@ class Relay:
         except SseLimitError:
             raise bad_upstream("The server behind the gateway sent an event that is too large.") from None
         except UpstreamError as error:
-            if error.kind != "closed" or not self._watch.resumable:
+            if error.kind != "closed" or not self.watch.resumable:
                 raise
-        if self._answers and not self._watch.resumable:
+        if self.answers and not self.watch.resumable:
             raise bad_upstream("The server behind the gateway ended the stream without an answer.")
         # If the client can resume the stream, the resumed stream records the outcome.
-        await self._exchange.stream(b"", last=True, headers=self._answer.headers)
-        return "unknown" if self._answers else "success"
+        await self.exchange.stream(b"", last=True, headers=self.answer.headers)
+        return "unknown" if self.answers else "success"
 
     def _check_backlog(self, size: int) -> None:
         """Limit the bytes for a client that disconnected, because no reads apply backpressure."""
-        if self._watch.client_gone:
+        if self.watch.client_gone:
             self._unread_bytes += size
             if self._unread_bytes > MAX_UNREAD:
                 raise bad_upstream(
@@ -95,45 +87,49 @@ class Relay:
 
     def _event(self, event: SseEvent, body: bytes | None) -> bytes:
         """Encode an event for the client. It is unchanged unless its data or id must change."""
-        id = None if event.id is None else self._stream_filter.seal_event_id(event.id)
+        id = None if event.id is None else self.stream_filter.seal_event_id(event.id)
         if id is not None:
-            self._watch.resumable = True
+            self.watch.resumable = True
         if body is not event.data and body is not None:
             return encode_event(body, id)
-        raw = self._answer.scrub(event.raw)
+        raw = self.answer.scrub(event.raw)
         return raw if id is None else replace_id(raw, id)
 
     async def _pass(self, event: SseEvent) -> str | None:
         if not event.data:
-            await self._exchange.stream(self._event(event, event.data), headers=self._answer.headers)
+            await self.exchange.stream(self._event(event, event.data), headers=self.answer.headers)
             return None
-        message = await parse_async(event.data)
+        large = is_large(event.data)
+        message = await off_loop(parse, event.data) if large else parse(event.data)
         if not isinstance(message, dict):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         method = message.get("method")
         if method is None:
-            if not self._answers:
+            if not self.answers:
                 return None
-            body, outcome = await self._answer.finish_async(event.data, message)
-            await self._exchange.stream(self._event(event, body), last=True, headers=self._answer.headers)
+            finish = self.answer.finish
+            body, outcome = (
+                await off_loop(finish, event.data, message) if large else finish(event.data, message)
+            )
+            await self.exchange.stream(self._event(event, body), last=True, headers=self.answer.headers)
             return outcome
         if not isinstance(method, str):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         passes: bool | None
         if "id" in message:
-            passes = None if self._stream_filter.filter_request(message) else False
+            passes = None if self.stream_filter.filter_request(message) else False
             if passes is False:
                 await self._refuse_request(message)
         else:
-            passes = await self._stream_filter.filter_notification(message)
+            passes = await self.stream_filter.filter_notification(message)
         if passes is not False:
             data = event.data
 
             def write() -> bytes:
-                return self._answer.clean_message(data if passes else dump(message), message)
+                return self.answer.clean_message(data if passes else dump(message), message)
 
-            body = await off_loop(write) if is_large(data) else write()
-            await self._exchange.stream(self._event(event, body), headers=self._answer.headers)
+            body = await off_loop(write) if large else write()
+            await self.exchange.stream(self._event(event, body), headers=self.answer.headers)
         return None
 
     async def _refuse_request(self, message: dict[str, Any]) -> None:
@@ -141,7 +137,7 @@ class Relay:
         self._refused_requests += 1
         if self._refused_requests > MAX_SERVER_REQUESTS:
             raise bad_upstream("The server behind the gateway sends too many requests.")
-        if self._answer_upstream is None:
+        if self.answer_upstream is None:
             return
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"]}
         reply["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
@@ -149,7 +145,7 @@ class Relay:
             body = strict_json.dumps(reply)
         except ValueError:
             raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
-        await self._answer_upstream(body)
+        await self.answer_upstream(body)
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

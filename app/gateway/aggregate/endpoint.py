@@ -40,9 +40,9 @@ from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Exchange, HeaderList, result_body
 from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import (
-    Refused,
     UnknownVersion,
     invalid_params,
+    not_allowed,
     unknown_method,
     wrong_http_method,
 )
@@ -273,7 +273,7 @@ class Aggregate:
 
     async def _end_session(self, exchange: Exchange, view: View, message: Message) -> None:
         if message.modern:
-            raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
+            raise not_allowed("There are no sessions to delete.")
         session_id, _ = self.sessions.open(exchange, view)
         await self.sessions.end(session_id, view.token.id)
         await exchange.answer(204)

@@ -83,19 +83,13 @@ class Cursors:
             opened = self._sealer.open(self._token_id, FLEET, cursor.encode(), self._purpose, _MAX_SEALED)
         if opened is None:
             raise invalid_params("The cursor is invalid for this list and token.", self._message.modern)
-        slug, own, taken = _parse_cursor(opened)
-        return ListPosition(slug, own, taken)
+        parts: Any = strict_json.loads(opened)
+        return ListPosition(*parts)
 
     def seal(self, position: ListPosition) -> str:
         """Seal a position as a cursor for the client."""
         parts = strict_json.dumps([position.slug, position.cursor, position.taken])
         return self._sealer.seal(self._token_id, FLEET, parts, self._purpose).decode()
-
-
-def _parse_cursor(opened: bytes) -> tuple[str, str | None, int]:
-    parts: Any = strict_json.loads(opened)
-    slug, own, taken = parts
-    return slug, own, taken
 
 
 async def fetch_pages(

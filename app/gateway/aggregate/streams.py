@@ -72,7 +72,11 @@ async def read_list_state(view: View, at: float, address: Address | None) -> Lis
 
 
 def _list_state(view: View, at: float, address: Address | None) -> Generator[None, None, ListState]:
-    tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
+    # Which tools of a server in reach are visible also depends on the rights of the token and on the policies.
+    chain = list(view.token.chain())
+    tools = {(link.id, link.version) for link in chain} | {(POLICY_SET_ID, view.context.policy_version)}
+    tools |= {(grant.id, grant.version) for link in chain for grant in link.identity.grants}
+    parts = {part: set[UUID]() for part in Part}
     for server in view.within():
         yield
         request = AccessRequest(view.token, server, address=address)
@@ -84,14 +88,6 @@ def _list_state(view: View, at: float, address: Address | None) -> Generator[Non
             if decide(request, view.context, at).effect is not Effect.DENY:
                 reached.add(server.id)
     return ListState(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
-
-
-def _rights(view: View) -> list[Version]:
-    """Return the versions that determine which tools of a server in reach are visible."""
-    versions = [(link.id, link.version) for link in view.token.chain()]
-    versions.append((POLICY_SET_ID, view.context.policy_version))
-    versions += [(grant.id, grant.version) for link in view.token.chain() for grant in link.identity.grants]
-    return versions
 
 
 @dataclass(slots=True)

@@ -496,9 +496,7 @@ class MirrorCall:
         )
         try:
             if response.status == 405 and http_method == "DELETE":
-                raise Refused(
-                    405, -32600, "Clients cannot end sessions of this server.", headers=((b"allow", b"POST"),)
-                )
+                raise refusals.not_allowed("Clients cannot end sessions of this server.")
             if not 200 <= response.status < 300:
                 raise await refuse_status(response, target_secrets(call.target))
             await response.read()

@@ -98,12 +98,8 @@ class MirrorListen(MirrorCall):
             try:
                 secrets = target_secrets(target)
                 if response.status == 405:
-                    raise Refused(
-                        405,
-                        INVALID_REQUEST,
-                        "This server does not support streams with GET.",
-                        headers=((b"allow", b"POST, DELETE"),),
-                    )
+                    text = "This server does not support streams with GET."
+                    raise refusals.not_allowed(text, b"POST, DELETE")
                 if response.status != 200:
                     raise await refuse_status(response, secrets)
                 media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -125,14 +121,11 @@ class MirrorListen(MirrorCall):
                 response.close()
         if origin is not None and outcome != "unknown":
             stream_filter.close()
-            self._record_outcome(origin, outcome)
+            # Record the outcome of the call whose stream was resumed. A UUIDv7 begins with its time in milliseconds.
+            started = (origin.call_id.int >> 80) / 1000
+            duration_ms = max(0, int((time() - started) * 1000))
+            self.services.pipeline.store.finish(origin.call_id, outcome, duration_ms)
         return outcome if outcome != "unknown" else "success"
-
-    def _record_outcome(self, origin: Origin, outcome: str) -> None:
-        """Record the outcome of the call whose stream was resumed."""
-        started = (origin.call_id.int >> 80) / 1000  # A UUIDv7 begins with its time in milliseconds.
-        duration_ms = max(0, int((time() - started) * 1000))
-        self.services.pipeline.store.finish(origin.call_id, outcome, duration_ms)
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in super()._headers(target, call) if name != b"content-type"]
@@ -285,7 +278,7 @@ class Mirror:
 
     async def _end_session(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         if message.modern:
-            raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
+            raise refusals.not_allowed("There are no sessions to delete.")
         if SESSION not in exchange.headers:
             raise Refused(400, -32600, "The Mcp-Session-Id header is missing.")
         call = MirrorCall(self.services, exchange, view, slug, message)

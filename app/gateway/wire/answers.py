@@ -25,7 +25,7 @@ from app.gateway.wire.messages import GATEWAY_PREFIX, INPUT_REQUESTS, ClientFeat
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, upstream_loop
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
-from app.lib.event_loop import is_large, is_on_loop, off_loop
+from app.lib.event_loop import is_on_loop
 from app.lib.strict_json import fold_name
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED
@@ -239,10 +239,6 @@ class Answer:
         outcome = "error" if result.get("isError") is True else "success"
         return (self.redact(raw, message) if self.secrets else raw), outcome
 
-    async def finish_async(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
-        """Like ``finish``, but process a large answer off the event loop."""
-        return await off_loop(self.finish, raw, message) if is_large(raw) else self.finish(raw, message)
-
     def clean_message(self, raw: bytes, message: dict[str, Any]) -> bytes:
         """Return the bytes for the client of a server notification or request. Raises ``Refused``."""
         if check_server_message(message) | remove_gateway_members(raw, message):
@@ -351,11 +347,6 @@ def parse(raw: bytes) -> Any:
         if error.code == "size":
             raise bad_upstream("The server behind the gateway sent too many values in one message.") from None
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
-
-
-async def parse_async(raw: bytes) -> Any:
-    """Like ``parse``, but parse large JSON off the event loop."""
-    return await off_loop(parse, raw) if is_large(raw) else parse(raw)
 
 
 def dump(message: Any) -> bytes:

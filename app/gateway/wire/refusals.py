@@ -128,11 +128,6 @@ def bad_upstream(message: str) -> Refused:
     return Refused(502, INTERNAL_ERROR, message)
 
 
-def request_loop() -> Refused:
-    """Return the answer to a request that this gateway sent itself."""
-    return Refused(508, INVALID_REQUEST, "Loop detected: this request came back to the gateway that sent it.")
-
-
 def upstream_loop() -> Refused:
     """Return the answer when the server behind the gateway is the gateway itself."""
     return bad_upstream(
@@ -141,9 +136,13 @@ def upstream_loop() -> Refused:
     )
 
 
-def wrong_http_method(modern: bool) -> Refused:
+def not_allowed(text: str, allow: bytes = b"POST") -> Refused:
     """Return the answer to an unsupported HTTP method (405)."""
+    return Refused(405, INVALID_REQUEST, text, headers=((b"allow", allow),))
+
+
+def wrong_http_method(modern: bool) -> Refused:
+    """Return the answer to an HTTP method that no endpoint supports in this era."""
     if modern:
-        return Refused(405, -32600, "Only POST is supported here.", headers=((b"allow", b"POST"),))
-    allow = ((b"allow", b"POST, GET, DELETE"),)
-    return Refused(405, -32600, "Only POST, GET and DELETE are supported here.", headers=allow)
+        return not_allowed("Only POST is supported here.")
+    return not_allowed("Only POST, GET and DELETE are supported here.", b"POST, GET, DELETE")
