@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.admission.store import Client, Store, StoreUnavailable
 from app.domain.objects import Network
+from app.gateway.aggregate.calls import AggregateServices
 from app.gateway.aggregate.endpoint import Aggregate
 from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
 from app.gateway.approvals import Approvals
@@ -82,13 +83,10 @@ class Gateway:
         self._mirror = Mirror(services, body_limit)
         self._aggregate = Aggregate(
             pipeline,
-            sealer,
-            self._upstreams,
+            AggregateServices(self._upstreams, sealer, self._notes, input_rules),
             self._sessions,
-            self._notes,
             streams,
             self._approvals,
-            input_rules,
             self._limits,
             times,
             body_limit,

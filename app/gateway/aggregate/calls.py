@@ -14,7 +14,7 @@ from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, NotesC
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
 from app.gateway.relay import FORWARDED_NOTIFICATIONS
-from app.gateway.results import FIRST_ROUND, Round, make_private, pass_input_requests
+from app.gateway.results import Round, make_private, pass_input_requests
 from app.gateway.sealed_ids import SessionSealer
 from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import (
@@ -69,30 +69,31 @@ def requested_log_level(message: Message) -> str | None:
     return level if level in LOG_LEVELS else None
 
 
+@dataclass(frozen=True, slots=True)
+class AggregateServices:
+    """The services that every request to a server needs."""
+
+    upstreams: UpstreamSessions
+    sealer: SessionSealer
+    notes: NotesCache
+    input_rules: InputRequestRules
+
+
 class AggregateCall:
     """One request. Its answer is an event stream if the server sends progress or log messages."""
 
-    def __init__(
-        self,
-        upstreams: UpstreamSessions,
-        sealer: SessionSealer,
-        input_rules: InputRequestRules,
-        caller: Caller,
-        route: Route,
-        before: Round = FIRST_ROUND,
-    ) -> None:
-        self._upstreams = upstreams
-        self._sealer = sealer
-        self._input_rules = input_rules
+    _reopened = False
+    _same_rounds = False
+    """Server and client are both modern, so input requests can be forwarded."""
+    _is_large = False
+
+    def __init__(self, services: AggregateServices, caller: Caller, route: Route, before: Round) -> None:
+        self._services = services
         self._caller = caller
         self._exchange = caller.exchange
         self._message = caller.message
         self._route = route
         self._before = before
-        self._reopened = False
-        self._same_rounds = False
-        """Server and client are both modern, so input requests can be forwarded."""
-        self._is_large = False
 
     def check(self, server: Server, _target: UpstreamTarget) -> None:
         """Refuse, before admission, headers that differ from the arguments, and a foreign state."""
@@ -112,7 +113,7 @@ class AggregateCall:
         answer = Answer(self._message.id, target_secrets(call.target))
         try:
             with Watch(self._exchange, call, modern) as watch:
-                async with self._upstreams.use(
+                async with self._services.upstreams.use(
                     key,
                     call.target,
                     modern=modern,
@@ -157,7 +158,7 @@ class AggregateCall:
             self._params(connection, approved=call.approved),
             before_send=call.may_start,
             before_next=call.may_continue,
-            extra_headers=(*self._parameters(call, connection), self._upstreams.loops.header(via)),
+            extra_headers=(*self._parameters(call, connection), self._services.upstreams.loops.header(via)),
             declares=declares,
         )
         try:
@@ -203,7 +204,12 @@ class AggregateCall:
         if result.get("resultType") == "input_required":
             if self._same_rounds:
                 pass_input_requests(
-                    result, self._message, call, self._sealer, self._input_rules, self._caller.features
+                    result,
+                    self._message,
+                    call,
+                    self._services.sealer,
+                    self._services.input_rules,
+                    self._caller.features,
                 )
                 return result
             if self._route.tool is None:
@@ -226,7 +232,7 @@ class AggregateCall:
     async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
         code = error.code if error.code is not None else -32603
         if code == URL_ELICITATION_REQUIRED:
-            self._input_rules.check_error(error.data, self._caller.features)
+            self._services.input_rules.check_error(error.data, self._caller.features)
         if self._message.modern and code == refusals.RESOURCE_NOT_FOUND:
             code = refusals.INVALID_PARAMS
         message: dict[str, Any] = {
@@ -279,18 +285,6 @@ SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
 class AggregateSubscription(AggregateCall):
     """A subscribe or unsubscribe request. If it succeeds, the session's notes are updated."""
 
-    def __init__(
-        self,
-        upstreams: UpstreamSessions,
-        sealer: SessionSealer,
-        input_rules: InputRequestRules,
-        caller: Caller,
-        route: Route,
-        notes: NotesCache,
-    ) -> None:
-        super().__init__(upstreams, sealer, input_rules, caller, route)
-        self._notes = notes
-
     def check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse also a URI that is too long."""
         super().check(server, target)
@@ -315,7 +309,7 @@ class AggregateSubscription(AggregateCall):
         if session_id is not None:
             uri = str(self._message.params["uri"])
             if subscribes:
-                await self._notes.subscribe(session_id, token_id, uri)
+                await self._services.notes.subscribe(session_id, token_id, uri)
             else:
-                await self._notes.unsubscribe(session_id, token_id, uri)
+                await self._services.notes.unsubscribe(session_id, token_id, uri)
         return {}

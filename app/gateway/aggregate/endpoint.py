@@ -14,13 +14,14 @@ from app.gateway.access_check import AccessCheck
 from app.gateway.aggregate.calls import (
     SUBSCRIBING,
     AggregateCall,
+    AggregateServices,
     AggregateSubscription,
     Caller,
     requested_log_level,
 )
 from app.gateway.aggregate.lists import KINDS, AggregateList, Cursors
 from app.gateway.aggregate.routes import Route, find_route, not_found
-from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
+from app.gateway.aggregate.sessions import AggregateSessions
 from app.gateway.aggregate.streams import FleetStream, requested_notifications
 from app.gateway.approvals import LOG_LEVELS, Approvals, ResumedRequest, exceeds_approval
 from app.gateway.limits import CallLimits, CallTimes, OpenStreams
@@ -34,9 +35,7 @@ from app.gateway.pipeline import (
     record_unknown_version,
 )
 from app.gateway.results import make_private, open_state
-from app.gateway.sealed_ids import SessionSealer
 from app.gateway.wire import messages
-from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Exchange, HeaderList, result_body
 from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import (
@@ -61,13 +60,10 @@ class Aggregate:
     """The endpoint for the path ``/mcp``."""
 
     pipeline: Pipeline
-    sealer: SessionSealer
-    upstreams: UpstreamSessions
+    services: AggregateServices
     sessions: AggregateSessions
-    notes: NotesCache
     streams: OpenStreams
     approvals: Approvals
-    input_rules: InputRequestRules
     limits: CallLimits
     times: CallTimes
     body_limit: int
@@ -167,9 +163,9 @@ class Aggregate:
 
     async def _list(self, view: View, caller: Caller) -> None:
         message, kind = caller.message, KINDS[caller.message.method]
-        cursors = Cursors(self.sealer, view.token.id, message)
+        cursors = Cursors(self.services.sealer, view.token.id, message)
         work = AggregateList(
-            self.pipeline, self.upstreams, self.limits, caller, kind, cursors, cursors.begin()
+            self.pipeline, self.services.upstreams, self.limits, caller, kind, cursors, cursors.begin()
         )
         access = AccessCheck(kind.action, None, caller.exchange.address, session_id=caller.session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
@@ -180,14 +176,11 @@ class Aggregate:
         self, view: View, caller: Caller, route: Route, resumed: ResumedRequest | None
     ) -> None:
         message, session_id = caller.message, caller.session_id
-        before = open_state(message, view, route.slug, self.sealer)
+        before = open_state(message, view, route.slug, self.services.sealer)
         if session_id is not None:
-            caller = replace(caller, log_level=(await self.notes.get(session_id)).log_level)
-        work = AggregateCall(self.upstreams, self.sealer, self.input_rules, caller, route, before)
-        if message.method in SUBSCRIBING:
-            work = AggregateSubscription(
-                self.upstreams, self.sealer, self.input_rules, caller, route, self.notes
-            )
+            caller = replace(caller, log_level=(await self.services.notes.get(session_id)).log_level)
+        make_call = AggregateSubscription if message.method in SUBSCRIBING else AggregateCall
+        work = make_call(self.services, caller, route, before)
         client = messages.read_client(caller.exchange, message)
         access = AccessCheck(
             route.action,
@@ -234,7 +227,7 @@ class Aggregate:
         access = AccessCheck("mcp.set_level", None, caller.exchange.address, session_id=session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
-                await self.notes.set_log_level(session_id, call.view.token.id, level)
+                await self.services.notes.set_log_level(session_id, call.view.token.id, level)
                 await caller.exchange.answer(200, result_body(message.id, {}))
                 call.outcome = "success"
 
@@ -254,14 +247,14 @@ class Aggregate:
         stream = self._stream(Caller(exchange, message, session_id))
 
         async def uris() -> frozenset[str]:
-            return (await self.notes.get(session_id)).subscriptions
+            return (await self.services.notes.get(session_id)).subscriptions
 
         request = GatewayRequest(exchange, view, stream.access(), message.method)
         with self.streams.hold(exchange, view):
             async for call in self.pipeline.admitted(request):
                 async with call:
                     with (
-                        self.notes.listen(session_id, stream.uris_changed),
+                        self.services.notes.listen(session_id, stream.uris_changed),
                         self.approvals.completions.subscribe(
                             exchange, view.token.id, supports_url=supports_url
                         ),
@@ -269,7 +262,7 @@ class Aggregate:
                         call.outcome = await stream.listen_legacy(call, uris)
 
     def _stream(self, caller: Caller) -> FleetStream:
-        return FleetStream(self.pipeline, self.upstreams, self.times.listen, caller)
+        return FleetStream(self.pipeline, self.services.upstreams, self.times.listen, caller)
 
     async def _end_session(self, exchange: Exchange, view: View, message: Message) -> None:
         if message.modern:

@@ -333,28 +333,25 @@ def requested_notifications(caller: Caller) -> dict[str, Any]:
     return wanted
 
 
+@dataclass(slots=True)
 class FleetStream:
     """One client stream on ``/mcp``."""
 
-    def __init__(
-        self, pipeline: Pipeline, upstreams: UpstreamSessions, times: Timeouts, caller: Caller
-    ) -> None:
-        self._pipeline = pipeline
-        self._upstreams = upstreams
-        self._times = times
-        self._caller = caller
-        self._exchange = caller.exchange
-        self._latest: tuple[View, float] | None = None
-        self.uris_changed = asyncio.Event()
-        """Set this event to reconcile the upstream streams."""
+    pipeline: Pipeline
+    upstreams: UpstreamSessions
+    times: Timeouts
+    caller: Caller
+    uris_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set this event to reconcile the upstream streams."""
+    _latest: tuple[View, float] | None = None
 
     def access(self) -> FleetAccessCheck:
         """Return the access check of the stream."""
         return FleetAccessCheck(
             "mcp.listen",
             None,
-            self._exchange.address,
-            session_id=self._caller.session_id,
+            self.caller.exchange.address,
+            session_id=self.caller.session_id,
             on_change=self._on_change,
         )
 
@@ -370,7 +367,7 @@ class FleetStream:
         kept = {key: True for key in _FLAGS.values() if heard.get(key) is True}
         subscribed = [uri for uri in heard.get(_SUBSCRIPTIONS, []) if split_uri(uri) is not None]
         pending = PendingNotifications(
-            [kind for kind, flag in _FLAGS.items() if flag in kept], self._caller.message.id
+            [kind for kind, flag in _FLAGS.items() if flag in kept], self.caller.message.id
         )
         acknowledged = {**kept, _SUBSCRIPTIONS: subscribed} if subscribed else kept
         first = pending.message("subscriptions/acknowledged", notifications=acknowledged)
@@ -386,27 +383,27 @@ class FleetStream:
 
     async def _run(self, call: InFlightCall, pending: PendingNotifications, uris: Uris, first: bytes) -> str:
         streams = UpstreamStreams(
-            self._pipeline,
-            self._upstreams,
-            self._pipeline.store,
-            self._caller,
+            self.pipeline,
+            self.upstreams,
+            self.pipeline.store,
+            self.caller,
             pending,
             call.view,
             await self._list_state(call.view),
-            self._times,
+            self.times,
         )
-        with Watch(self._exchange, call, modern=True) as watch:
+        with Watch(self.caller.exchange, call, modern=True) as watch:
             watch.streaming = True
-            await self._exchange.stream(first)
+            await self.caller.exchange.stream(first)
             reconciling = asyncio.create_task(self._reconcile(streams, uris))
             try:
-                async with asyncio.timeout(self._times.total):
+                async with asyncio.timeout(self.times.total):
                     while True:
                         for message in await pending.next():
-                            await self._exchange.stream(encode_event(dump(message)))
+                            await self.caller.exchange.stream(encode_event(dump(message)))
                         await asyncio.sleep(GAP_SECONDS)
             except TimeoutError:
-                await self._exchange.stream(pending.end(self._caller.message.id), last=True)
+                await self.caller.exchange.stream(pending.end(self.caller.message.id), last=True)
                 return "success"
             finally:
                 reconciling.cancel()
@@ -419,7 +416,7 @@ class FleetStream:
             self.uris_changed.clear()
             if self._latest is not None:
                 (view, at), self._latest = self._latest, None
-                state = await read_list_state(view, at, self._exchange.address)
+                state = await read_list_state(view, at, self.caller.exchange.address)
                 streams.pending.changed(state.changed_lists(streams.state))
                 streams.view, streams.state = view, state
             try:
@@ -430,4 +427,4 @@ class FleetStream:
             await self.uris_changed.wait()
 
     async def _list_state(self, view: View) -> ListState:
-        return await read_list_state(view, self._pipeline.store.now(), self._exchange.address)
+        return await read_list_state(view, self.pipeline.store.now(), self.caller.exchange.address)
