@@ -485,8 +485,9 @@ def audit_row(settlement: Settlement) -> Row:
     # Kept for each withheld call, even if an earlier call requested the approval: explaining it takes its arguments.
     keeps = demand.keep_always or settlement.consumed or settlement.effect is Effect.REQUIRE_APPROVAL
     arguments = demand.seal() if demand.seal is not None and keeps else None
+    span = str(demand.span[0]), str(demand.span[1])
     return Row(
-        demand.id, cells_of(values), dependencies_of(demand.depends_on), demand.span, demand.client, arguments
+        demand.id, cells_of(values), dependencies_of(demand.depends_on), span, demand.client, arguments
     )
 
 

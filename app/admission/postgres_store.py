@@ -66,6 +66,10 @@ class CommandTargets(Protocol):
         """Start the command if needed. Raises ``Refused`` of the gateway, and ``StoreUnavailable``."""
 
 
+_SharedParts = tuple[Decision, str, Sequence[str], Sequence[Dependency], tuple[str, str] | None]
+"""A decision, its action, and the cells, dependencies and span of all rows with both."""
+
+
 class SnapshotReads:
     """The views of tokens and the targets of servers, from the access snapshot."""
 
@@ -149,8 +153,7 @@ class CallRecords:
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
-        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str], Sequence[Dependency]]] = {}
-        """The cells and dependencies of all calls with a decision, for recurring decisions."""
+        self._known: dict[tuple[int, str], _SharedParts] = {}
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
@@ -225,15 +228,15 @@ class CallRecords:
         # The cached decision stays referenced, so that no other can get its address.
         if known is None or known[0] is not decision or known[1] != call.action:
             shared, depends_on = cells_of(self._values(call, client_id)), dependencies_of(decision.depends_on)
-            known = decision, call.action, shared, depends_on
+            span = (str(decision.valid_from), str(decision.valid_until)) if decision.allowed else None
+            known = decision, call.action, shared, depends_on, span
             if decision.recurs:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
                 self._known[id(decision), call.method] = known
         trace_id = None if call.trace_id is None else clean(call.trace_id)
         cells = cells_for(known[2], call.id, client_id, self._digest(call), call.request_id, trace_id)
-        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        row = Row(call.id, cells, known[3], span, client)
+        row = Row(call.id, cells, known[3], known[4], client)
         if call.server is not None and call.server.keep_arguments == "all":
             seal = self._argument_sealer(call)
             row.arguments = None if seal is None else seal()

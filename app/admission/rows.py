@@ -71,13 +71,13 @@ class Row:
     """One audit row to write. ``cells`` are its values encoded for array literals (``cells_of``).
 
     The row is written only if ``depends_on`` (``dependencies_of``) is unchanged; a count has no dependencies. ``span``
-    is (valid_from, valid_until) of an allow in Unix seconds by the database's clock.
+    is (valid_from, valid_until) of an allow in Unix seconds by the database's clock, as texts.
     """
 
     id: UUID
     cells: Sequence[str]
     depends_on: Sequence[Dependency] = ()
-    span: tuple[float, float] | None = None
+    span: tuple[str, str] | None = None
     client: ClientRow | None = None
     arguments: Sealed | None = None
     """The arguments of the call, if its server keeps them."""
@@ -168,6 +168,14 @@ def _unnest(first: int, kinds: Sequence[str]) -> str:
     return ", ".join(f"${index}::text::{kind}[]" for index, kind in enumerate(kinds, start=first))
 
 
+_OF_OUTCOME = {
+    "id": "result.id",
+    "outcome": "result.outcome",
+    "action": "'tool.result'",
+    "actor_type": "'gateway'",
+}
+
+
 def _statement(*, clients: bool, arguments: bool = False) -> str:
     names = ", ".join(Values._fields)
     # ``unnest`` flattens an array of arrays, so array columns are sent as texts.
@@ -212,7 +220,7 @@ written AS (
       AND (row.valid_from IS NULL OR (epoch.seconds >= row.valid_from AND epoch.seconds < row.valid_until))
     UNION ALL
     SELECT epoch.at, epoch.number, $1::uuid, NULL, result.call_id, result.duration_ms,
-           {", ".join(_outcome_column(name) for name in Values._fields)}
+           {", ".join(_OF_OUTCOME.get(name, f"NULL::{_TYPES[name][0]}") for name in Values._fields)}
     FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS result(id, call_id, outcome, duration_ms)
     RETURNING id, xact
 ){kept if arguments else ""}
@@ -223,16 +231,6 @@ SELECT count(*) AS written,
        (SELECT setting FROM durable) AS durable
 FROM written
 """  # noqa: S608
-
-
-def _outcome_column(name: str) -> str:
-    values = {
-        "id": "result.id",
-        "outcome": "result.outcome",
-        "action": "'tool.result'",
-        "actor_type": "'gateway'",
-    }
-    return values.get(name, f"NULL::{_TYPES[name][0]}")
 
 
 STATEMENT = _statement(clients=False)
@@ -274,8 +272,8 @@ def arguments_of(
             4,
         ),
         _array(dependencies),
-        _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
-        _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
+        _array([NULL if row.span is None else row.span[0] for row in rows]),
+        _array([NULL if row.span is None else row.span[1] for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
         *(_columns([_client_cells(client) for client in clients], 6) if clients or arguments else ()),
         *map(

@@ -7,7 +7,7 @@ against a limit; the audit log counts them without a row for each.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil, inf
 from time import monotonic
@@ -43,28 +43,23 @@ class Allowance:
         return Allowance(*parts)
 
 
+@dataclass(slots=True)
 class _IdentityUsage:
     """Usage of an identity with all its tokens. At ``free_at``, the whole burst is available again."""
 
-    __slots__ = ("free_at", "open")
-
-    def __init__(self) -> None:
-        self.free_at = 0.0
-        self.open = 0
+    free_at: float = 0.0
+    open: int = 0
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing is in use, so that the entry can be dropped."""
         return not self.open and self.free_at <= now
 
 
+@dataclass(slots=True)
 class Usage(_IdentityUsage):
     """Usage of a token, with that of its identity in ``shared``."""
 
-    __slots__ = ("shared",)
-
-    def __init__(self, shared: _IdentityUsage) -> None:
-        super().__init__()
-        self.shared = shared
+    shared: _IdentityUsage = field(kw_only=True)
 
 
 class CallLimits:
@@ -112,7 +107,7 @@ class CallLimits:
         shared = self._shared.get(token.identity.id.int)
         if shared is None:
             shared = self._shared[token.identity.id.int] = _IdentityUsage()
-        usage = self._usages[token.id.int] = Usage(shared)
+        usage = self._usages[token.id.int] = Usage(shared=shared)
         return usage
 
     def _forget(self, now: float) -> None:

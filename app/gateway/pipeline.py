@@ -304,12 +304,10 @@ class Pipeline:
         except CredentialUnavailable as fault:
             text = "The gateway cannot get the access token that this server requires."
             if fault.passing:
-                raise NoCredential(
-                    503, INTERNAL_ERROR, f"{text} Try again shortly.", headers=RETRY_SOON
-                ) from None
-            raise NoCredential(
-                502, INTERNAL_ERROR, f"{text} An administrator must correct the credential."
-            ) from None
+                text = f"{text} Try again shortly."
+                raise NoCredential(503, INTERNAL_ERROR, text, headers=RETRY_SOON) from None
+            text = f"{text} An administrator must correct the credential."
+            raise NoCredential(502, INTERNAL_ERROR, text) from None
 
 
 class AdmittedCalls:

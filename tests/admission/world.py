@@ -106,7 +106,7 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
         actor_type="identity", actor_id=world.person, token_id=world.token, server_id=world.server,
         **columns,
     )  # fmt: skip
-    span = (decided.valid_from, decided.valid_until) if decided.allowed else None
+    span = (str(decided.valid_from), str(decided.valid_until)) if decided.allowed else None
     return Row(values.id, cells_of(values), dependencies_of(decided.depends_on), span)
 
 

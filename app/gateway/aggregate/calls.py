@@ -203,14 +203,8 @@ class AggregateCall:
         """Translate a result to the caller's era, and to the names on ``/mcp``."""
         if result.get("resultType") == "input_required":
             if self._same_rounds:
-                pass_input_requests(
-                    result,
-                    self._message,
-                    call,
-                    self._services.sealer,
-                    self._services.input_rules,
-                    self._caller.features,
-                )
+                sealer, rules = self._services.sealer, self._services.input_rules
+                pass_input_requests(result, self._message, call, sealer, rules, self._caller.features)
                 return result
             if self._route.tool is None:
                 raise refusals.bad_upstream(

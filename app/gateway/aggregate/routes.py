@@ -69,20 +69,15 @@ def _rename_in(content: Any, slug: str) -> None:
     for block in content if isinstance(content, list) else (content,):
         kind = block.get("type") if isinstance(block, dict) else None
         if kind == "resource_link":
-            _rename_link(block, slug)
+            _rename(block, slug, _WEB_SCHEMES)
         elif kind == "resource":
-            _rename_link(block.get("resource"), slug)
+            _rename(block.get("resource"), slug, _WEB_SCHEMES)
 
 
-def _rename_link(resource: Any, slug: str) -> None:
+def _rename(resource: Any, slug: str, kept_schemes: tuple[str, ...] = ()) -> None:
     uri = resource.get("uri") if isinstance(resource, dict) else None
-    if isinstance(uri, str) and not uri.lower().startswith(_WEB_SCHEMES):
+    if isinstance(uri, str) and not uri.lower().startswith(kept_schemes):
         resource["uri"] = join_uri(slug, uri)
-
-
-def _rename(resource: Any, slug: str) -> None:
-    if isinstance(resource, dict) and isinstance(resource.get("uri"), str):
-        resource["uri"] = join_uri(slug, resource["uri"])
 
 
 NOWHERE = ""

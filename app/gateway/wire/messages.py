@@ -431,18 +431,14 @@ def call_parameters(message: Message, *, tasks: bool = False) -> tuple[str, dict
     if "arguments" in message.params and not isinstance(arguments, dict):
         raise invalid_params("arguments must be an object.", message.modern)
     if "task" in message.params:
-        _check_task(message, tasks)
+        if message.modern:
+            # In this era, the server decides whether a call becomes a task, and ignores this member.
+            del message.params["task"]
+        elif not tasks:
+            raise invalid_params("Tasks are supported only on /mcp/<server>.", message.modern)
+        elif not isinstance(message.params["task"], dict):
+            raise invalid_params("task must be an object.", message.modern)
     return name, arguments
-
-
-def _check_task(message: Message, tasks: bool) -> None:
-    if message.modern:
-        # In this era, the server decides whether a call becomes a task, and ignores this member.
-        del message.params["task"]
-    elif not tasks:
-        raise invalid_params("Tasks are supported only on /mcp/<server>.", message.modern)
-    elif not isinstance(message.params["task"], dict):
-        raise invalid_params("task must be an object.", message.modern)
 
 
 def bound_content(message: Message) -> Any:
