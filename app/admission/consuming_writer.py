@@ -15,18 +15,8 @@ from uuid import UUID
 import asyncpg
 
 from app.access.snapshot import DatabaseClock
-from app.admission.consuming import (
-    ApprovalConflict,
-    Connection,
-    Demand,
-    DependenciesMoved,
-    QuotaWindow,
-    Settlement,
-    columns,
-    keep_versions,
-    lock_quotas,
-    settle,
-)
+from app.admission import consuming
+from app.admission.consuming import ApprovalConflict, Connection, Demand, DependenciesMoved, Settlement
 from app.admission.rows import STATEMENT, Outcome, arguments_of
 from app.admission.writer import DEADLINE_S, ConnectionLoop, is_invalid_value, take
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
@@ -75,7 +65,7 @@ class Release:
     """The approvals and quota of a call that was not forwarded, and the row that says so."""
 
     outcome: Outcome
-    reserved: tuple[QuotaWindow, ...]
+    reserved: tuple[consuming.QuotaWindow, ...]
     consumed: tuple[tuple[UUID, UUID | None], ...]
     """Each approval with the call of the previous round, if any, which gets it back."""
 
@@ -95,7 +85,7 @@ async def release(
     """
     call_ids = [each.outcome.call_id for each in releases]
     await connection.fetch(_LOCK, [id for each in releases for id, _ in each.consumed])
-    await lock_quotas(connection, {window for each in releases for window in each.reserved})
+    await consuming.lock_quotas(connection, {window for each in releases for window in each.reserved})
     # Read under the locks because an earlier attempt can have held them.
     ids = [*call_ids, *(each.outcome.id for each in releases)]
     written = {row["id"] for row in await connection.fetch(_WRITTEN, ids)}
@@ -104,12 +94,12 @@ async def release(
         return
     consumed = [(id, each.outcome.call_id, earlier) for each in due for id, earlier in each.consumed]
     if consumed:
-        rows = await connection.fetch(_RESTORE_APPROVALS, *columns(consumed))
-        await keep_versions(connection, [row["id"] for row in rows])
+        rows = await connection.fetch(_RESTORE_APPROVALS, *consuming.columns(consumed))
+        await consuming.keep_versions(connection, [row["id"] for row in rows])
     uses = Counter(window for each in due for window in each.reserved)
     if uses:
         await connection.execute(
-            _RESTORE_QUOTAS, *columns([(*window, count) for window, count in uses.items()])
+            _RESTORE_QUOTAS, *consuming.columns([(*window, count) for window, count in uses.items()])
         )
     outcomes = [each.outcome for each in due]
     await connection.fetch(STATEMENT, *arguments_of((), outcomes, (), worker_id, digest_key_id))
@@ -273,7 +263,7 @@ class ConsumingWriter(ConnectionLoop):
     ) -> None:
         settled.clear()
         demands = [queued.demand for queued in batch]
-        settlements, at, sent = await settle(
+        settlements, at, sent = await consuming.settle(
             connection, demands, ttl=self._ttl, worker_id=self._worker_id, digest_key_id=self._digest_key_id
         )
         self._clock.learn(at, sent, boot_time())

@@ -7,36 +7,13 @@ from typing import Protocol
 from uuid import UUID
 
 from app.access.snapshot import AccessSnapshot, with_read_timeout
+from app.admission import rows, store
 from app.admission.consuming import Demand, Settlement, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.rows import (
-    ClientRow,
-    Clients,
-    Dependency,
-    Refusal,
-    Refusals,
-    Row,
-    Values,
-    cells_for,
-    cells_of,
-    clean,
-    dependencies_of,
-)
+from app.admission.rows import ClientRow, Clients, Dependency, Refusal, Refusals, Row, Values
 from app.admission.shared_state import SharedState
-from app.admission.store import (
-    Admitted,
-    Call,
-    Client,
-    CredentialUnavailable,
-    NeededApproval,
-    Reevaluated,
-    Stale,
-    StoreUnavailable,
-    UpstreamTarget,
-    View,
-    Withheld,
-)
+from app.admission.store import Call, Client, StoreUnavailable, UpstreamTarget, View
 from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter, make_outcome
 from app.crypto.keys import Sealed, Sealer
@@ -121,7 +98,7 @@ class SnapshotReads:
         try:
             target = await self._snapshot.target(server, token.identity.id)
         except TokenFault as fault:
-            raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
+            raise store.CredentialUnavailable(fault.reason, passing=fault.passing) from None
         if target.launch is not None:
             return await self._commands.target(target.launch, target, server, token)
         return target
@@ -156,7 +133,7 @@ class CallRecords:
         self._known: dict[tuple[int, str], _SharedParts] = {}
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
-    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+    async def admit(self, call: Call) -> store.Admitted | store.Stale | store.Withheld:
         if self._rewinds.reason is not None:
             raise StoreUnavailable(self._rewinds.reason)
         decision = call.decision
@@ -167,31 +144,33 @@ class CallRecords:
         # mutation: row_written
         sent = await self._writer.write(row)
         if sent is None:
-            return Stale()
+            return store.Stale()
         if client_row is not None:
             self._clients.written(client_row)
         self._uses.note(call, runs=row.span is not None)
         # mutation: admitted
-        return Admitted(sent)
+        return store.Admitted(sent)
 
-    async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
+    async def _settle(self, call: Call) -> store.Admitted | store.Stale | store.Withheld:
         demand = self._demand(call)
         settlement = await self._consuming.settle(demand)
         if settlement is None:
-            return Stale()
+            return store.Stale()
         if demand.client is not None:
             self._clients.written(demand.client)
         self._uses.note(call, runs=settlement.admitted)
         if settlement.admitted:
             # mutation: consuming_admitted
-            return Admitted(settlement.sent_at)
+            return store.Admitted(settlement.sent_at)
         return _withhold(call.decision, settlement)
 
     def _demand(self, call: Call) -> Demand:
         decision = call.decision
         client_id, client_row = self._clients.name(*call.client)
         values = self._values(call, client_id)._replace(
-            arguments_digest=self._digest(call), request_id=call.request_id, trace_id=clean(call.trace_id)
+            arguments_digest=self._digest(call),
+            request_id=call.request_id,
+            trace_id=rows.clean(call.trace_id),
         )
         risk = None if decision.tool is None else str(decision.tool.risk)
         return Demand(
@@ -227,15 +206,18 @@ class CallRecords:
         known = self._known.get((id(decision), call.method))
         # The cached decision stays referenced, so that no other can get its address.
         if known is None or known[0] is not decision or known[1] != call.action:
-            shared, depends_on = cells_of(self._values(call, client_id)), dependencies_of(decision.depends_on)
+            shared, depends_on = (
+                rows.cells_of(self._values(call, client_id)),
+                rows.dependencies_of(decision.depends_on),
+            )
             span = (str(decision.valid_from), str(decision.valid_until)) if decision.allowed else None
             known = decision, call.action, shared, depends_on, span
             if decision.recurs:
                 if len(self._known) >= MAX_KNOWN:
                     self._known.clear()
                 self._known[id(decision), call.method] = known
-        trace_id = None if call.trace_id is None else clean(call.trace_id)
-        cells = cells_for(known[2], call.id, client_id, self._digest(call), call.request_id, trace_id)
+        trace_id = None if call.trace_id is None else rows.clean(call.trace_id)
+        cells = rows.cells_for(known[2], call.id, client_id, self._digest(call), call.request_id, trace_id)
         row = Row(call.id, cells, known[3], known[4], client)
         if call.server is not None and call.server.keep_arguments == "all":
             seal = self._argument_sealer(call)
@@ -256,7 +238,7 @@ class CallRecords:
             on_behalf_of=None if identity.owner is None else identity.owner.id,
             token_id=call.token.id,
             server_id=None if call.server is None else call.server.id,
-            tool=clean(call.tool),
+            tool=rows.clean(call.tool),
             grant_id=decision.grant_id,
             policy_ids=decision.policy_ids or None,
             policy_version=next(
@@ -264,7 +246,7 @@ class CallRecords:
             ),
             observed_policy_ids=decision.observed or None,
             client_id=client_id,
-            method=clean(call.method),
+            method=rows.clean(call.method),
             definition_digest=None if decision.tool is None else decision.tool.approved_digest,
         )
 
@@ -295,7 +277,7 @@ class CallRecords:
         self._refusals.count(Refusal(reason_code, client_id), row, request_id)
 
 
-def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
+def _withhold(decision: Decision, settlement: Settlement) -> store.Withheld:
     """The recorded decision of a call that does not run, with its approvals."""
     recorded = replace(
         decision,
@@ -305,7 +287,7 @@ def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
         reasons=settlement.reasons,
     )
     approvals = [
-        NeededApproval(
+        store.NeededApproval(
             report.id,
             report.need.group,
             report.standing,
@@ -315,7 +297,7 @@ def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
         )
         for report in settlement.reports
     ]
-    return Withheld(recorded, tuple(approvals))
+    return store.Withheld(recorded, tuple(approvals))
 
 
 class PostgresStore:
@@ -343,7 +325,7 @@ class PostgresStore:
         self.broadcast_cancel = shared.broadcast_cancel
         self.request_sync = request_sync
 
-    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(self, call: Call, view: View, request: store.Reevaluated, cut: Callable[[], None]) -> None:
         decision = call.decision
 
         async def reevaluate() -> Decision | None:

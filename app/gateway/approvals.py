@@ -224,7 +224,11 @@ class Approvals:
         if opened is None:
             return None
         del message.params["requestState"]
-        action = _user_action(message.params.pop("inputResponses", None))
+        responses = message.params.pop("inputResponses", None)
+        given = responses.values() if isinstance(responses, dict) else ()
+        actions = [each.get("action") for each in given if isinstance(each, dict)]
+        # The most negative response of the user counts. Without responses, the client only waits.
+        action = next((action for action in ("decline", "cancel") if action in actions), "accept")
         waits, *ids = (int(part, 16) for part in opened.decode().split(","))
         return ResumedRequest(frozenset(UUID(int=id) for id in ids), waits, action)
 
@@ -353,13 +357,6 @@ def _elicitation_text(approval: NeededApproval, denied: Denied) -> str:
     tool = denied.decision.tool
     what = "A request" if tool is None else f'A call of "{tool.name}"'
     return f"{what} needs an approval. {approver_text(approval)} (Audit event {denial_event(denied)}.)"
-
-
-def _user_action(responses: Any) -> str:
-    """Return the most negative response of the user. Without responses, the client only waits."""
-    given = responses.values() if isinstance(responses, dict) else ()
-    actions = [each.get("action") for each in given if isinstance(each, dict)]
-    return next((action for action in ("decline", "cancel") if action in actions), "accept")
 
 
 def _purpose(exchange: Exchange, message: Message) -> bytes:

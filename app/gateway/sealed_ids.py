@@ -153,9 +153,7 @@ class ServerRequests:
             return None
         signature, _, text = shown.partition(".")
         parts = (token_id.bytes, server_id.bytes, session or _NO_SESSION, text.encode())
-        if not self._sealer.has_signed(signature.encode(), *parts):
-            return None
-        if not self._waiting.get(shown, True):
+        if not self._sealer.has_signed(signature.encode(), *parts) or not self._waiting.get(shown, True):
             return None
         self._mark(shown, False)
         id = strict_json.loads(text.encode())

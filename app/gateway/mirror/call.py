@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.admission.store import StoreUnavailable, UpstreamTarget, View
 from app.domain.objects import Part, Server
+from app.gateway import results
 from app.gateway.access_check import AccessCheck
 from app.gateway.approvals import (
     Approvals,
@@ -32,19 +33,7 @@ from app.gateway.pipeline import (
     reaches,
 )
 from app.gateway.relay import AnswerUpstream, Relay
-from app.gateway.results import (
-    FIRST_ROUND,
-    RELATED,
-    Round,
-    ScopedTasks,
-    Tasks,
-    TaskScope,
-    handshake_versions,
-    is_plain,
-    make_rewrite,
-    open_state,
-    refuse_input_requests,
-)
+from app.gateway.results import RELATED, Round, ScopedTasks, Tasks, TaskScope
 from app.gateway.sealed_ids import MAX_SEALED, ServerRequests, SessionSealer
 from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import Answer, InputRequestRules, Rewrite, refuse_status, target_secrets
@@ -169,10 +158,10 @@ class MirrorCall:
             self.part = messages.used_part(method, message)
         if message.modern or message.method == "initialize":
             self._declare()
-        resumed, before = None, FIRST_ROUND
+        resumed, before = None, results.FIRST_ROUND
         if "requestState" in message.params:
             resumed = await self.services.approvals.resume(exchange, message, view)
-            before = open_state(message, view, self.slug, self.services.sealer)
+            before = results.open_state(message, view, self.slug, self.services.sealer)
         self._open_related(view.servers.get(self.slug))
         client = messages.read_client(exchange, message)
         access = AccessCheck(
@@ -217,7 +206,7 @@ class MirrorCall:
         """Refuse also a parameter that names nothing, and a foreign state. Only callers with access see this."""
         if unnamed is not None:
             raise refusals.invalid_params(f"{unnamed} must be a string.", self.message.modern)
-        if before is not FIRST_ROUND:
+        if before is not results.FIRST_ROUND:
             before.check()
         self._check(server, target)
 
@@ -268,7 +257,7 @@ class MirrorCall:
                     self.exchange, tool.header_schema, message.params.get("arguments")
                 )
             return
-        handshakes = handshake_versions(offered)
+        handshakes = results.handshake_versions(offered)
         if message.method == "initialize":
             requested = message.params["protocolVersion"]
             if not handshakes:
@@ -330,10 +319,10 @@ class MirrorCall:
         services = self.services
 
         def rewrite(result: dict[str, Any]) -> bool:
-            if message.method == "tools/call" and message.modern and is_plain(result):
+            if message.method == "tools/call" and message.modern and results.is_plain(result):
                 return False
             store, rules = services.pipeline.store, services.input_rules
-            change = make_rewrite(
+            change = results.make_rewrite(
                 message, call, services.sealer, store, self._tasks, rules, lambda: self.features
             )
             return change(result)
@@ -364,7 +353,7 @@ class MirrorCall:
         message, session, secrets = self.message, self.session, target_secrets(call.target)
         if response.status != 200:
             raise await refuse_status(response, secrets)
-        rewrite: Rewrite = refuse_input_requests
+        rewrite: Rewrite = results.refuse_input_requests
         if message.modern or message.method != "tools/call" or "task" in message.params:
             rewrite = self._rewrite(message, call)
         answer = Answer(message.id, secrets, rewrite, self._check_error)
