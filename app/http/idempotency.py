@@ -77,8 +77,15 @@ class Revealed(Strict):
     )
 
     def without_secret(self) -> Self:
-        """The response without its secret, for storing."""
-        raise NotImplementedError
+        """The response without its secret, which is the field with the format ``password``, for storing."""
+        secrets = [
+            name
+            for name, field in type(self).model_fields.items()
+            if field.json_schema_extra == {"format": "password"}
+        ]
+        if not secrets:
+            raise TypeError(f"{type(self).__name__} has no field with the format password")
+        return self.model_copy(update={**dict.fromkeys(secrets), "secret_available": False})
 
 
 async def respond_once(

@@ -1,7 +1,7 @@
 """Request and response models of invitations."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
@@ -111,10 +111,6 @@ class IssuedInvitation(Revealed):
         description="The link to send to the person. Shown once; null in the response to a repeat.",
         json_schema_extra={"format": "password"},
     )
-
-    def without_secret(self) -> Self:
-        """Remove the link, for the response to a repeat."""
-        return self.model_copy(update={"url": None, "secret_available": False})
 
 
 class InvitationQuery(ListQuery):

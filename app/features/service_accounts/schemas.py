@@ -1,7 +1,7 @@
 """Request and response models of service accounts."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
@@ -96,7 +96,3 @@ class IssuedCredential(Revealed):
         json_schema_extra={"format": "password"},
     )
     credential: CredentialView
-
-    def without_secret(self) -> Self:
-        """Remove the secret, for the response to a repeat."""
-        return self.model_copy(update={"client_secret": None, "secret_available": False})

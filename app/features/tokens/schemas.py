@@ -354,10 +354,6 @@ class TokenSecretView(Revealed):
         default=None, description="With `delivery: pickup`: the link for its recipient."
     )
 
-    def without_secret(self) -> Self:
-        """Remove the secret, for the response to a repeat."""
-        return self.model_copy(update={"secret": None, "secret_available": False})
-
 
 class RevokedTokens(Strict):
     """What was revoked, or would be under `dry_run`."""

@@ -1,7 +1,7 @@
 """Request and response models of webhooks and their deliveries."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StringConstraints
 from typing_extensions import TypeAliasType
@@ -131,10 +131,6 @@ class WebhookSecretView(Revealed):
         json_schema_extra={"format": "password"},
     )
     webhook: WebhookView
-
-    def without_secret(self) -> Self:
-        """Remove the secret, for the response to a repeat."""
-        return self.model_copy(update={"secret": None, "secret_available": False})
 
 
 class WebhookCreate(Strict):
