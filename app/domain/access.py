@@ -338,31 +338,28 @@ def all_dependencies(
     return tuple(versions), valid_from, valid_until
 
 
+_NO_VERDICT = PolicyVerdict(Effect.DENY, "")
+"""Of a request that was denied before the policies."""
+
+
 def _deny(
     request: AccessRequest,
     context: PolicyContext,
     at: float,
     reason_code: str,
     tool: Tool | None = None,
-    verdict: PolicyVerdict | None = None,
+    verdict: PolicyVerdict = _NO_VERDICT,
 ) -> Decision:
     servers = () if request.server is None else (request.server,)
     versions, valid_from, valid_until = all_dependencies(request.token, servers, context, at)
-    policy_ids: tuple[UUID, ...] = ()
-    observed: tuple[UUID, ...] = ()
-    reasons: tuple[str, ...] = ()
-    if verdict is not None:
-        valid_from = max(valid_from, verdict.valid_from)
-        valid_until = min(valid_until, verdict.valid_until)
-        policy_ids, observed, reasons = verdict.policy_ids, verdict.observed, verdict.reasons
     return Decision(
         Effect.DENY,
         reason_code,
         versions,
-        valid_from,
-        valid_until,
+        max(valid_from, verdict.valid_from),
+        min(valid_until, verdict.valid_until),
         tool=tool,
-        policy_ids=policy_ids,
-        observed=observed,
-        reasons=reasons,
+        policy_ids=verdict.policy_ids,
+        observed=verdict.observed,
+        reasons=verdict.reasons,
     )

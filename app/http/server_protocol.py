@@ -107,7 +107,11 @@ class LeanCycle:
             self._protocol.flow.resume_reading()
             if not self._news:
                 if self._waiting is None:
-                    self._send_continue()
+                    # The client may wait for 100 Continue (RFC 9110, 10.1.1).
+                    transport = self._protocol.transport
+                    closing = self.response_started or transport.is_closing()
+                    if self._may_expect_continue() and not closing:
+                        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     self._waiting = asyncio.Event()
                 # The event may be set for something that was already received.
                 self._waiting.clear()
@@ -117,12 +121,6 @@ class LeanCycle:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
-
-    def _send_continue(self) -> None:
-        """Send 100 Continue if the client may wait for it (RFC 9110, 10.1.1)."""
-        transport = self._protocol.transport
-        if self._may_expect_continue() and not self.response_started and not transport.is_closing():
-            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _may_expect_continue(self) -> bool:
         """Whether the client may wait for 100 Continue, and did not get it."""

@@ -7,7 +7,7 @@ conditions about the tool itself (``resource == Tool::...``, its name, its risk)
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
@@ -90,9 +90,7 @@ def _type_errors(policy: pst.Template, schema: str) -> frozenset[str]:
     return frozenset(_PREFIX.sub("", error.error) for error in result.errors)
 
 
-@lru_cache(maxsize=64)
-def _parsed(schema: str) -> cedarpy.Schema:
-    return cedarpy.Schema.from_str(schema, release_gil=True)
+_parsed = lru_cache(maxsize=64)(partial(cedarpy.Schema.from_str, release_gil=True))
 
 
 def reads_arguments(statement: Statement) -> bool:
