@@ -105,8 +105,11 @@ def programs_of(home: Path, name: str, locks: Path = LOCKS) -> Path:
 
 
 def make_environment(home: Path, name: str, locks: Path = LOCKS) -> None:
-    """Install ``<name>.lock`` of the folder ``locks`` under ``home``, unless it is installed. Raises ``CannotStart`` if
-    ``uv`` is missing or failed."""
+    """Install ``<name>.lock`` of the folder ``locks`` under ``home``, unless it is installed.
+
+    Raises:
+        CannotStart: ``uv`` is missing or failed.
+    """
     environment = _environment(home, name, locks)
     finished = environment / ".finished"
     if finished.exists():
@@ -133,7 +136,11 @@ def plain_environment() -> dict[str, str]:
 
 
 def run(command: list[str | Path], environment: Mapping[str, str]) -> None:
-    """Run a program to its end. Raises ``CannotStart`` if it failed; with the beginning of its output."""
+    """Run a program to its end.
+
+    Raises:
+        CannotStart: it failed; with the beginning of its output.
+    """
     result = subprocess.run(
         [str(part) for part in command], env=dict(environment), capture_output=True, text=True, check=False
     )
@@ -144,8 +151,11 @@ def run(command: list[str | Path], environment: Mapping[str, str]) -> None:
 
 
 def free_port(record: Path) -> int:
-    """Find a free loopback port: the last one if it is free, so that registered addresses stay valid. Raises
-    ``CannotStart`` if there is none."""
+    """Find a free loopback port: the last one if it is free, so that registered addresses stay valid.
+
+    Raises:
+        CannotStart: there is none.
+    """
     last = int(record.read_text()) if record.exists() else 0
     for wanted in (last, 0):
         with socket.socket() as probe:

@@ -58,8 +58,9 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
     migrated, since it has no other users. A configured database is only checked; if it is unavailable and
     ``may_be_away`` is set, a line says so and the settings are yielded.
 
-    Raises ``DatabaseFault`` if it cannot be reached or has another schema, and ``EmbeddedPostgresError`` if the
-    embedded database cannot be started.
+    Raises:
+        DatabaseFault: it cannot be reached, or has another schema.
+        EmbeddedPostgresError: the embedded database cannot be started.
     """
     if settings.database_url is not None:
         try:
@@ -88,8 +89,10 @@ def joined_database(settings: Settings) -> Settings:
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Upgrade the database to the schema of this version, as its owner if one is configured. Raises as
-    ``usable_database`` does."""
+    """Upgrade the database to the schema of this version, as its owner if one is configured.
+
+    Raises as ``usable_database`` does.
+    """
     if settings.database_url is None:
         with usable_database(settings):
             pass
@@ -146,7 +149,9 @@ def maintain(settings: Settings) -> list[str]:
     ``SCOPEGATE_ARGUMENTS_RETENTION``, quotas of past days, uses of grants that no report needs, old responses for
     idempotency keys and sessions of tokens that ended long ago.
 
-    Raises ``CannotStart`` if the role is not permitted to do it, and ``DatabaseFault`` if the database is unreachable.
+    Raises:
+        CannotStart: the role is not permitted to do it.
+        DatabaseFault: the database cannot be reached.
     """
     url = settings.migration_database_url or settings.database_url
     if url is None:
@@ -192,8 +197,11 @@ Credential = tuple[str, str]
 
 
 def bootstrap_credential(settings: Settings) -> Iterator[str]:
-    """Create the first identity and its service account (role owner); yield the lines that show its credential. Raises
-    ``Conflict`` if there has been a service account already."""
+    """Create the first identity and its service account (role owner); yield the lines that show its credential.
+
+    Raises:
+        Conflict: there has been a service account already.
+    """
     client_id, client_secret = _make(settings, _bootstrap)
     yield f"client_id      {client_id}"
     yield f"client_secret  {client_secret}"

@@ -32,8 +32,11 @@ class UnexpectedResult(Exception):
 
 
 def demo(settings: Settings) -> None:
-    """Run the demo, with a line for each step. Raises ``CannotStart`` if no service runs, or a step failed; then the
-    exit code is 1."""
+    """Run the demo, with a line for each step.
+
+    Raises:
+        CannotStart: no service runs, or a step failed; then the exit code is 1.
+    """
     known = dev_file.read(settings.data_dir)
     if known is None:
         raise CannotStart(

@@ -85,7 +85,11 @@ class OpenIdProvider:
         }
 
     def prepare(self) -> None:
-        """Install the provider, unless it is installed. Raises ``CannotStart`` if ``uv`` is missing or failed."""
+        """Install the provider, unless it is installed.
+
+        Raises:
+            CannotStart: ``uv`` is missing or failed.
+        """
         children.make_environment(self._home, _ENVIRONMENT)
 
     def start(self) -> children.Child:
@@ -165,7 +169,11 @@ def path_in(data_dir: Path) -> Path:
 
 
 def read(data_dir: Path) -> DevFile | None:
-    """Read the file of a data directory; ``None`` if there is none. Raises ``CannotStart`` if it cannot be parsed."""
+    """Read the file of a data directory; ``None`` if there is none.
+
+    Raises:
+        CannotStart: it cannot be parsed.
+    """
     path = path_in(data_dir)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -252,8 +260,12 @@ _LOOPBACK = "127.0.0.0/8"
 
 
 def dev(settings: Settings) -> None:
-    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop everything. Raises ``CannotStart`` with the
-    reason, and ``DatabaseFault`` or ``EmbeddedPostgresError`` if the database cannot be used."""
+    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop everything.
+
+    Raises:
+        CannotStart: it cannot start; with the reason in one line.
+        DatabaseFault, EmbeddedPostgresError: the database cannot be used.
+    """
     bound_socket(settings).close()
     with contextlib.suppress(Stopped), contextlib.ExitStack() as running, signals_stop():
         _run(settings, running)

@@ -129,8 +129,11 @@ class Fleet:
         return f"http://{children.LOOPBACK}:{self._port}/servers/{slug}/mcp"
 
     def prepare(self) -> None:
-        """Create what is missing: both environments and the repository. Raises ``CannotStart`` if ``uv`` or ``git`` is
-        missing or failed."""
+        """Create what is missing: both environments and the repository.
+
+        Raises:
+            CannotStart: ``uv`` or ``git`` is missing or failed.
+        """
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("bridge", "servers"):
             children.make_environment(self._home, name)
@@ -192,7 +195,9 @@ def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
 
     ``tokens`` are the previous ones: a valid token is kept, any other is replaced.
 
-    Raises ``ApiFault`` if the API refused a step, and ``CannotStart`` if a server of the fleet could not be read.
+    Raises:
+        ApiFault: the API refused a step.
+        CannotStart: a server of the fleet could not be read.
     """
     servers = {slug: _server(api, slug, about, fleet.url(slug)) for slug, about in SERVERS.items()}
     maria = _identity(api, {"kind": "person", "user_name": PERSON, "display_name": "Maria Keller"})

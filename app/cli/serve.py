@@ -39,8 +39,11 @@ _ROOTS_DATA = Path("/var/lib/scopegate/stdio")
 
 @contextlib.contextmanager
 def run_commands(settings: Settings) -> Iterator[None]:
-    """Run the supervisor while the service runs, if commands are allowed. Raises ``CannotStart`` if the system is not
-    Linux, or the supervisor does not start."""
+    """Run the supervisor while the service runs, if commands are allowed.
+
+    Raises:
+        CannotStart: the system is not Linux, or the supervisor does not start.
+    """
     if not settings.stdio_allowed_commands:
         yield
         return
@@ -116,8 +119,12 @@ def application() -> Scopegate:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises ``CannotStart`` if the port is not available, and ``DatabaseFault`` or
-    ``EmbeddedPostgresError`` if the database cannot be used."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        CannotStart: the port is not available.
+        DatabaseFault, EmbeddedPostgresError: the database cannot be used.
+    """
     _allow_files()
     # uvicorn raises the signal again after its shutdown, which by default would end this process before the database.
     with contextlib.suppress(Stopped), signals_stop(), bound_socket(settings) as bound:

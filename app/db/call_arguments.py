@@ -39,8 +39,10 @@ def open_arguments(sealer: Sealer, call_id: UUID, sealed: Sealed) -> Any:
 
 
 async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -> tuple[bool, Any]:
-    """Whether the arguments of a call are kept, and which they are. Raises ``Unavailable`` when they are sealed with a
-    key that is not configured."""
+    """Whether the arguments of a call are kept, and which they are.
+
+    Raises ``Unavailable`` when they are sealed with a key that is not configured.
+    """
     of_call = select(col(AuditEvent.time)).where(col(AuditEvent.id) == call_id).scalar_subquery()
     time = col(AuditArguments.time)
     statement = select(AuditArguments).where(
@@ -69,8 +71,10 @@ async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: S
 
 
 async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete arguments older than ``keep``. Returns how many. Requires the owner of the tables. Raises
-    ``DRIVER_FAULTS``."""
+    """Delete arguments older than ``keep``. Returns how many. Requires the owner of the tables.
+
+    Raises ``DRIVER_FAULTS``.
+    """
     async with plain_connection(owner_url) as connection:
         done, after = 0, UUID(int=0)
         while rows := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):

@@ -70,7 +70,9 @@ class Primary:
         self, within: float, settings: Mapping[str, str], *, command_timeout: float | None = None
     ) -> GuardedConnection:
         """Connect within this many seconds, divided equally among the hosts so that a silent one cannot use them up.
-        Raises ``PrimaryUnavailable``."""
+
+        Raises ``PrimaryUnavailable``.
+        """
         share = within / len(self._urls)
         fault: Exception | None = None
         for url in list(self._urls):

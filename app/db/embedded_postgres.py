@@ -66,8 +66,11 @@ class RunAs:
 
 
 def run_as() -> RunAs:
-    """The user to run the cluster as: the current one, or for root the system user, created if missing. Raises
-    ``EmbeddedPostgresError`` for root, if the system user can be neither found nor created."""
+    """The user to run the cluster as: the current one, or for root the system user, created if missing.
+
+    Raises:
+        EmbeddedPostgresError: root, and the system user can be neither found nor created.
+    """
     if os.geteuid() != 0:
         return RunAs()
     entry = _system_user()
@@ -99,7 +102,8 @@ def cluster_home(data_dir: Path, user: RunAs) -> Path:
     A location outside the data directory is recorded in the data directory, so that a new data directory at the same
     path starts with an empty database.
 
-    Raises ``EmbeddedPostgresError`` if the recorded directory is missing, or none can be created.
+    Raises:
+        EmbeddedPostgresError: the recorded directory is missing, or none can be created.
     """
     record = data_dir / _LOCATION_FILE
     if record.exists():
@@ -151,7 +155,8 @@ def programs(major: int | None, user: RunAs) -> Path:
 
     ``major`` selects the version of an existing cluster; ``None`` selects the newest.
 
-    Raises ``EmbeddedPostgresError`` if the extra is not installed, or does not contain this version.
+    Raises:
+        EmbeddedPostgresError: the extra is not installed, or does not contain this version.
     """
     # find_spec finds the package without importing it: the import warns and changes logging.
     spec = importlib.util.find_spec(_PACKAGE)
@@ -263,8 +268,11 @@ class EmbeddedPostgres:
         return self._owner_lock is not None
 
     def start(self) -> None:
-        """Create the cluster if necessary, start it, and return when it accepts connections. Raises
-        ``EmbeddedPostgresError`` if it cannot be created or started."""
+        """Create the cluster if necessary, start it, and return when it accepts connections.
+
+        Raises:
+            EmbeddedPostgresError: it cannot be created or started.
+        """
         if self._socket_dir is not None:
             return
         try:

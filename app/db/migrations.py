@@ -105,8 +105,10 @@ def head() -> str:
 
 
 async def upgrade(url: str, *, serving_role: str | None = None) -> UpgradeResult:
-    """Run all migrations as the owner, and grant the serving role the rights that it needs. Raises ``DatabaseFault``
-    when the database cannot be reached, is newer than this code, or its tables stay locked."""
+    """Run all migrations as the owner, and grant the serving role the rights that it needs.
+
+    Raises ``DatabaseFault`` when the database cannot be reached, is newer than this code, or its tables stay locked.
+    """
     primary, limits = Primary(plain_url(url)), {"lock_timeout": f"{_LOCK_TIMEOUT_S * 1000:.0f}"}
     engine = create_async_engine(
         "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: primary.connect(10, limits)
@@ -198,8 +200,10 @@ def _grant(connection: Connection, role: str | None) -> None:
 
 
 async def check_compatible(url: str) -> None:
-    """Raise ``DatabaseFault`` unless the database is migrated far enough and supports this code. Raises
-    ``DatabaseUnreachable`` when it cannot be reached."""
+    """Raise ``DatabaseFault`` unless the database is migrated far enough and supports this code.
+
+    Raises ``DatabaseUnreachable`` when it cannot be reached.
+    """
     try:
         connection = await Primary(plain_url(url)).connect(5, {}, command_timeout=5)
         try:

@@ -59,8 +59,10 @@ def read_form(request: Request, body: bytes) -> dict[str, str]:
 
 
 def read_client(request: Request, form: dict[str, str]) -> tuple[str, str]:
-    """Read the client id and secret from HTTP Basic or from the body (RFC 6749 section 2.3.1). Raises ``OAuthError``:
-    ``invalid_request`` for both, ``invalid_client`` (401) for neither."""
+    """Read the client id and secret from HTTP Basic or from the body (RFC 6749 section 2.3.1).
+
+    Raises ``OAuthError``: ``invalid_request`` for both, ``invalid_client`` (401) for neither.
+    """
     headers = request.headers.getlist("authorization")
     if len(headers) > 1:
         raise OAuthError("invalid_request", "Send one Authorization header.")

@@ -45,8 +45,10 @@ _OPERATIONS: dict[CompareOperator, Callable[[sa.ColumnElement[Any], Any], Condit
 
 
 def check_length(payload: Any) -> None:
-    """Check the size of a search before it is parsed. Raises ``InvalidFilterException`` for a long filter and
-    ``InvalidValueException`` for too many attributes."""
+    """Check the size of a search before it is parsed.
+
+    Raises ``InvalidFilterException`` for a long filter and ``InvalidValueException`` for too many attributes.
+    """
     items = payload.items() if isinstance(payload, Mapping) else ()
     if any(_count(value) > MAX_ATTRIBUTES for key, value in items if str(key).lower() in _ATTRIBUTES):
         raise InvalidValueException(detail=f"A search names at most {MAX_ATTRIBUTES} attributes")
@@ -68,8 +70,10 @@ def condition(source: Source, scim_filter: ScimFilter[Any]) -> Condition:
 
 
 def value_condition(source: Source, selection: nodes.ValuePath) -> tuple[Many, Condition]:
-    """Translate a value selection to the attribute's values and a condition on them. Raises ``InvalidFilterException``
-    if it cannot be evaluated."""
+    """Translate a value selection to the attribute's values and a condition on them.
+
+    Raises ``InvalidFilterException`` if it cannot be evaluated.
+    """
     visitor = _ResourceVisitor(source)
     bound = visitor.bind(selection.attr_path)
     many = None if bound is None else source.read(bound)

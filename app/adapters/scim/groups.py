@@ -236,8 +236,10 @@ class Edit:
 
 
 def split(patch: "scim.PatchOp[Any]") -> tuple["scim.PatchOp[Any]", list[Edit]]:
-    """Split a PATCH into the edits of members and all other operations. Raises ``InvalidValueException`` and
-    ``MutabilityException``."""
+    """Split a PATCH into the edits of members and all other operations.
+
+    Raises ``InvalidValueException`` and ``MutabilityException``.
+    """
     rest: list[scim.PatchOperation[Any]] = []
     edits: list[Edit] = []
     for operation in patch.operations or []:

@@ -63,8 +63,10 @@ class _Cost:
 
 
 def tolerate(method: str, path: str, body: bytes) -> bytes:
-    """Bring a request body into the standard's form. Raises exceptions of ``scim2_models`` for ambiguous bodies and for
-    ones that would block the event loop."""
+    """Bring a request body into the standard's form.
+
+    Raises exceptions of ``scim2_models`` for ambiguous bodies and for ones that would block the event loop.
+    """
     if not body or method not in {"POST", "PUT", "PATCH"}:
         return body
     try:

@@ -235,7 +235,10 @@ class Storage(AsyncScimStorage):
         position: Any = None,
     ) -> SearchPage:
         """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``. With a cursor, the
-        total is not counted. Raises ``InvalidFilterException`` and ``InvalidCursorException``."""
+        total is not counted.
+
+        Raises ``InvalidFilterException`` and ``InvalidCursorException``.
+        """
         work, request = self._work, search_request
         people, teams = (
             columns.users(work.provider_id, DirectoryUser),

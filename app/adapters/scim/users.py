@@ -173,8 +173,10 @@ async def create(work: Work, resource: Any) -> scim.Resource[Any]:
 
 
 async def update(work: Work, resource: Any, expected_version: str | None) -> scim.Resource[Any]:
-    """Replace a user's state. The status stays if ``active`` is None. Raises ``NotFound``,
-    ``PreconditionFailedException``, ``Conflict`` and ``InvalidValueException``."""
+    """Replace a user's state. The status stays if ``active`` is None.
+
+    Raises ``NotFound``, ``PreconditionFailedException``, ``Conflict`` and ``InvalidValueException``.
+    """
     person = await _find(work, str(resource.id), lock=True)
     await _check_version(work, person, expected_version)
     record = read_profile(resource, work.settings)

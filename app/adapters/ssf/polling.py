@@ -167,8 +167,10 @@ class Polling:
     async def _take_all(
         self, settings: streams.TransmitterSettings, sets: Mapping[str, str], now: float
     ) -> _PollResult:
-        """Process each event separately: a failing one does not delay others, and comes again unacknowledged. Raises
-        ``Failed`` for failures that concern all events."""
+        """Process each event separately: a failing one does not delay others, and comes again unacknowledged.
+
+        Raises ``Failed`` for failures that concern all events.
+        """
         result = _PollResult()
         for jti, text in sets.items():
             try:

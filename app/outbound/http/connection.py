@@ -76,8 +76,10 @@ class OutboundResponse:
         return None
 
     async def read(self, max_bytes: int | None = None) -> bytes:
-        """The whole body. The default of ``max_bytes`` is the client's ``body_bytes``. Raises ``UpstreamError``:
-        ``too_large`` beyond the maximum, and those of ``iter_chunks``."""
+        """The whole body. The default of ``max_bytes`` is the client's ``body_bytes``.
+
+        Raises ``UpstreamError``: ``too_large`` beyond the maximum, and those of ``iter_chunks``.
+        """
         cap = self._limits.body_bytes if max_bytes is None else max_bytes
         if self._complete and len(self._chunks) == 1 and self._buffered <= cap:
             self._buffered = 0

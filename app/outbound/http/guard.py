@@ -181,8 +181,10 @@ class AddressPolicy:
             raise ForbiddenUrl(f"the address is {why} and not in an allowed network")
 
     async def resolve(self, origin: Origin) -> list[IPAddress]:
-        """Resolve an origin with one lookup, and check all its addresses. Raises ``ForbiddenUrl`` if any address is
-        forbidden, and ``UpstreamError("resolve")`` if there is none."""
+        """Resolve an origin with one lookup, and check all its addresses.
+
+        Raises ``ForbiddenUrl`` if any address is forbidden, and ``UpstreamError("resolve")`` if there is none.
+        """
         literal = _literal(origin.host)
         if literal is not None:
             self.check_address(literal)

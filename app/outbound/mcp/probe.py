@@ -29,8 +29,10 @@ class UpstreamInfo:
 async def probe(
     client: OutboundClient, url: str | Target, headers: Headers, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
 ) -> UpstreamInfo:
-    """Send ``server/discover``, and an ``initialize`` for each older version, at the same time. Raises
-    ``McpUpstreamError`` when none succeeds (with the error of ``initialize``), or there is no answer."""
+    """Send ``server/discover``, and an ``initialize`` for each older version, at the same time.
+
+    Raises ``McpUpstreamError`` when none succeeds (with the error of ``initialize``), or there is no answer.
+    """
     try:
         target = url if isinstance(url, Target) else client.policy.check_target(url)
     except ForbiddenUrl as error:
