@@ -242,8 +242,10 @@ def _from_files(environ: dict[str, str]) -> dict[str, Any]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment. Raises ``SettingsError`` with one line. ``overrides`` are settings by
-    field name, for the command line and tests."""
+    """Read the settings from the environment. Raises ``SettingsError`` with one line.
+
+    ``overrides`` are settings by field name, for the command line and tests.
+    """
     environ = dict(os.environ)
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in _SECRETS} | {PREFIX + name for name in _NOT_SETTINGS}
@@ -275,8 +277,10 @@ def with_local_keys(settings: Settings) -> Settings:
 
 
 def _make_key(path: Path) -> None:
-    """Store a complete key, unless another process stored one first. Written elsewhere and linked, so that a concurrent
-    start, or one after a crash, reads no incomplete key."""
+    """Store a complete key, unless another process stored one first.
+
+    Written elsewhere and linked, so that a concurrent start, or one after a crash, reads no incomplete key.
+    """
     handle, draft = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "w") as file:

@@ -23,8 +23,10 @@ from app.supervisor.processes import die_with
 
 
 class Child:
-    """A program in its own process group, so that Ctrl-C in the terminal only reaches the parent. On Linux it gets
-    ``farewell`` when the parent dies for any reason."""
+    """A program in its own process group, so that Ctrl-C in the terminal only reaches the parent.
+
+    On Linux it gets ``farewell`` when the parent dies for any reason.
+    """
 
     def __init__(
         self,

@@ -60,8 +60,11 @@ async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -
 
 
 async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
-    """Reencrypt all arguments with the newest key; return how many, and how many no key can decrypt. The service can
-    only add arguments, not change them: nothing is done unless the sessions are those of the tables' owner."""
+    """Reencrypt all arguments with the newest key; return how many, and how many no key can decrypt.
+
+    The service can only add arguments, not change them: nothing is done unless the sessions are those of the tables'
+    owner.
+    """
     async with sessions() as session:
         if not await session.scalar(_MAY_UPDATE):
             return 0, 0

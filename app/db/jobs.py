@@ -122,8 +122,10 @@ class LeasedQueue(Periodic, Generic[Item]):
 
     @abstractmethod
     async def work(self, item: Item) -> Item | None:
-        """Work on an item; return the item to continue with, or None to leave it. When this raises one of ``OUTAGES``,
-        the item is claimed again when its lease expires."""
+        """Work on an item; return the item to continue with, or None to leave it.
+
+        When this raises one of ``OUTAGES``, the item is claimed again when its lease expires.
+        """
 
     @abstractmethod
     def label(self, item: Item) -> str:

@@ -173,8 +173,10 @@ def check_not_newer(revision: str | None) -> None:
 
 
 def _grant(connection: Connection, role: str | None) -> None:
-    """Grant the serving role its rights on the existing tables; it can only append to the audit log. The owner of the
-    tables needs no CREATEROLE, ADMIN or other attribute for this."""
+    """Grant the serving role its rights on the existing tables; it can only append to the audit log.
+
+    The owner of the tables needs no CREATEROLE, ADMIN or other attribute for this.
+    """
     if role is None or role == connection.scalar(text("SELECT current_user")):
         return
     tables = {row.relname: row.quoted for row in connection.execute(_TABLES)}

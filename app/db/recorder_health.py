@@ -68,8 +68,10 @@ class RecorderHealth:
 
 
 class OutageLog:
-    """Writes one line when an outage of the database begins, one a minute while it lasts, and one when it ends. Only
-    the loop of a worker that queries the database continuously feeds it, so that an outage is logged once."""
+    """Writes one line when an outage of the database begins, one a minute while it lasts, and one when it ends.
+
+    Only the loop of a worker that queries the database continuously feeds it, so that an outage is logged once.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

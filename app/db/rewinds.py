@@ -123,8 +123,10 @@ class RewindGuard:
             self._known = self._known._replace(size=size, root=root.hex())
 
     def report_older_version(self) -> None:
-        """Report an access version that decreased. Raises ``DatabaseRewound``. Ignored shortly after a confirmed
-        restore, when calls from before it can still arrive."""
+        """Report an access version that decreased. Raises ``DatabaseRewound``.
+
+        Ignored shortly after a confirmed restore, when calls from before it can still arrive.
+        """
         if time.monotonic() - self._accepted_at > _GRACE_S:
             self._report_rewind("a right has an older version than it had")
 
@@ -168,8 +170,10 @@ class RewindGuard:
         self._known, self.transaction = latest, (latest.epoch, latest.xact)
 
     def save(self) -> None:
-        """Merge the known progress into the file. Blocks. If the file cannot be written, as on a full disk, the next
-        call tries again."""
+        """Merge the known progress into the file. Blocks.
+
+        If the file cannot be written, as on a full disk, the next call tries again.
+        """
         state = _State(self._log, self.reason or "" if self._is_final else "", self.known)
         if self._file is None or state == self._saved or not state.log:
             return

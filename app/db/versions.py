@@ -27,7 +27,9 @@ _MOVE = text(
 
 async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: bool) -> None:
     """Increment the versions of these objects (new ones start at 1), in id order so that transactions cannot deadlock.
-    ``narrows``: the change takes access away, so workers are notified at commit."""
+
+    ``narrows``: the change takes access away, so workers are notified at commit.
+    """
     unique = sorted(set(ids))
     if not unique:
         return

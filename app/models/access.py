@@ -38,6 +38,7 @@ class Grant(ObjectRow, table=True):
 
 class GrantUse(SQLModel, table=True):
     """When a part of a grant was last used: a tool of a server, or its resources or prompts (``part``, without a tool).
+
     Written at most once a minute, and kept independently of the audit log's retention."""
 
     __tablename__ = "grant_uses"
@@ -69,8 +70,10 @@ class UseWatch(SQLModel, table=True):
 
 
 class Policy(ObjectRow, table=True):
-    """A Cedar policy: its draft text, and the published text, which decides. ``version`` counts the publications. It
-    and the ``published_`` fields are null before the first one."""
+    """A Cedar policy: its draft text, and the published text, which decides.
+
+    ``version`` counts the publications. It and the ``published_`` fields are null before the first one.
+    """
 
     __tablename__ = "policies"
     __table_args__ = (

@@ -110,8 +110,10 @@ class AuditArguments(SQLModel, table=True):
 
 
 class AuditClient(SQLModel, table=True):
-    """Address, user agent and client name of a caller: personal data, in a separate table so that it can be erased. The
-    id is a digest of the row (``client_ids``); rows of older code have no salt."""
+    """Address, user agent and client name of a caller: personal data, in a separate table so that it can be erased.
+
+    The id is a digest of the row (``client_ids``); rows of older code have no salt.
+    """
 
     __tablename__ = "audit_clients"
 
@@ -126,7 +128,9 @@ class AuditClient(SQLModel, table=True):
 
 class AuditHour(SQLModel, table=True):
     """The number of events of a kind in an hour, with outcomes of calls counted separately, and their positions.
-    ``things`` is the number of occurrences: one event can represent many refusals."""
+
+    ``things`` is the number of occurrences: one event can represent many refusals.
+    """
 
     __tablename__ = "audit_hours"
 
@@ -285,8 +289,10 @@ class LogName(SQLModel, table=True):
 
 
 class AuditTile(SQLModel, table=True):
-    """A complete tile: 256 adjacent hashes of the tree, 32 bytes each. On level 0 these are hashes of leaves; on each
-    higher level, hashes of whole tiles."""
+    """A complete tile: 256 adjacent hashes of the tree, 32 bytes each.
+
+    On level 0 these are hashes of leaves; on each higher level, hashes of whole tiles.
+    """
 
     __tablename__ = "audit_tiles"
     __table_args__ = (sa.CheckConstraint("octet_length(hashes) = 8192", name="whole"),)

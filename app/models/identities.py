@@ -153,7 +153,9 @@ _OPEN = "status IN ('pending', 'claimed')"
 
 class Invitation(ObjectRow, table=True):
     """An invitation for a person who cannot sign in yet: HMAC of the link's secret, and the expected account.
-    ``claimed_link`` is the provider's link claim of the account that signed in with it."""
+
+    ``claimed_link`` is the provider's link claim of the account that signed in with it.
+    """
 
     __tablename__ = "invitations"
     __table_args__ = (
@@ -262,8 +264,11 @@ class BreakGlassSession(SQLModel, table=True):
 
 
 class BrowserSession(SQLModel, table=True):
-    """A browser session: HMAC of the cookie, and the claims of the sign-in. ``role_values`` are the values of the
-    provider's role claim that gave roles. ``id_token`` is encrypted with the cookie's secret, which is not stored."""
+    """A browser session: HMAC of the cookie, and the claims of the sign-in.
+
+    ``role_values`` are the values of the provider's role claim that gave roles. ``id_token`` is encrypted with the
+    cookie's secret, which is not stored.
+    """
 
     __tablename__ = "browser_sessions"
     __table_args__ = (

@@ -32,8 +32,10 @@ _IDENTITY_PROVIDERS = "identity_providers.id"
 
 
 class SignalEvent(SQLModel, table=True):
-    """A processed event token. ``jti`` is unique per provider and issuer, forever (RFC 8417 section 2.2). It is unique
-    per provider so that one provider cannot use up the ``jti`` of another one's event."""
+    """A processed event token. ``jti`` is unique per provider and issuer, forever (RFC 8417 section 2.2).
+
+    It is unique per provider so that one provider cannot use up the ``jti`` of another one's event.
+    """
 
     __tablename__ = "signal_events"
 
@@ -47,8 +49,10 @@ class SignalEvent(SQLModel, table=True):
 
 
 class SignalStream(ObjectRow, table=True):
-    """The stream of a provider and its state. ``revision`` increments when the configuration changes, not when events
-    arrive."""
+    """The stream of a provider and its state.
+
+    ``revision`` increments when the configuration changes, not when events arrive.
+    """
 
     __tablename__ = "signal_streams"
     __table_args__ = (

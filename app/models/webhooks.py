@@ -13,8 +13,10 @@ from app.models.base import ObjectRow, now_by_default, sql_default
 
 
 class Webhook(ObjectRow, table=True):
-    """An endpoint for messages of chosen types. Delivery updates the last four fields, the state of the endpoint,
-    without a new revision."""
+    """An endpoint for messages of chosen types.
+
+    Delivery updates the last four fields, the state of the endpoint, without a new revision.
+    """
 
     __tablename__ = "webhooks"
     __table_args__ = (Index("ix_webhooks_lower_name_id", text("lower(name)"), "id"),)

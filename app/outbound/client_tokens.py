@@ -58,8 +58,10 @@ class ClientCredentials:
 
 @dataclass(slots=True)
 class UpstreamTarget:
-    """Where to send a server's calls. ``headers`` holds the decrypted upstream credential; never log it. Immutable. For
-    a server that runs as a command, ``url`` is a ``Target`` and ``secrets`` must not appear in responses."""
+    """Where to send a server's calls. ``headers`` holds the decrypted upstream credential; never log it. Immutable.
+
+    For a server that runs as a command, ``url`` is a ``Target`` and ``secrets`` must not appear in responses.
+    """
 
     url: str | Target
     headers: tuple[Header, ...]

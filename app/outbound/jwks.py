@@ -69,8 +69,10 @@ def usable_keys(entries: object) -> tuple[Key, ...]:
 
 
 def safe_url(issuer: str, document: JsonObject, name: str) -> str | None:
-    """The URL of this name in a provider's metadata, if any. Raises ``ProviderFault`` for one that is not safe. Plain
-    HTTP would let an attacker on the path replace what is fetched; a provider on loopback may use it."""
+    """The URL of this name in a provider's metadata, if any. Raises ``ProviderFault`` for one that is not safe.
+
+    Plain HTTP would let an attacker on the path replace what is fetched; a provider on loopback may use it.
+    """
     url = document.get(name)
     if url is None or (isinstance(url, str) and is_safe(issuer, url)):
         return url

@@ -272,8 +272,10 @@ class Isolation:
     """Assigns places and releases them."""
 
     def __init__(self, base: Path, data: DataDirectories, *, adopts: bool = False) -> None:
-        """``base``: an empty directory of ours that other users can enter. ``adopts``: children of this process that it
-        did not start are processes that a program left."""
+        """``base``: an empty directory of ours that other users can enter.
+
+        ``adopts``: children of this process that it did not start are processes that a program left.
+        """
         self.adopts = adopts
         self.data = data
         self._base = base

@@ -160,8 +160,11 @@ class Commands:
 
 
 class DeletedServers(Periodic):
-    """Makes the supervisor of this host remove the data of deleted servers. A server must be recorded as deleted: one
-    that this database does not know may belong to another service, or be newer than a restored backup."""
+    """Makes the supervisor of this host remove the data of deleted servers.
+
+    A server must be recorded as deleted: one that this database does not know may belong to another service, or be
+    newer than a restored backup.
+    """
 
     name = "removing data of deleted servers"
     every_s = 60.0

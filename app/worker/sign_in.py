@@ -36,8 +36,11 @@ _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 async def provider_keys(
     settings: Settings, outbound: OutboundClient, stack: AsyncExitStack
 ) -> tuple[ProviderKeys[str], Publications]:
-    """Fetch the keys and endpoints of providers with the guarded client. Only the origin of the environment's issuer
-    may be on a private network, since the operator configured it. A cloud's metadata address is always blocked."""
+    """Fetch the keys and endpoints of providers with the guarded client.
+
+    Only the origin of the environment's issuer may be on a private network, since the operator configured it. A cloud's
+    metadata address is always blocked.
+    """
     own = None
     if settings.oidc_issuer is not None:
         own = await stack.enter_async_context(OutboundClient(AddressPolicy(allowed_networks=_ANYWHERE)))
@@ -99,8 +102,10 @@ class ProviderWatch(Periodic):
         self._kept = False
 
     async def keep_environment(self) -> None:
-        """Store the provider of the environment, once. A database that cannot be written does not prevent the start:
-        ``run`` tries again."""
+        """Store the provider of the environment, once.
+
+        A database that cannot be written does not prevent the start: ``run`` tries again.
+        """
         with suppress(*_AWAY):
             async with self._sessions() as session:
                 await service.sync_environment(session, self._configured)

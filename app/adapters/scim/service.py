@@ -99,8 +99,10 @@ class Service(LargeGroups):
     def apply_replacement(
         self, current: scim.Resource[Any], replacement: scim.Resource[Any], conditions: Conditions
     ) -> scim.Resource[Any] | None:
-        """Return the state of a PUT always; the storage detects whether it changes anything. The members of a group are
-        compared by the database."""
+        """Return the state of a PUT always; the storage detects whether it changes anything.
+
+        The members of a group are compared by the database.
+        """
         if not isinstance(replacement, Group):
             super().apply_replacement(current, replacement, conditions)
             return replacement
@@ -111,8 +113,11 @@ class Service(LargeGroups):
     def apply_patch(
         self, current: scim.Resource[Any], patch_op: "scim.PatchOp[Any]", conditions: Conditions
     ) -> scim.Resource[Any] | None:
-        """Return the state after a PATCH. ``active`` of a user is None unless the PATCH sets it, so that other changes
-        keep the status. Removing it hides it until it is set again, without changing the status."""
+        """Return the state after a PATCH.
+
+        ``active`` of a user is None unless the PATCH sets it, so that other changes keep the status. Removing it hides
+        it until it is set again, without changing the status.
+        """
         if not isinstance(current, User):
             super().apply_patch(current, patch_op, conditions)
             return current

@@ -29,8 +29,10 @@ from app.http.problems import STATUS
 
 @dataclass(slots=True)
 class Work:
-    """One request of a provider's service account, in one transaction. ``effects`` are the ids of changed objects, as
-    the API formats them; each operation appends its own."""
+    """One request of a provider's service account, in one transaction.
+
+    ``effects`` are the ids of changed objects, as the API formats them; each operation appends its own.
+    """
 
     change: Change
     provider_id: UUID

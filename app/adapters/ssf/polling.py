@@ -82,8 +82,10 @@ class Polling:
         self._polling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Poll until cancelled; another worker then receives unfinished events again. Maintenance runs concurrently, so
-        that slow keys of one transmitter do not delay the others."""
+        """Poll until cancelled; another worker then receives unfinished events again.
+
+        Maintenance runs concurrently, so that slow keys of one transmitter do not delay the others.
+        """
         try:
             await asyncio.gather(
                 repeat("looking for events", self.look, _LOOK_EVERY_S, first_s=0),

@@ -183,8 +183,10 @@ _MAX_TARGETS = 4096
 
 
 class OutboundClient:
-    """A guarded HTTP/1.1 client with keep-alive: no redirects, proxies, cookies or compression. Create it in the event
-    loop that uses it; close it with ``aclose`` or ``async with``."""
+    """A guarded HTTP/1.1 client with keep-alive: no redirects, proxies, cookies or compression.
+
+    Create it in the event loop that uses it; close it with ``aclose`` or ``async with``.
+    """
 
     def __init__(
         self,

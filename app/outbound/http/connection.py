@@ -54,8 +54,10 @@ PIECE_BYTES = 16 * 1024
 
 @dataclass(slots=True, eq=False, repr=False)
 class OutboundResponse:
-    """A response: status, headers and a body that can be read once. ``headers`` are (lower-case name, value) in wire
-    order. The connection calls the methods that begin with ``on_``."""
+    """A response: status, headers and a body that can be read once.
+
+    ``headers`` are (lower-case name, value) in wire order. The connection calls the methods that begin with ``on_``.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]

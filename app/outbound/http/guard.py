@@ -144,8 +144,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Allows public addresses, and others only inside ``allowed_networks``. A cloud's metadata address needs a network
-    of exactly that address, so that allowing a private range does not include it by accident."""
+    """Allows public addresses, and others only inside ``allowed_networks``.
+
+    A cloud's metadata address needs a network of exactly that address, so that allowing a private range does not
+    include it by accident.
+    """
 
     allowed_networks: tuple[IPNetwork, ...] = ()
 

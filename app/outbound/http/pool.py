@@ -62,8 +62,10 @@ class Pool:
         return None
 
     async def acquire(self, within: float, caller: int | None = None) -> Connection:
-        """An idle or new connection. Raises ``UpstreamError`` with nothing sent, and ``ForbiddenUrl``. ``within``
-        (seconds) limits the wait for a free slot, and separately the time to connect."""
+        """An idle or new connection. Raises ``UpstreamError`` with nothing sent, and ``ForbiddenUrl``.
+
+        ``within`` (seconds) limits the wait for a free slot, and separately the time to connect.
+        """
         while True:
             connection = self.take(caller)
             if connection is not None:

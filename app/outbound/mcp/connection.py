@@ -80,7 +80,9 @@ class Connection:
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
     ) -> AsyncGenerator[JsonObject, None]:
         """Yield notifications that belong to no request, until the upstream ends the stream. Raises as ``stream`` does.
-        ``wanted``: the requested kinds, in versions that send them. Closing it early (``aclosing``) ends the stream."""
+
+        ``wanted``: the requested kinds, in versions that send them. Closing it early (``aclosing``) ends the stream.
+        """
         raise NotImplementedError
 
     async def request(
@@ -119,8 +121,10 @@ class Connection:
 
 
 class ModernConnection(Connection):
-    """A stateless connection (2026-07-28): every request carries its envelope. Pass ``params`` without the three
-    envelope keys; other members of ``_meta`` are kept."""
+    """A stateless connection (2026-07-28): every request carries its envelope.
+
+    Pass ``params`` without the three envelope keys; other members of ``_meta`` are kept.
+    """
 
     def __init__(
         self,

@@ -208,8 +208,10 @@ async def items(
     on_server_request: ServerRequestHandler | None,
     resume: Resume | None = None,
 ) -> AsyncGenerator[Item, None]:
-    """Parse the response to the request ``request_id``. Raises ``McpUpstreamError``. ``resume`` continues an event
-    stream that the upstream ended before the response (MCP 2025-11-25, SEP-1699)."""
+    """Parse the response to the request ``request_id``. Raises ``McpUpstreamError``.
+
+    ``resume`` continues an event stream that the upstream ended before the response (MCP 2025-11-25, SEP-1699).
+    """
     try:
         if response.status != 200:
             raise await failure(response)
