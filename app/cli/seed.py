@@ -70,6 +70,7 @@ class Api:
         return self._send("PATCH", f"/api/v1{path}", json=body)
 
     def put(self, path: str) -> Json:
+        """Create or replace."""
         return self._send("PUT", f"/api/v1{path}")
 
     def _send(self, method: str, path: str, **options: Any) -> Json:

@@ -57,9 +57,11 @@ class RecorderHealth:
     _since: float = 0.0
 
     def record_failure(self, fault: BaseException) -> None:
+        """Record a failed attempt."""
         self.failure, self._since = describe_fault(fault), time.monotonic()
 
     def record_success(self) -> None:
+        """Record a successful attempt."""
         self.failure = None
 
     def reason(self) -> str | None:
@@ -79,6 +81,7 @@ class OutageLog:
         self._written = 0.0
 
     def record_failure(self, fault: BaseException) -> None:
+        """Record a failed attempt."""
         now = self._now()
         if self._began is None:
             self._began = self._written = now
@@ -92,6 +95,7 @@ class OutageLog:
             )
 
     def record_success(self) -> None:
+        """Record a successful attempt."""
         if self._began is not None:
             _log.warning("the database is back after %.0f s", self._now() - self._began)
             self._began = None

@@ -105,6 +105,7 @@ class RewindGuard:
 
     @property
     def known(self) -> Progress:
+        """The known progress of the database."""
         # Nothing is stored: ``save`` reads it in a thread.
         known, (epoch, xact) = self._known, self.transaction
         return known._replace(epoch=epoch, xact=xact) if (epoch, xact) > (known.epoch, known.xact) else known

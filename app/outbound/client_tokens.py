@@ -128,6 +128,7 @@ class ClientTokens:
             cached.header = None
 
     async def aclose(self) -> None:
+        """Cancel all fetches."""
         tasks = [cached.fetching for cached in self._cache.values() if cached.fetching is not None]
         for task in tasks:
             task.cancel()

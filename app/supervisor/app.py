@@ -89,6 +89,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def refuse(self, refused: Refused) -> None:
+        """Send an error response."""
         if self.streaming:
             await self.stream(b"", last=True)
             return
@@ -110,6 +111,7 @@ class SupervisorApp:
         self._stream_after = stream_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         exchange = Exchange(scope, receive, send)
         try:
             await self._serve(exchange)

@@ -45,6 +45,7 @@ class _Output(asyncio.Protocol):
         self._size = 0
 
     def data_received(self, data: bytes) -> None:
+        """Split the received bytes into lines."""
         began = perf_counter()
         first, *rest = data.split(b"\n")
         self._add(first)
@@ -78,6 +79,7 @@ class _Errors(asyncio.Protocol):
         self.bytes = 0
 
     def data_received(self, data: bytes) -> None:
+        """Count the received bytes."""
         self.bytes += len(data)
 
 

@@ -46,9 +46,11 @@ class Session:
 
     @property
     def pair(self) -> Pair:
+        """The token and the server."""
         return self.token_id, self.launch.server_id
 
     def received(self, line: bytes) -> None:
+        """Process a line of the program."""
         try:
             self.bridge.received(line)
         except Flood:
@@ -56,6 +58,7 @@ class Session:
                 self.program.end_soon("it sent too many messages that belong to no request", fault=True)
 
     def over(self) -> None:
+        """Handle the end of the program."""
         self.bridge.end()
         self.on_over(self)
 
@@ -256,6 +259,7 @@ class Sessions:
                 await remove((["/bin/rm", "-rf", "--", str(data)], {}), self._leaders)
 
     def failed(self, session: Session) -> None:
+        """Record a failure of a program."""
         now = monotonic()
         failing = self._failing.setdefault((session.identity_id, session.launch.server_id), _Failing())
         if now - failing.last > 2 * _MAX_REST:
@@ -291,6 +295,7 @@ class Sessions:
         return list({session.pair for session in self._all.values() if worker_id in session.workers})
 
     async def run(self) -> None:
+        """Maintain the sessions until cancelled."""
         orphans_at = monotonic()
         while True:
             await asyncio.sleep(_SWEEP_EVERY)

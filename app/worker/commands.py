@@ -80,6 +80,7 @@ class Commands:
         self._is_away = False
 
     def warnings(self) -> Sequence[str]:
+        """The warnings for the operator."""
         words = (
             "the supervisor of commands cannot be reached: servers with the transport stdio are unavailable"
         )

@@ -118,6 +118,7 @@ class ProviderWatch(Periodic):
         await self.look()
 
     async def look(self) -> None:
+        """Run one round."""
         async with self._sessions() as session:
             issuers = await queries.active_issuers(session)
         await self._keys.keep_fresh(issuers)

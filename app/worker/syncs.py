@@ -31,6 +31,7 @@ class GatewaySyncs:
         self._loop = asyncio.get_running_loop()
 
     def request(self, server_id: UUID) -> None:
+        """Queue a sync."""
         # May be called from a thread, in which large lists are checked.
         self._loop.call_soon_threadsafe(self._take, server_id)
 

@@ -344,6 +344,7 @@ class LargeGroups(ScimService):
     """Presents a group by processing only its first member."""
 
     def publish(self, base_url: str, resource: scim.Resource[Any]) -> scim.Resource[Any]:
+        """Publish a resource; of a group only its first member."""
         published = super().publish(base_url, _sample(resource))
         if isinstance(resource, Group) and isinstance(published, Group) and published.members:
             # Avoids assignment, which would validate each member.
@@ -358,6 +359,7 @@ class LargeGroups(ScimService):
         response_parameters: scim.ResponseParameters[Any] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> ScimResponse:
+        """Build the response with a published resource."""
         sample = _sample(resource)
         response = ScimService.resource_response(sample, scim_ctx, response_parameters, status)
         _complete(response.body, resource)
@@ -370,6 +372,7 @@ class LargeGroups(ScimService):
         page: SearchPage,
         search_request: scim.SearchRequest[Any],
     ) -> ScimResponse:
+        """Build the response with a page of results."""
         samples = replace(page, resources=[_sample(resource) for resource in page.resources])
         response = super().search_response(base_url, resource_types, samples, search_request)
         listed: list[dict[str, Any]] = (response.body or {}).get("Resources", [])

@@ -23,6 +23,7 @@ class Announced(scim.ScimProvider):
 
     @cached_property
     def schemas(self) -> tuple[scim.Schema, ...]:
+        """The response of ``/Schemas``."""
         return tuple(_whole(schema) if schema.id == User.__schema__ else schema for schema in super().schemas)
 
 

@@ -211,6 +211,7 @@ class Handler(AsyncScimHandler):
         self._query: dict[str, str] = {}
 
     async def create(self, request: ScimRequest) -> ScimResponse:
+        """Create a resource."""
         with self.service.provider:
             target = self.service.route(request, Operation.create)
             resource_type = self.service.resource_type_at(cast("str", target.endpoint))
@@ -222,6 +223,7 @@ class Handler(AsyncScimHandler):
             return self.service.creation_response(request.base_url, created)
 
     async def bulk(self, request: ScimRequest) -> ScimResponse:
+        """Handle a bulk request."""
         with self.service.provider:
             self.service.route(request, Operation.bulk)
             plan = await _read(request, self.service.read_bulk)
@@ -235,6 +237,7 @@ class Handler(AsyncScimHandler):
         return await super().patch(request)
 
     async def replace(self, request: ScimRequest) -> ScimResponse:
+        """Replace a resource."""
         with self.service.provider:
             target = self.service.route(request, Operation.replace)
             resource_type = self.service.resource_type_at(cast("str", target.endpoint))

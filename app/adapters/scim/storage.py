@@ -275,6 +275,7 @@ class Storage(AsyncScimStorage):
     async def create(
         self, resource_type: scim.ResourceType, resource: scim.Resource[Any]
     ) -> scim.Resource[Any]:
+        """Create a resource."""
         if resource_type.name == _USER:
             return await users.create(self._work, resource)
         return await groups.create(self._work, cast("Group", resource))
@@ -286,6 +287,7 @@ class Storage(AsyncScimStorage):
         *,
         expected_version: str | None = None,
     ) -> scim.Resource[Any]:
+        """Replace a resource's state."""
         if resource_type.name == _USER:
             return await users.update(self._work, resource, expected_version)
         return await groups.update(self._work, cast("Group", resource), expected_version)
@@ -293,10 +295,12 @@ class Storage(AsyncScimStorage):
     async def delete(
         self, resource_type: scim.ResourceType, resource_id: str, *, expected_version: str | None = None
     ) -> None:
+        """Delete a resource."""
         if resource_type.name == _USER:
             await users.delete(self._work, resource_id, expected_version)
         else:
             await groups.delete(self._work, resource_id, expected_version)
 
     def operation(self) -> AbstractAsyncContextManager[None]:
+        """Open a savepoint for one operation."""
         return self._work.operation()

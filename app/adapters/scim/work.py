@@ -42,6 +42,7 @@ class Work:
 
     @property
     def session(self) -> AsyncSession:
+        """The session of the change."""
         return self.change.session
 
     @asynccontextmanager

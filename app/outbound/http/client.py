@@ -272,6 +272,7 @@ class OutboundClient:
         return response
 
     async def aclose(self) -> None:
+        """Abort all connections."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()

@@ -248,11 +248,13 @@ class Connection(asyncio.Protocol):
             self._fail("timeout", "the upstream stopped in the middle of its answer")
 
     def pause(self) -> None:
+        """Stop reading from the socket."""
         if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
+        """Read from the socket again."""
         if self._paused:
             self._paused = False
             self._received_at = self._loop.time()
@@ -300,6 +302,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Handle a closed socket."""
         self._end(UpstreamError("closed", "the upstream closed the connection early"))
 
     # httptools callbacks
@@ -345,6 +348,7 @@ class Connection(asyncio.Protocol):
         self._head.set_result(self._response)
 
     def on_body(self, body: bytes) -> None:
+        """Pass a chunk of the body to the response."""
         if not self._done and self._response is not None:
             self._progress = True
             self._response.on_data(body)

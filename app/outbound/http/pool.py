@@ -90,6 +90,7 @@ class Pool:
             return connection
 
     def release(self, connection: Connection) -> None:
+        """Take back a clean connection."""
         connection.idle_since = self._loop.time()
         caller = connection.caller
         if caller is not None:
@@ -99,6 +100,7 @@ class Pool:
             self._idle[connection] = None
 
     def retire(self, connection: Connection) -> None:
+        """Remove a closed connection."""
         if connection in self._all:
             self._all.discard(connection)
             self._idle.pop(connection, None)
@@ -115,6 +117,7 @@ class Pool:
                 connection.check_time(now)
 
     def close(self) -> None:
+        """Abort everything."""
         self._closed = True
         for waiters in self._waiting.values():
             for waiter in waiters:
