@@ -39,7 +39,11 @@ class _Server(uvicorn.Server):
                     await self._exit.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        state = self.server_state
+        state, loop = self.server_state, asyncio.get_running_loop()
+        # First no more connections: asyncio leaks one that is accepted in the turn in which its server closes.
+        for listening in (sock for server in self.servers for sock in server.sockets):
+            loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0.001)
         for closing in (*self.servers, *(sockets or ())):
             closing.close()
         for connection in list(state.connections):
