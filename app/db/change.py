@@ -7,7 +7,8 @@ the change itself.
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -25,14 +26,14 @@ from app.models.audit import AuditEvent
 PERSONAL = {"personal": True}
 """The entry of an audit event for a personal column that changed."""
 _COLLECTED = "collected_changes"
-# The previous version is closed in the same statement.
+# The previous version is closed in the same statement. A row that its transaction also ends has a version all the same.
 _WRITE_VERSIONS = text("""
 WITH closed AS (
     UPDATE object_versions SET valid_to = now() WHERE object_id = ANY(CAST(:ids AS uuid[])) AND valid_to IS NULL
 )
-INSERT INTO object_versions (object_id, version, kind, content)
+INSERT INTO object_versions (object_id, version, kind, content, valid_to)
 SELECT t.id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = t.id), 0) + 1, t.kind,
-    CAST(t.content AS jsonb)
+    CAST(t.content AS jsonb), CASE WHEN t.id = ANY(CAST(:ended AS uuid[])) THEN now() END
 FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:contents AS text[])) AS t (id, kind, content)
 WHERE t.content IS NOT NULL
 """)
@@ -115,14 +116,16 @@ class _Collected:
 
     events: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[UUID, tuple[str, str | None]] = field(default_factory=dict)
+    created: set[UUID] = field(default_factory=set)
+    """Rows with a history that this transaction created."""
+    ended: set[UUID] = field(default_factory=set)
+    """Those of them that it also ended."""
     messages: list[Message] = field(default_factory=list)
     narrowed: set[UUID] = field(default_factory=set)
     widened: set[UUID] = field(default_factory=set)
 
     def copy(self) -> "_Collected":
-        return _Collected(
-            list(self.events), dict(self.versions), list(self.messages), set(self.narrowed), set(self.widened)
-        )
+        return _Collected(**{part.name: copy(getattr(self, part.name)) for part in fields(self)})
 
 
 @dataclass(slots=True, eq=False)
@@ -202,9 +205,14 @@ class Change:
         if subject.history is not None:
             version = None if new is None else subject.version(new)
             if old is None or version is None or version != subject.version(old):
-                row = cast("Values", new or old)
-                content = None if version is None else json.dumps(version, default=_plain)
-                collected.versions[row.id] = (subject.history, content)
+                id = cast("Values", new or old).id
+                if old is None:
+                    collected.created.add(id)
+                if version is None and id in collected.created:
+                    collected.ended.add(id)
+                else:
+                    content = None if version is None else json.dumps(version, default=_plain)
+                    collected.versions[id] = (subject.history, content)
         if webhook is not None:
             collected.messages.append(subject.message(webhook, cast("Values", new or old), event_id))
         self.move(narrows=narrows, widens=widens)
@@ -229,23 +237,13 @@ async def write(session: AsyncSession) -> None:
     if collected.events:
         columns = {name: None for event in collected.events for name in event}
         await session.execute(insert(AuditEvent), [columns | event for event in collected.events])
-    await _write_versions(session, collected)
-    await enqueue(session, *collected.messages)
-    await move_versions(session, collected.narrowed | collected.widened, narrows=False)
-    notify_at_commit(session, collected.narrowed)
-
-
-async def write_versions(session: AsyncSession) -> None:
-    """Write the versions that were collected so far: of rows that this transaction may also end."""
-    await _write_versions(session, session.info.get(_COLLECTED) or _Collected())
-
-
-async def _write_versions(session: AsyncSession, collected: _Collected) -> None:
     if collected.versions:
         kinds, contents = zip(*collected.versions.values(), strict=True)
         values = {"ids": list(collected.versions), "kinds": list(kinds), "contents": list(contents)}
-        await session.execute(_WRITE_VERSIONS, values)
-        collected.versions.clear()
+        await session.execute(_WRITE_VERSIONS, values | {"ended": list(collected.ended)})
+    await enqueue(session, *collected.messages)
+    await move_versions(session, collected.narrowed | collected.widened, narrows=False)
+    notify_at_commit(session, collected.narrowed)
 
 
 async def erase_from_history(

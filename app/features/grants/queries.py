@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal_column, or_, select, text
@@ -73,10 +73,12 @@ async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, 
     return {grant.id: grant for grant in locked}
 
 
-async def open_grants_of(session: AsyncSession, principal_id: UUID, *, lock: bool) -> list[Grant]:
+async def open_grants_of(
+    session: AsyncSession, principal: Literal["identity_id", "group_id"], id: UUID, *, lock: bool
+) -> list[Grant]:
     """The grants of an identity itself, or of a group, that have not ended, in id order; locked on demand."""
-    of_principal = (col(Grant.identity_id) == principal_id) | (col(Grant.group_id) == principal_id)
-    statement = select(Grant).where(of_principal, col(Grant.ended_at).is_(None)).order_by(col(Grant.id))
+    column = col(Grant.identity_id) if principal == "identity_id" else col(Grant.group_id)
+    statement = select(Grant).where(column == id, col(Grant.ended_at).is_(None)).order_by(col(Grant.id))
     return list(await session.scalars(statement.with_for_update() if lock else statement))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db.change import Change, Values, write_versions
+from app.db.change import Change, Values
 from app.domain.errors import Invalid
 from app.features.groups import queries
 from app.features.groups.service import GROUP, flush_unique
@@ -85,20 +85,18 @@ async def change_members(
     present = await queries.members_among(session, group.id, {*add, *remove})
     joining = set(add) - present
     leaving = (set(remove) & present) - set(add)
-    people = await queries.lock_people(session, provider_id, joining | leaving)
-    unknown = joining - people.keys()
+    has_ended = await queries.lock_people(session, provider_id, joining | leaving)
+    unknown = joining - has_ended.keys()
     if unknown:
         raise Invalid.field(
             "/members",
             "unknown_member",
             f"No user of this directory has the id {format_id(IDENTITY, min(unknown))}.",
         )
-    skipped = sorted(id for id in joining if people[id])
+    skipped = sorted(id for id in joining if has_ended[id])
     joined = sorted(joining.difference(skipped))
-    # Someone who leaves may have joined in this transaction, which is kept.
-    await write_versions(session)
     # A member whom the provider does not manage was added by hand and stays.
-    left = await queries.leave(session, group.id, leaving & people.keys()) if leaving else {}
+    left = await queries.leave(session, group.id, leaving & has_ended.keys()) if leaving else {}
     members = await queries.join(session, group.id, joined) if joined else {}
     if members or left:
         group.revision += 1
@@ -113,7 +111,6 @@ async def change_members(
         for what, id in entries[start : start + _NAMED_AT_ONCE]:
             details.setdefault(what, []).append(format_id(IDENTITY, id))
         events.append(change.record("group.change_members", GROUP, group, group, details=details))
-    # Joining adds the group's grants, and removes what a policy forbids to the group.
 
     def keep(identity_id: UUID) -> None:
         columns = {"group_id": group.id, "identity_id": identity_id}
@@ -122,6 +119,7 @@ async def change_members(
         change.record_with(events[0], queries.MEMBERSHIP, before, after)
 
     await map_in_slices(keep, [*joined, *removed])
+    # Joining adds the group's grants, and removes what a policy forbids to the group.
     change.move(narrows=[*joined, *removed])
     return Membership(joined, removed, skipped, events)
 

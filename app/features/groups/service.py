@@ -159,7 +159,7 @@ async def end_group(change: Change, id: UUID, if_match: Precondition) -> None:
 async def end_locked_group(change: Change, group: Group) -> None:
     """End a group, for which no shared lock may be held, with its memberships, grants and pending approvals."""
     session = change.session
-    grants = await open_grants_of(session, group.id, lock=True)
+    grants = await open_grants_of(session, "group_id", group.id, lock=True)
     # Before the memberships, in the order of a decision on an approval.
     approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
     await cancel_approvals(change, approvals, "group_ended")

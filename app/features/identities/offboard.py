@@ -116,8 +116,8 @@ class Affected:
         transferred = self.transferred().model_dump(mode="json")
         if self.lost_heir is not None:
             transferred["heir_not_active"] = format_id(ids.IDENTITY, self.lost_heir)
-        rights = OffboardPreview(**self.rights(), calls_last_day=0).model_dump(mode="json")
-        del rights["calls_last_day"]
+        preview = OffboardPreview(**self.rights(), calls_last_day=0)
+        rights = preview.model_dump(mode="json", exclude={"calls_last_day"})
         return {"revoked": self.things().model_dump(mode="json"), "transferred": transferred, **rights}
 
     def receipt(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ async def find_people(
 async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
     """Find what else ends. Tokens of transferred agents stay, unless attenuated from one that ends."""
     id, ending = affected.identity.id, affected.ending
-    affected.grants = await open_grants_of(session, id, lock=lock)
+    affected.grants = await open_grants_of(session, "identity_id", id, lock=lock)
     family = token_queries.lock_live_family if lock else token_queries.live_family
     affected.tokens = await family(session, [is_one_of(col(Token.identity_id), ending)])
     affected.holders = await token_queries.holders_of(session, affected.tokens)

@@ -245,6 +245,25 @@ async def test_a_bulk_request_makes_people_and_puts_them_into_groups(scim: httpx
     assert [group["display"] for group in groups] == ["Kept", "Renamed"]
 
 
+async def test_who_joins_and_leaves_in_one_bulk_request_has_been_a_member(
+    scim: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    leaver, stays = await people(scim, "leaver", "stays")
+    kept, ended = [await create(scim, team(name)) for name in ("Kept", "Ended")]
+    both = {"op": "add", "path": "members", "value": [{"value": leaver}, {"value": stays}]}
+    operations = [
+        {"method": "PATCH", "path": f"/Groups/{kept['id']}", "data": patch(both)},
+        {"method": "PATCH", "path": f"/Groups/{ended['id']}", "data": patch(both)},
+        {"method": "DELETE", "path": f"/Users/{leaver}"},
+        {"method": "DELETE", "path": f"/Groups/{ended['id']}"},
+    ]
+    answer = await scim.post("Bulk", json={"schemas": [BULK], "Operations": operations})
+    assert [one["status"] for one in answer.json()["Operations"]] == ["200", "200", "204", "204"], answer.text
+    assert await members(scim, kept) == {stays}
+    assert [current for _, current in await history(sessions, "membership")].count(True) == 1
+    assert len(await history(sessions, "membership")) == 4
+
+
 async def test_no_change_of_members_loses_another(scim: httpx2.AsyncClient, sessions: Sessions) -> None:
     ids = await people(scim, *(f"user{number}" for number in range(12)))
     shown = await create(scim, team("Team", *ids[:6]))
