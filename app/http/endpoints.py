@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from app.http.etags import RequiredIfMatch, set_etag
-from app.http.idempotency import IdempotencyKey, respond_once
+from app.http.idempotency import IdempotencyKey, check_stored, respond_once
 
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _ADDED = {"request": Request, "response": Response}
@@ -33,8 +33,8 @@ def complete(endpoint: Callable[..., Any], *, creates: bool) -> Callable[..., An
     demands = requires_if_match(endpoint)
     if not creates and not demands and shown_field is None:
         return endpoint
-    if creates and "change" not in parameters:
-        raise TypeError(f"{endpoint.__name__} creates, so it needs the parameter change")
+    if creates:
+        _check_creating(endpoint, shown_field)
     own = parameters.keys() & _ADDED.keys()
 
     @wraps(endpoint)
@@ -67,13 +67,35 @@ def complete(endpoint: Callable[..., Any], *, creates: bool) -> Callable[..., An
     return answer
 
 
+def _check_creating(endpoint: Callable[..., Any], shown_field: str | None) -> None:
+    """Raise ``TypeError`` for an endpoint that creates and whose signature lacks what its response needs."""
+    signature = inspect.signature(endpoint)
+    needed = {"change"} if shown_field is not None else {"change", "response"}
+    if not needed <= signature.parameters.keys():
+        raise TypeError(
+            f"{endpoint.__name__} creates, so it needs the parameters {', '.join(sorted(needed))}"
+        )
+    check_stored(signature.return_annotation)
+
+
 def revised_field(model: Any) -> str | None:
-    """The field of a response whose object has a revision; empty if the response has it itself."""
+    """The field of a response whose object has a revision; empty if the response has it itself; ``None`` without one.
+
+    A response with several such objects names its own in ``REVISED``; otherwise this raises ``TypeError``.
+    """
     fields = getattr(model, "model_fields", {})
     if "revision" in fields:
         return ""
-    inner = {name: getattr(field.annotation, "model_fields", {}) for name, field in fields.items()}
-    return next((name for name in inner if "revision" in inner[name]), None)
+    named = [
+        name for name, field in fields.items() if "revision" in getattr(field.annotation, "model_fields", ())
+    ]
+    if len(named) > 1:
+        if not hasattr(model, "REVISED"):
+            raise TypeError(
+                f"{model.__name__} shows several objects and does not say whose revision is the ETag"
+            )
+        return str(model.REVISED)
+    return named[0] if named else None
 
 
 def _set_headers(request: Request, response: Response, revised: Any, *, creates: bool) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 from uuid import UUID
 
 from fastapi import Header, Request, Response
@@ -78,14 +78,31 @@ class Revealed(Strict):
 
     def without_secret(self) -> Self:
         """The response without its secret, which is the field with the format ``password``, for storing."""
-        secrets = [
-            name
-            for name, field in type(self).model_fields.items()
-            if field.json_schema_extra == {"format": "password"}
-        ]
-        if not secrets:
-            raise TypeError(f"{type(self).__name__} has no field with the format password")
-        return self.model_copy(update={**dict.fromkeys(secrets), "secret_available": False})
+        return self.model_copy(update={**dict.fromkeys(_secrets(type(self))), "secret_available": False})
+
+
+def _secrets(model: type[BaseModel]) -> list[str]:
+    """The fields with the format ``password``."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    return [
+        name
+        for name, extra in extras.items()
+        if isinstance(extra, dict) and extra.get("format") == "password"
+    ]
+
+
+def check_stored(model: Any) -> None:
+    """Raise ``TypeError`` for a response model that must not be stored: it has a secret and is not ``Revealed``."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return
+    if issubclass(model, Revealed) != bool(_secrets(model)):
+        raise TypeError(
+            f"{model.__name__} has to be Revealed exactly if it has a field with the format password"
+        )
+    for field in model.model_fields.values():
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and _secrets(inner):
+                raise TypeError(f"{model.__name__} has a secret in a part, which would be stored")
 
 
 async def respond_once(

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictInt
@@ -312,6 +312,7 @@ class OwnPickupView(Strict):
     """A pickup link as its recipient sees it, with its token."""
 
     model_config = ConfigDict(title="OwnTokenPickup")
+    REVISED: ClassVar = "pickup"
     pickup: PickupView
     token: TokenView = Field(description="The token of the secret.")
 
