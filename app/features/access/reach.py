@@ -1,7 +1,6 @@
 """Effective access at a given time, with reasons: what an identity reaches, and who can call a tool."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -265,7 +264,17 @@ class AccessMatrixRow(Strict):
     @classmethod
     def of(cls, row: Row) -> Self:
         """Build a row of the matrix."""
-        cells = [AccessMatrixCell(server_id=id, **asdict(tally)) for id, tally in row.tallies]
+        cells = [
+            AccessMatrixCell(
+                server_id=id,
+                reached=tally.reached,
+                tools=tally.tools,
+                approval_required=tally.approval_required,
+                destructive=tally.destructive,
+                is_whole=tally.is_whole,
+            )
+            for id, tally in row.tallies
+        ]
         return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
 
 

@@ -403,8 +403,10 @@ class PolicyVersionView(Strict):
     @classmethod
     def from_row(cls, row: ObjectVersion) -> Self:
         """Build the view of a version."""
+        # By name: a newer replica may have stored more.
+        shown = {name: row.content[name] for name in ("name", "text", "mode", "tests") if name in row.content}
         times = {"version": row.version, "valid_from": row.valid_from, "valid_to": row.valid_to}
-        return cls.model_validate({"tests": [], **row.content} | times)
+        return cls.model_validate({"tests": [], **shown, **times})
 
 
 class PolicyDiff(Strict):

@@ -242,11 +242,10 @@ async def roll_back(
     content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return await _unchanged(session, runtime, policy)
-    if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
-        policy.text, policy.mode, policy.tests = _decisive(content)
+    follows = before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests)
     return await _publish(
         change, runtime, policy, "policy.rollback", before, content,
-        ignore_failures=ignore_failures, to_version=version,
+        ignore_failures=ignore_failures, draft=content if follows else None, to_version=version,
     )  # fmt: skip
 
 
@@ -290,9 +289,10 @@ async def _publish(
     content: Content,
     *,
     ignore_failures: bool,
+    draft: Content | None = None,
     **more: Any,
 ) -> PolicyChange:
-    """Check the new content, run its tests with those of all policies, and publish it."""
+    """Check the new content, run its tests with those of all policies, and publish it; ``draft`` replaces the draft."""
     await check_text(change.session, content["text"])
     version = (policy.version or 0) + 1
     candidate = PublishedPolicy(policy.id, version, content["text"], Mode(content["mode"]))
@@ -302,6 +302,8 @@ async def _publish(
         detail = f"{len(failed)} of the tests failed; see errors. Nothing was published."
         errors = [case.failure(result, policy.id) for case, result in failed[:MAX_ERRORS]]
         raise Invalid(detail, code="policy_tests_failed", errors=errors)
+    if draft is not None:
+        policy.text, policy.mode, policy.tests = _decisive(draft)
     policy.status, policy.version = "published", version
     policy.published_text, policy.published_mode = content["text"], content["mode"]
     policy.published_at = change.now
