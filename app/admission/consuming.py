@@ -411,8 +411,7 @@ async def _read_ledger(connection: Connection, demands: Sequence[Demand], ttl: f
     used = await lock_quotas(
         connection, {(quota.key, quota.start) for demand in demands for quota in demand.quotas}
     )
-    # In the order of the columns.
-    approvals = [Approval(*row.values()) for row in rows]
+    approvals = [Approval(**row) for row in rows]
     # The time is read under the locks because acquiring them can take a while.
     ledger = Ledger(await connection.fetchval(_NOW), ttl, approvals, used)
     if set(bindings) - {approval.binding for approval in ledger.approvals}:

@@ -210,6 +210,7 @@ class ConsumingWriter(ConnectionLoop):
                     raise
                 await self._roll_back(connection)
                 is_locked = getattr(error, "sqlstate", None) == _LOCKED
+                # A lock timeout is a conflict that another attempt would only prolong.
                 if attempt == ATTEMPTS or is_locked or not is_conflict(error):
                     raise
                 attempt += 1

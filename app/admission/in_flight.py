@@ -158,7 +158,7 @@ class WatchedCall:
     valid_until: float
     reevaluate: Callable[[], Awaitable[Decision | None]]
     cut: Callable[[], None]
-    since: int
+    comparisons_begun: int
     """How many comparisons had started when the call got its present dependencies."""
     confirmed_at: float = field(default_factory=boot_time)
     """When the call was last known to be allowed, not counting comparisons that found no change."""
@@ -454,7 +454,7 @@ class InFlightTable:
         # A comparison that started after the call entered, and completed, found its dependencies unchanged.
         return (
             max(watched.confirmed_at, self._completed_at)
-            if watched.since < self._completed
+            if watched.comparisons_begun < self._completed
             else watched.confirmed_at
         )
 
@@ -470,7 +470,7 @@ class InFlightTable:
             self._cut([watched])
             return
         watched.depends_on, watched.valid_until = decision.depends_on, decision.valid_until
-        watched.confirmed_at, watched.since = max(watched.confirmed_at, begun), self._comparisons
+        watched.confirmed_at, watched.comparisons_begun = max(watched.confirmed_at, begun), self._comparisons
         self._dependencies.put(watched, watched.depends_on, watched.valid_until)
         if self._notified_at >= begun:
             # The notification came before the call had its new dependencies: compare again.

@@ -13,7 +13,7 @@ from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.rows import ClientRow, Clients, Dependency, Refusal, Refusals, Row, Values
 from app.admission.shared_state import SharedState
-from app.admission.store import Call, Client, StoreUnavailable, UpstreamTarget, View
+from app.admission.store import Client, DecidedCall, StoreUnavailable, UpstreamTarget, View
 from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter, make_outcome
 from app.crypto.keys import Sealed, Sealer
@@ -133,7 +133,7 @@ class CallRecords:
         self._known: dict[tuple[int, str], _SharedParts] = {}
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
-    async def admit(self, call: Call) -> store.Admitted | store.Stale | store.Withheld:
+    async def admit(self, call: DecidedCall) -> store.Admitted | store.Stale | store.Withheld:
         if self._rewinds.reason is not None:
             raise StoreUnavailable(self._rewinds.reason)
         decision = call.decision
@@ -151,7 +151,7 @@ class CallRecords:
         # mutation: admitted
         return store.Admitted(sent)
 
-    async def _settle(self, call: Call) -> store.Admitted | store.Stale | store.Withheld:
+    async def _settle(self, call: DecidedCall) -> store.Admitted | store.Stale | store.Withheld:
         demand = self._demand(call)
         settlement = await self._consuming.settle(demand)
         if settlement is None:
@@ -164,7 +164,7 @@ class CallRecords:
             return store.Admitted(settlement.sent_at)
         return _withhold(call.decision, settlement)
 
-    def _demand(self, call: Call) -> Demand:
+    def _demand(self, call: DecidedCall) -> Demand:
         decision = call.decision
         client_id, client_row = self._clients.name(*call.client)
         values = self._values(call, client_id)._replace(
@@ -187,7 +187,7 @@ class CallRecords:
             call.server is not None and call.server.keep_arguments == "all",
         )
 
-    def _digest(self, call: Call) -> bytes | None:
+    def _digest(self, call: DecidedCall) -> bytes | None:
         if call.arguments is None:
             return None
         # Copied, because creating a keyed hash costs as much as all the rest.
@@ -195,13 +195,13 @@ class CallRecords:
         mac.update(canonical(call.arguments))
         return mac.digest()
 
-    def _argument_sealer(self, call: Call) -> Callable[[], Sealed] | None:
+    def _argument_sealer(self, call: DecidedCall) -> Callable[[], Sealed] | None:
         """A function that encrypts the arguments for this call; ``None`` if its server does not keep them."""
         if call.arguments is None or call.server is None or call.server.keep_arguments == "off":
             return None
         return lambda: self._sealer.seal(canonical(call.arguments), arguments_place(call.id))
 
-    def _row(self, call: Call, client_id: UUID, client: ClientRow | None) -> Row:
+    def _row(self, call: DecidedCall, client_id: UUID, client: ClientRow | None) -> Row:
         decision = call.decision
         known = self._known.get((id(decision), call.method))
         # The cached decision stays referenced, so that no other can get its address.
@@ -224,7 +224,7 @@ class CallRecords:
             row.arguments = None if seal is None else seal()
         return row
 
-    def _values(self, call: Call, client_id: UUID) -> Values:
+    def _values(self, call: DecidedCall, client_id: UUID) -> Values:
         """The columns of a call's row that its decision determines."""
         decision, identity = call.decision, call.token.identity
         return Values(
@@ -321,11 +321,16 @@ class PostgresStore:
         self.confirmed_at, self.unwatch = table.confirmed_at, table.leave
         self.wait_for_approvals = shared.wait_for_approvals
         self.end_session, self.has_session_ended = shared.end_session, shared.has_session_ended
-        self.read_notes, self.change_notes = shared.read_notes, shared.change_notes
+        self.read_session_settings, self.change_session_settings = (
+            shared.read_session_settings,
+            shared.change_session_settings,
+        )
         self.broadcast_cancel = shared.broadcast_cancel
         self.request_sync = request_sync
 
-    def watch(self, call: Call, view: View, request: store.Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(
+        self, call: DecidedCall, view: View, request: store.Reevaluated, cut: Callable[[], None]
+    ) -> None:
         decision = call.decision
 
         async def reevaluate() -> Decision | None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.access.fresh_reads import READ_TIMEOUT_S
-from app.admission.store import Notes, StoreUnavailable, WorkerMessages
+from app.admission.store import SessionSettings, StoreUnavailable, WorkerMessages
 from app.db.engine import DATABASE_FAULTS, commit, plain_connection
 from app.db.jobs import repeat
 from app.db.versions import APPROVALS_CHANNEL, move_versions
@@ -75,32 +75,34 @@ class SharedState:
     async def has_session_ended(self, session_id: UUID) -> bool:
         return await _in_time(self._read(EndedSession, session_id)) is not None
 
-    async def read_notes(self, session_id: UUID) -> Notes:
-        return _notes(await _in_time(self._read(SessionNote, session_id)))
+    async def read_session_settings(self, session_id: UUID) -> SessionSettings:
+        return _settings(await _in_time(self._read(SessionNote, session_id)))
 
     async def _read(self, table: type[Row], session_id: UUID) -> Row | None:
         async with self._sessions() as session:
             return await session.get(table, session_id)
 
-    async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
-        return await _in_time(self._change_notes(session_id, token_id, change))
+    async def change_session_settings(
+        self, session_id: UUID, token_id: UUID, change: Callable[[SessionSettings], SessionSettings]
+    ) -> SessionSettings:
+        return await _in_time(self._change_settings(session_id, token_id, change))
 
-    async def _change_notes(
-        self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]
-    ) -> Notes:
+    async def _change_settings(
+        self, session_id: UUID, token_id: UUID, change: Callable[[SessionSettings], SessionSettings]
+    ) -> SessionSettings:
         async with self._sessions() as session:
             row = insert(SessionNote).values(session_id=session_id, token_id=token_id, subscriptions=[])
             await session.execute(row.on_conflict_do_nothing())
             this = select(SessionNote).where(col(SessionNote.session_id) == session_id)
             note = (await session.execute(this.with_for_update())).scalar_one()
-            before = _notes(note)
-            notes = change(before)
-            if notes == before:
-                return notes
-            note.log_level, note.subscriptions = notes.log_level, sorted(notes.subscriptions)
+            before = _settings(note)
+            settings = change(before)
+            if settings == before:
+                return settings
+            note.log_level, note.subscriptions = settings.log_level, sorted(settings.subscriptions)
             await _notify(session, [json.dumps([session_id.hex])])
             await commit(session)
-            return notes
+            return settings
 
     def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:
         if not self._cancels.full():
@@ -125,13 +127,13 @@ class SharedState:
         if self.worker is None:
             return
         if payload is None:
-            self.worker.forget_notes(None)
+            self.worker.forget_session_settings(None)
             return
         session, *request = json.loads(payload)
         if request:
             self.worker.cancel_call(UUID(hex=session), request[0])
         else:
-            self.worker.forget_notes(UUID(hex=session))
+            self.worker.forget_session_settings(UUID(hex=session))
 
     def receive_approval(self, payload: str | None) -> None:
         """Handle a decided approval."""
@@ -193,8 +195,8 @@ async def _notify(session: AsyncSession, payloads: list[str]) -> None:
     await session.execute(_NOTIFY, {"channel": SESSIONS_CHANNEL, "payloads": payloads})
 
 
-def _notes(row: SessionNote | None) -> Notes:
-    return Notes() if row is None else Notes(row.log_level, frozenset(row.subscriptions))
+def _settings(row: SessionNote | None) -> SessionSettings:
+    return SessionSettings() if row is None else SessionSettings(row.log_level, frozenset(row.subscriptions))
 
 
 OVER_FOR = timedelta(days=31)

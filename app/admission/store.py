@@ -58,7 +58,7 @@ class View:
 
 
 @dataclass(slots=True)
-class Call:
+class DecidedCall:
     """One decided request that becomes an audit row, which truncates long strings.
 
     Never changed after creation; it is not frozen because creating a frozen instance takes three times as long.
@@ -151,7 +151,7 @@ class Reevaluated(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class SessionSettings:
     """The settings of a client session on the aggregate endpoint, kept while the session lasts."""
 
     log_level: str | None = None
@@ -164,7 +164,7 @@ class WorkerMessages(Protocol):
     def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
         """Cancel a call of this worker."""
 
-    def forget_notes(self, session_id: UUID | None) -> None:
+    def forget_session_settings(self, session_id: UUID | None) -> None:
         """Drop the cached settings of a session, or of all sessions."""
 
     @property
@@ -211,7 +211,7 @@ class Store(Protocol):
     def now(self) -> float:
         """The database time as known to this worker, in Unix seconds."""
 
-    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+    async def admit(self, call: DecidedCall) -> Admitted | Stale | Withheld:
         """Write the call's row if its decision's dependencies are unchanged.
 
         The approvals and quota that the decision requires are consumed in the same transaction, all or nothing. If one
@@ -231,7 +231,7 @@ class Store(Protocol):
     def count_unknown(self, client: Client, request_id: str) -> None:
         """Count a request without a known token: one row per source and minute, with the first request id."""
 
-    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(self, call: DecidedCall, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
         """Watch a call, starting before its row is sent. ``request`` is reevaluated on fresh views with the approvals
         of the call's decision. ``cut`` ends both connections and is called at most once."""
 
@@ -257,10 +257,12 @@ class Store(Protocol):
     async def has_session_ended(self, session_id: UUID) -> bool:
         """Whether any worker ended the session."""
 
-    async def read_notes(self, session_id: UUID) -> Notes:
+    async def read_session_settings(self, session_id: UUID) -> SessionSettings:
         """The settings of a session, empty by default."""
 
-    async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+    async def change_session_settings(
+        self, session_id: UUID, token_id: UUID, change: Callable[[SessionSettings], SessionSettings]
+    ) -> SessionSettings:
         """Change the settings, one change at a time, and notify all workers. Raises what ``change`` raises."""
 
     def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:

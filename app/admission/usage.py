@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.snapshot import DatabaseClock
 from app.access.unused import MAX_WINDOW, TOOLS
-from app.admission.store import Call
+from app.admission.store import DecidedCall
 from app.db.engine import delete_rows
 from app.db.jobs import repeat
 from app.domain.objects import Part, Server, Token
@@ -78,7 +78,7 @@ class CallUses:
         self._many = asyncio.Event()
         self._lost = False
 
-    def note(self, call: Call, *, runs: bool) -> None:
+    def note(self, call: DecidedCall, *, runs: bool) -> None:
         """Record a recorded call; a call that does not run uses no grant."""
         self._tokens.add(call.token.id)
         server, action = call.server, call.action

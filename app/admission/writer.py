@@ -268,13 +268,14 @@ class AdmissionWriter(ConnectionLoop):
 
     async def _send(self, batch: _Batch) -> None:
         # Skip calls whose caller is gone; nothing was sent for them.
-        calls, later = [queued for queued in batch.calls if not queued[1].done()], batch.later
+        calls = [(row, answer, deadline) for row, answer, deadline in batch.calls if not answer.done()]
+        later = batch.later
         batch = _Batch(calls, later)
         if not calls and not later:
             return
         sent = boot_time()
         # The first call in the queue has the earliest deadline.
-        remaining = calls[0][2] - sent if calls else DEADLINE_S
+        remaining = min((deadline - sent for _, _, deadline in calls[:1]), default=DEADLINE_S)
         try:
             async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
                 record = await self._execute(batch)

@@ -74,6 +74,7 @@ class AccessCheck:
             decision = self._evaluate(view, at)
             if cache is not None and self.tool is not None and decision.recurs:
                 cache.put(view, self.slug, self.tool, decision)
+        # The usual case, which ``_apply_request`` leaves unchanged.
         if (
             decision.effect is Effect.ALLOW
             and not decision.quotas

@@ -10,7 +10,7 @@ from app.admission.store import Client, Store, StoreUnavailable
 from app.domain.objects import Network
 from app.gateway.aggregate.calls import AggregateServices
 from app.gateway.aggregate.endpoint import Aggregate
-from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
+from app.gateway.aggregate.sessions import AggregateSessions, SessionSettingsCache, UpstreamSessions
 from app.gateway.approvals import Approvals
 from app.gateway.authenticator import Authenticator
 from app.gateway.limits import Allowance, CallLimits, CallTimes, OpenStreams
@@ -63,8 +63,8 @@ class Gateway:
         self._upstreams = UpstreamSessions(outbound, times.call)
         self._limits = CallLimits(store, per_token, per_identity)
         streams = OpenStreams(store, per_token, per_identity)
-        self._notes = NotesCache(store)
-        self._sessions = AggregateSessions(sealer, store, self._notes, self._upstreams)
+        self._session_settings = SessionSettingsCache(store)
+        self._sessions = AggregateSessions(sealer, store, self._session_settings, self._upstreams)
         self._running = RunningCalls(self._alarms, self._sessions.broadcast_cancel)
         self._approvals = Approvals(sealer, store, self._public_url)
         input_rules = InputRequestRules(OwnAddresses((public_url, *allowed_origins)))
@@ -83,7 +83,7 @@ class Gateway:
         self._mirror = Mirror(services, body_limit)
         self._aggregate = Aggregate(
             pipeline,
-            AggregateServices(self._upstreams, sealer, self._notes, input_rules),
+            AggregateServices(self._upstreams, sealer, self._session_settings, input_rules),
             self._sessions,
             streams,
             self._approvals,
@@ -152,9 +152,9 @@ class Gateway:
         self._sessions.cancel_local(session_id, request_id)
         self._running.cancel_by_handle(session_id, request_id)
 
-    def forget_notes(self, session_id: UUID | None) -> None:
-        """Drop a session's cached notes, which another worker changed; ``None`` drops those of all sessions."""
-        self._notes.forget(session_id)
+    def forget_session_settings(self, session_id: UUID | None) -> None:
+        """Drop a session's cached settings, which another worker changed; ``None`` drops those of all sessions."""
+        self._session_settings.forget(session_id)
 
     @property
     def has_approval_listeners(self) -> bool:

@@ -25,7 +25,7 @@ from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied
 from app.gateway.results import Round
 from app.gateway.sealed_ids import FLEET, SessionSealer
 from app.gateway.wire import messages
-from app.gateway.wire.exchange import ClientWork, Exchange, Watch, result_body
+from app.gateway.wire.exchange import ClientWatch, ClientWork, Exchange, result_body
 from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
@@ -236,7 +236,7 @@ class Approvals:
         work = ClientWork()
         work.is_running = True
         try:
-            with Watch(exchange, work, modern=True) as watch:
+            with ClientWatch(exchange, work, modern=True) as watch:
                 watch.streaming = True
                 async with asyncio.timeout(WAIT_SECONDS):
                     await self.store.wait_for_approvals(resumed.approvals)

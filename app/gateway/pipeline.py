@@ -15,9 +15,9 @@ from uuid import UUID
 
 from app.admission.store import (
     Admitted,
-    Call,
     Client,
     CredentialUnavailable,
+    DecidedCall,
     NeededApproval,
     Stale,
     Store,
@@ -122,7 +122,7 @@ class InFlightCall(ClientWork):
         try:
             answer = None if error is None else self._fail(error)
         finally:
-            if self.withdrawn and self.outcome == "error":
+            if self.canceled_by_client and self.outcome == "error":
                 self.outcome = "cancelled"
             took_ms = int((monotonic() - self._started_at) * 1000)
             try:
@@ -153,7 +153,7 @@ class InFlightCall(ClientWork):
         return None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FreshCall:
     """A request under its session's admission, decided on a view that was read after the request arrived.
 
@@ -243,16 +243,16 @@ class GatewayRequest:
     bound: object = None
     """JSON that an approval covers in addition to name and arguments."""
 
-    def record(self, server: Server | None, decision: Decision) -> Call:
+    def record(self, server: Server | None, decision: Decision) -> DecidedCall:
         """Make the row of the audit log, with a new id."""
         exchange, access, arguments = self.exchange, self.access, self.access.arguments
         trace = exchange.headers.get(b"traceparent")
-        id, request_id = new_id(), exchange.given_request_id
+        id, request_id = new_id(), exchange.known_request_id
         if request_id is None:
-            # Most requests have one row. Indexing redundant ids would cost as much as the row.
-            exchange.given_request_id = f"{REQUEST_ID_PREFIX}{id_hex(id)}"
+            # Derived from the row's id, which the row says by None: another indexed id would cost as much as the row.
+            exchange.known_request_id = f"{REQUEST_ID_PREFIX}{id_hex(id)}"
         # By position, because keywords cost as much as the rest of the creation.
-        return Call(
+        return DecidedCall(
             id,
             access.action,
             self.method,
@@ -384,7 +384,7 @@ class AdmittedCalls:
         call.admitted_at = verdict.at
         return call
 
-    async def _deny(self, record: Call, at: float) -> None:
+    async def _deny(self, record: DecidedCall, at: float) -> None:
         """Raise ``Denied`` once the denial is durable."""
         request, pipeline = self._request, self._pipeline
         stopped = liveness(record.token, at, request.access.address)

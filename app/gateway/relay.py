@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.gateway.wire.answers import Answer, dump, parse
-from app.gateway.wire.exchange import Exchange, Watch
+from app.gateway.wire.exchange import ClientWatch, Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
 from app.lib.event_loop import is_large, off_loop, yield_to_others
@@ -36,13 +36,13 @@ class StreamFilter(Protocol):
         """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Relay:
     """Relays one event stream until its answer. With ``answers`` False, the stream contains no answer."""
 
     exchange: Exchange
     answer: Answer
-    watch: Watch
+    watch: ClientWatch
     stream_filter: StreamFilter
     answer_upstream: AnswerUpstream | None
     answers: bool = True

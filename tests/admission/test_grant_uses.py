@@ -17,7 +17,7 @@ from app.access.unused import MAX_WINDOW
 from app.admission import usage
 from app.admission.postgres_store import CallRecords
 from app.admission.rows import Clients, Refusals
-from app.admission.store import Admitted, Call, Client, Stale, Withheld
+from app.admission.store import Admitted, Client, DecidedCall, Stale, Withheld
 from app.admission.usage import CallUses, forget_uses
 from app.crypto.keys import Sealer
 from app.db.engine import make_engine, make_sessions
@@ -44,7 +44,9 @@ class Desk:
     async def admit(
         self, action: str, tool: str | None, decided: Decision, token: Token | None = None
     ) -> Any:
-        call = Call(new_id(), action, action, token or self.token, self.server, tool, decided, Client())
+        call = DecidedCall(
+            new_id(), action, action, token or self.token, self.server, tool, decided, Client()
+        )
         return await self.port.admit(call)
 
 
@@ -157,7 +159,7 @@ async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
     with pytest.raises(SQLAlchemyError):
         await desk.uses.flush()
     for tool in ("a", "b", "c", "d"):
-        call = Call(new_id(), "tool.call", "", desk.token, desk.server, tool, desk.allowed, Client())
+        call = DecidedCall(new_id(), "tool.call", "", desk.token, desk.server, tool, desk.allowed, Client())
         desk.uses.note(call, runs=True)
     assert len(desk.uses._noted) == 4
     # The loop that writes is woken.

@@ -13,7 +13,7 @@ from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
 from app.admission.postgres_store import CallRecords
 from app.admission.rows import Clients, Refusals
-from app.admission.store import Admitted, Call, Client, Stale, Withheld
+from app.admission.store import Admitted, Client, DecidedCall, Stale, Withheld
 from app.admission.usage import CallUses
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
@@ -44,7 +44,7 @@ class Desk:
         """Admit one more call to a server with this setting."""
         server = replace(self.server, keep_arguments=keep)
         given: dict[str, Any] = {"arguments": ARGUMENTS, **others}
-        call = Call(
+        call = DecidedCall(
             new_id(), "tool.call", "tools/call", self.token, server, "get_time", decided, Client(), **given
         )
         return call.id, await self.port.admit(call)

@@ -68,8 +68,8 @@ async def test_target_reads_time_out_with_a_silent_database(
 ASKED: dict[str, Callable[[Sessions], Awaitable[object]]] = {
     "whether a session has ended": lambda sessions: SharedState(sessions).has_session_ended(new_id()),
     "to end a session": lambda sessions: SharedState(sessions).end_session(new_id(), new_id()),
-    "what a session asked for": lambda sessions: SharedState(sessions).read_notes(new_id()),
-    "to note what it asks for": lambda sessions: SharedState(sessions).change_notes(
+    "what a session asked for": lambda sessions: SharedState(sessions).read_session_settings(new_id()),
+    "to note what it asks for": lambda sessions: SharedState(sessions).change_session_settings(
         new_id(), new_id(), lambda notes: notes
     ),
 }

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.admission.store import ApprovalState, Call, NeededApproval, View, Withheld
+from app.admission.store import ApprovalState, DecidedCall, NeededApproval, View, Withheld
 from app.domain.access import Decision, PolicyContext
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
 from app.domain.policy import (
@@ -131,9 +131,9 @@ async def test_a_call_is_forwarded_only_after_its_approvals_and_quotas(path: str
         )
 
     name, needed = "shop__refund" if path == "/mcp" else "refund", approval(ApprovalState.ASKED)
-    asked: list[Call] = []
+    asked: list[DecidedCall] = []
 
-    def withheld(call: Call) -> Withheld | None:
+    def withheld(call: DecidedCall) -> Withheld | None:
         asked.append(call)
         return Withheld(call.decision, (needed,)) if len(asked) == 1 else None
 

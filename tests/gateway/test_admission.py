@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.admission.store import Call
+from app.admission.store import DecidedCall
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import World, running
@@ -76,7 +76,7 @@ async def test_a_denial_at_a_changed_server_out_of_reach_is_recorded(bench: Benc
 
 
 async def test_an_always_stale_decision_ends_in_503_after_three_retries(bench: Bench) -> None:
-    def move(call: Call) -> None:
+    def move(call: DecidedCall) -> None:
         bench.store.change_server("calc")
 
     bench.store.at_admission = move
@@ -96,7 +96,7 @@ async def test_nothing_is_sent_on_an_admission_older_than_a_second(bench: Bench)
 
 
 async def test_a_cut_before_the_call_is_sent_prevents_it(bench: Bench) -> None:
-    def cut(call: Call) -> None:
+    def cut(call: DecidedCall) -> None:
         if call.decision.allowed:
             bench.store.cut_all()
             bench.store.change(bench.token, revoked=True)
@@ -117,7 +117,7 @@ async def test_a_running_call_is_cut_on_both_legs(bench: Bench, name: str, send:
         bench.store.cut_all()
         answer = await running_call
         await bench.upstream_left.wait()
-    assert "withdrawn" in answer.text
+    assert "canceled_by_client" in answer.text
     assert list(bench.store.outcomes.values()) == ["cancelled"]
 
 
@@ -188,7 +188,7 @@ async def test_an_unreachable_upstream_is_reported_and_recorded(bench: Bench) ->
 async def test_an_unexpected_fault_is_logged_by_its_place_and_not_its_words(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(admitted: Call) -> None:
+    def fail(admitted: DecidedCall) -> None:
         raise ValueError(f"could not take {admitted.arguments}")
 
     bench.store.at_admission = fail

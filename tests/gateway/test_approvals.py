@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from app.admission.store import ApprovalState, Call, NeededApproval, Withheld
+from app.admission.store import ApprovalState, DecidedCall, NeededApproval, Withheld
 from app.domain.policy import ApprovalDemand, Effect, PolicyInput, PolicyVerdict
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway import approvals
@@ -50,9 +50,9 @@ class Desk:
     token: str
     policies: "Verdicts"
     needed: list[NeededApproval] = field(default_factory=list)
-    asked: list[Call] = field(default_factory=list)
+    asked: list[DecidedCall] = field(default_factory=list)
 
-    def withheld(self, call: Call) -> Withheld | None:
+    def withheld(self, call: DecidedCall) -> Withheld | None:
         self.asked.append(call)
         if all(each.state is ApprovalState.APPROVED for each in self.needed):
             return None

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.admission.store import Call
+from app.admission.store import DecidedCall
 from app.gateway.wire import exchange as module
 from app.gateway.wire.exchange import DATABASE_BUDGET_S, DatabaseBudgetExceeded, Exchange, with_db_budget
 from tests.gateway.messages import LEGACY, MODERN, call, post
@@ -90,9 +90,9 @@ async def test_a_call_that_exceeds_its_database_budget_is_never_sent(
 
     async with running() as world, scripted(answers) as (url, seen):
         world.store.register("calc", url, (MODERN, LEGACY), [{"name": "add", "inputSchema": {}}])
-        begun: list[Call] = []
+        begun: list[DecidedCall] = []
 
-        async def admit(row: Call) -> None:
+        async def admit(row: DecidedCall) -> None:
             begun.append(row)
             await never()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app.admission.rows import Refusal, Refusals, Row, Values
-from app.admission.store import Call
+from app.admission.store import DecidedCall
 from tests.gateway.messages import call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference
 from tests.gateway.world import running
@@ -11,7 +11,7 @@ from tests.gateway.world import running
 NAME = "x-request-id"
 
 
-def made(recorded: Call) -> str:
+def made(recorded: DecidedCall) -> str:
     return f"req_{recorded.id.hex}"
 
 

@@ -13,7 +13,7 @@ import pytest
 from app.access.snapshot import DatabaseClock
 from app.admission.in_flight import InFlightTable
 from app.admission.shared_state import SESSIONS_CHANNEL, SharedState
-from app.admission.store import Notes, StoreUnavailable
+from app.admission.store import SessionSettings, StoreUnavailable
 from app.admission.usage import CallUses
 from app.db.engine import make_engine, make_sessions
 from app.gateway.wire.refusals import Refused, invalid_params
@@ -36,7 +36,7 @@ class Hearing:
     def cancel_call(self, *call: Any) -> None:
         self.cancelled.put_nowait(call)
 
-    def forget_notes(self, session_id: Any) -> None:
+    def forget_session_settings(self, session_id: Any) -> None:
         self.changed.put_nowait(session_id)
 
 
@@ -76,32 +76,38 @@ async def test_session_notes_are_shared_and_workers_are_notified_of_changes(data
     ):
         hearing = Hearing(asyncio.Queue(), asyncio.Queue())
         theirs.worker = hearing  # type: ignore[assignment]
-        assert await mine.read_notes(session_id) == Notes()
+        assert await mine.read_session_settings(session_id) == SessionSettings()
         for uris in (frozenset({"r://1"}), frozenset({"r://1", "r://2"})):
 
-            def subscribe(notes: Notes, uris: frozenset[str] = uris) -> Notes:
+            def subscribe(notes: SessionSettings, uris: frozenset[str] = uris) -> SessionSettings:
                 return replace(notes, subscriptions=uris)
 
-            await mine.change_notes(session_id, token_id, subscribe)
+            await mine.change_session_settings(session_id, token_id, subscribe)
             assert await hearing.changed.get() == session_id
-        await mine.change_notes(session_id, token_id, lambda notes: replace(notes, log_level="info"))
-        assert await theirs.read_notes(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+        await mine.change_session_settings(
+            session_id, token_id, lambda notes: replace(notes, log_level="info")
+        )
+        assert await theirs.read_session_settings(session_id) == SessionSettings(
+            "info", frozenset({"r://1", "r://2"})
+        )
 
-        def refuse(notes: Notes) -> Notes:
+        def refuse(notes: SessionSettings) -> SessionSettings:
             raise invalid_params("no", modern=False)
 
         with pytest.raises(Refused):
-            await mine.change_notes(session_id, token_id, refuse)
-        assert await theirs.read_notes(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+            await mine.change_session_settings(session_id, token_id, refuse)
+        assert await theirs.read_session_settings(session_id) == SessionSettings(
+            "info", frozenset({"r://1", "r://2"})
+        )
 
 
 async def test_the_notes_of_a_session_end_with_it(database_url: str) -> None:
     engine = make_engine(database_url, pool_size=2, name="test")
     sessions, session_id, token_id = make_sessions(engine), uuid4(), uuid4()
     shared = SharedState(sessions)
-    await shared.change_notes(session_id, token_id, lambda notes: Notes("info"))
+    await shared.change_session_settings(session_id, token_id, lambda notes: SessionSettings("info"))
     await shared.end_session(session_id, token_id)
-    assert await shared.read_notes(session_id) == Notes()
+    assert await shared.read_session_settings(session_id) == SessionSettings()
     await engine.dispose()
 
 
@@ -116,7 +122,9 @@ async def test_the_notes_of_a_session_end_with_its_token(database_url: str, end:
     uses.note_token(alive.token)
     await uses.flush()
     for session_id, world in kept.items():
-        assert await shared.read_notes(session_id) == (Notes() if world is ended else Notes("info"))
+        assert await shared.read_session_settings(session_id) == (
+            SessionSettings() if world is ended else SessionSettings("info")
+        )
     await connection.close()
     await engine.dispose()
 
@@ -135,7 +143,7 @@ async def test_uses_of_more_tokens_than_a_statement_has_parameters_are_written(d
 
 async def noted(shared: SharedState, token_id: UUID) -> UUID:
     session_id = uuid4()
-    await shared.change_notes(session_id, token_id, lambda _: Notes("info"))
+    await shared.change_session_settings(session_id, token_id, lambda _: SessionSettings("info"))
     return session_id
 
 
@@ -143,16 +151,19 @@ async def test_an_unavailable_database_is_reported_as_such() -> None:
     engine = make_engine("postgresql+asyncpg://none@127.0.0.1:9/none", pool_size=1, name="test")
     shared = SharedState(make_sessions(engine))
     with pytest.raises(StoreUnavailable):
-        await shared.read_notes(uuid4())
+        await shared.read_session_settings(uuid4())
     with pytest.raises(StoreUnavailable):
-        await shared.change_notes(uuid4(), uuid4(), lambda notes: notes)
+        await shared.change_session_settings(uuid4(), uuid4(), lambda notes: notes)
     await engine.dispose()
 
 
 def with_shared_state(store: Store, shared: SharedState) -> Store:
     """The same store in memory, but with sessions in the database."""
     copy: Any = replace(store)
-    copy.read_notes, copy.change_notes = shared.read_notes, shared.change_notes
+    copy.read_session_settings, copy.change_session_settings = (
+        shared.read_session_settings,
+        shared.change_session_settings,
+    )
     copy.broadcast_cancel = shared.broadcast_cancel
     return cast("Store", copy)
 

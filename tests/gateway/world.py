@@ -20,11 +20,11 @@ import uvicorn
 
 from app.admission.store import (
     Admitted,
-    Call,
     Client,
     CredentialUnavailable,
-    Notes,
+    DecidedCall,
     Reevaluated,
+    SessionSettings,
     Stale,
     StoreUnavailable,
     UpstreamTarget,
@@ -88,7 +88,7 @@ class Store:
     targets: dict[UUID, UpstreamTarget] = field(default_factory=dict)
     versions: dict[UUID, int] = field(default_factory=dict)
     policies: Policies = field(default_factory=Policies)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[DecidedCall] = field(default_factory=list)
     outcomes: dict[UUID, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     not_accepted: list[UpstreamTarget] = field(default_factory=list)
@@ -97,20 +97,20 @@ class Store:
     """The ids of requests without a decision."""
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
-    notes: dict[UUID, Notes] = field(default_factory=dict)
+    notes: dict[UUID, SessionSettings] = field(default_factory=dict)
     broadcasts: list[tuple[UUID, str | int]] = field(default_factory=list)
     approvals: Approvals = field(default_factory=Approvals)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
     asked: dict[UUID, tuple[View, Reevaluated, frozenset[ApprovalDemand]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
-    withheld: Callable[[Call], Withheld | None] = lambda _call: None
+    withheld: Callable[[DecidedCall], Withheld | None] = lambda _call: None
     """The verdict of the admission for calls that need approvals or count in a quota."""
     down: bool = False
     no_credential: CredentialUnavailable | None = None
     refreshes: int = 0
     age: float = 0.0
     """Seconds by which admissions are older than now."""
-    at_admission: Callable[[Call], None] | None = None
+    at_admission: Callable[[DecidedCall], None] | None = None
     at_refresh: Callable[[], None] | None = None
     confirmed: dict[UUID, float] = field(default_factory=dict)
     """When running calls were last confirmed."""
@@ -173,7 +173,7 @@ class Store:
     def now(self) -> float:
         return time.time()
 
-    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+    async def admit(self, call: DecidedCall) -> Admitted | Stale | Withheld:
         await asyncio.sleep(0)
         self._check()
         if self.at_admission is not None:
@@ -201,7 +201,7 @@ class Store:
         self.unknown.append(client)
         self.counted.append(request_id)
 
-    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(self, call: DecidedCall, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
         approvals = frozenset(call.decision.asks)
         assert request.reevaluate(view, self.now(), approvals).allowed
         self.watched[call.id] = cut
@@ -234,11 +234,13 @@ class Store:
     async def has_session_ended(self, session_id: UUID) -> bool:
         return session_id in self.ended
 
-    async def read_notes(self, session_id: UUID) -> Notes:
-        return self.notes.get(session_id, Notes())
+    async def read_session_settings(self, session_id: UUID) -> SessionSettings:
+        return self.notes.get(session_id, SessionSettings())
 
-    async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
-        self.notes[session_id] = notes = change(self.notes.get(session_id, Notes()))
+    async def change_session_settings(
+        self, session_id: UUID, token_id: UUID, change: Callable[[SessionSettings], SessionSettings]
+    ) -> SessionSettings:
+        self.notes[session_id] = notes = change(self.notes.get(session_id, SessionSettings()))
         return notes
 
     def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:
@@ -320,7 +322,7 @@ class Store:
         selected = ToolsByNames(frozenset(tools)) if tools else AllTools()
         return Grant(uuid4(), 1, servers, selected, resources, prompts)
 
-    def admitted(self, action: str) -> list[Call]:
+    def admitted(self, action: str) -> list[DecidedCall]:
         """Return the recorded allowed calls with this action."""
         return [call for call in self.calls if call.action == action and call.decision.allowed]
 

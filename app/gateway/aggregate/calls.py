@@ -10,7 +10,12 @@ from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 from app.admission.store import UpstreamTarget
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
-from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, NotesCache, UpstreamSessions
+from app.gateway.aggregate.sessions import (
+    MAX_REQUESTED_URI,
+    Connection,
+    SessionSettingsCache,
+    UpstreamSessions,
+)
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
 from app.gateway.relay import FORWARDED_NOTIFICATIONS
@@ -25,7 +30,7 @@ from app.gateway.wire.answers import (
     remove_gateway_members,
     target_secrets,
 )
-from app.gateway.wire.exchange import Exchange, Watch
+from app.gateway.wire.exchange import ClientWatch, Exchange
 from app.gateway.wire.messages import ClientFeatures, Message
 from app.gateway.wire.refusals import CredentialRefused, Refused
 from app.lib.event_loop import off_loop
@@ -75,7 +80,7 @@ class AggregateServices:
 
     upstreams: UpstreamSessions
     sealer: SessionSealer
-    notes: NotesCache
+    session_settings: SessionSettingsCache
     input_rules: InputRequestRules
 
 
@@ -112,7 +117,7 @@ class AggregateCall:
         modern, key = self._message.modern, (self._caller.session_id or call.view.token.id, call.server.id)
         answer = Answer(self._message.id, target_secrets(call.target))
         try:
-            with Watch(self._exchange, call, modern) as watch:
+            with ClientWatch(self._exchange, call, modern) as watch:
                 async with self._services.upstreams.use(
                     key,
                     call.target,
@@ -145,7 +150,7 @@ class AggregateCall:
         return answer.finish(dump(message), message)
 
     async def _ask(
-        self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
+        self, connection: Connection, call: InFlightCall, answer: Answer, watch: ClientWatch
     ) -> dict[str, Any]:
         message, declares = self._message, None
         self._same_rounds = message.modern and isinstance(connection, ModernConnection)
@@ -277,7 +282,7 @@ SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
 
 
 class AggregateSubscription(AggregateCall):
-    """A subscribe or unsubscribe request. If it succeeds, the session's notes are updated."""
+    """A subscribe or unsubscribe request. If it succeeds, the session's settings are updated."""
 
     def check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse also a URI that is too long."""
@@ -288,7 +293,7 @@ class AggregateSubscription(AggregateCall):
             )
 
     async def _ask(
-        self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
+        self, connection: Connection, call: InFlightCall, answer: Answer, watch: ClientWatch
     ) -> dict[str, Any]:
         subscribes = self._message.method == "resources/subscribe"
         # A modern server has subscriptions only in streams.
@@ -303,7 +308,7 @@ class AggregateSubscription(AggregateCall):
         if session_id is not None:
             uri = str(self._message.params["uri"])
             if subscribes:
-                await self._services.notes.subscribe(session_id, token_id, uri)
+                await self._services.session_settings.subscribe(session_id, token_id, uri)
             else:
-                await self._services.notes.unsubscribe(session_id, token_id, uri)
+                await self._services.session_settings.unsubscribe(session_id, token_id, uri)
         return {}

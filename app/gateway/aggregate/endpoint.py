@@ -178,7 +178,9 @@ class Aggregate:
         message, session_id = caller.message, caller.session_id
         before = open_state(message, view, route.slug, self.services.sealer)
         if session_id is not None:
-            caller = replace(caller, log_level=(await self.services.notes.get(session_id)).log_level)
+            caller = replace(
+                caller, log_level=(await self.services.session_settings.get(session_id)).log_level
+            )
         make_call = AggregateSubscription if message.method in SUBSCRIBING else AggregateCall
         work = make_call(self.services, caller, route, before)
         client = messages.read_client(caller.exchange, message)
@@ -227,7 +229,7 @@ class Aggregate:
         access = AccessCheck("mcp.set_level", None, caller.exchange.address, session_id=session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
-                await self.services.notes.set_log_level(session_id, call.view.token.id, level)
+                await self.services.session_settings.set_log_level(session_id, call.view.token.id, level)
                 await caller.exchange.answer(200, result_body(message.id, {}))
                 call.outcome = "success"
 
@@ -247,14 +249,14 @@ class Aggregate:
         stream = self._stream(Caller(exchange, message, session_id))
 
         async def uris() -> frozenset[str]:
-            return (await self.services.notes.get(session_id)).subscriptions
+            return (await self.services.session_settings.get(session_id)).subscriptions
 
         request = GatewayRequest(exchange, view, stream.access(), message.method)
         with self.streams.hold(exchange, view):
             async for call in self.pipeline.admitted(request):
                 async with call:
                     with (
-                        self.services.notes.listen(session_id, stream.uris_changed),
+                        self.services.session_settings.listen(session_id, stream.uris_changed),
                         self.approvals.completions.subscribe(
                             exchange, view.token.id, supports_url=supports_url
                         ),

@@ -26,7 +26,7 @@ from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipe
 from app.gateway.results import filter_tools, make_private
 from app.gateway.sealed_ids import FLEET, SessionSealer
 from app.gateway.wire.answers import REDACTED, dump, filter_item, parse, target_secrets
-from app.gateway.wire.exchange import Watch, result_body
+from app.gateway.wire.exchange import ClientWatch, result_body
 from app.gateway.wire.messages import Headers, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
@@ -229,7 +229,7 @@ class AggregateList:
     async def forward(self, call: InFlightCall) -> str:
         """Query the servers in reach concurrently, and answer with their items. ``_meta`` lists failed servers."""
         message, exchange = self.caller.message, self.caller.exchange
-        with Watch(exchange, call, message.modern):
+        with ClientWatch(exchange, call, message.modern):
             page = await self._page(call)
         result: dict[str, Any] = {self.kind.key: page.items}
         if page.next_position is not None:

@@ -1,7 +1,7 @@
-"""Legacy sessions on ``/mcp``, their notes, and the connections to upstreams.
+"""Legacy sessions on ``/mcp``, their settings, and the connections to upstreams.
 
-A session id is sealed for its token, so that any worker can verify it. The notes of a session contain its log level and
-subscriptions.
+A session id is sealed for its token, so that any worker can verify it. The settings of a session are its log level and
+its subscriptions.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from uuid import UUID
 
-from app.admission.store import Notes, Store, UpstreamTarget, View
+from app.admission.store import SessionSettings, Store, UpstreamTarget, View
 from app.gateway.pipeline import InFlightCall
 from app.gateway.results import handshake_versions
 from app.gateway.sealed_ids import FLEET, SessionSealer
@@ -28,67 +28,69 @@ from app.outbound.mcp.probe import open_connection
 MAX_CACHED = 10_000
 MAX_URIS = 100
 MAX_URI = 1024
-"""Characters of a subscribed URI, so that notes stay small."""
+"""Characters of a subscribed URI, so that settings stay small."""
 MAX_REQUESTED_URI = 4096
 """Characters of a URI in a subscribe request. Longer ones are refused before admission."""
-_NOTHING = Notes()
+_NOTHING = SessionSettings()
 
 
-class NotesCache:
-    """A cache of session notes. Changes by other workers drop entries."""
+class SessionSettingsCache:
+    """A cache of session settings. Changes by other workers drop entries."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cached: OrderedDict[UUID, Notes] = OrderedDict()
+        self._cached: OrderedDict[UUID, SessionSettings] = OrderedDict()
         self._changes = 0
         self._listeners: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 
     def begin(self, session_id: UUID) -> None:
-        """Cache empty notes for a new session."""
+        """Cache empty settings for a new session."""
         self._keep(session_id, _NOTHING)
 
-    async def get(self, session_id: UUID) -> Notes:
-        """Return the notes of a session. Raises ``StoreUnavailable``."""
-        notes = self._cached.get(session_id)
-        if notes is None:
+    async def get(self, session_id: UUID) -> SessionSettings:
+        """Return the settings of a session. Raises ``StoreUnavailable``."""
+        settings = self._cached.get(session_id)
+        if settings is None:
             changes = self._changes
-            notes = await self._store.read_notes(session_id)
+            settings = await self._store.read_session_settings(session_id)
             if changes == self._changes:
-                # If notes have changed since, the result may be outdated.
-                self._keep(session_id, notes)
-        return notes
+                # If settings have changed since, the result may be outdated.
+                self._keep(session_id, settings)
+        return settings
 
     async def set_log_level(self, session_id: UUID, token_id: UUID, level: str) -> None:
         """Set the log level of a session. Raises ``StoreUnavailable``."""
-        notes = await self._store.change_notes(
-            session_id, token_id, lambda notes: replace(notes, log_level=level)
+        settings = await self._store.change_session_settings(
+            session_id, token_id, lambda settings: replace(settings, log_level=level)
         )
-        self._update(session_id, notes)
+        self._update(session_id, settings)
 
     async def subscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
         """Add a subscription. Raises ``StoreUnavailable``, and ``Refused`` if it is over a limit."""
         if len(uri) > MAX_URI:
             raise invalid_params(f"A subscribed URI may have at most {MAX_URI} characters.", modern=False)
 
-        def change(notes: Notes) -> Notes:
-            uris = notes.subscriptions | {uri}
+        def change(settings: SessionSettings) -> SessionSettings:
+            uris = settings.subscriptions | {uri}
             if len(uris) > MAX_URIS:
                 raise invalid_params(f"A session may have at most {MAX_URIS} subscriptions.", modern=False)
-            return replace(notes, subscriptions=uris)
+            return replace(settings, subscriptions=uris)
 
-        self._update(session_id, await self._store.change_notes(session_id, token_id, change))
+        self._update(session_id, await self._store.change_session_settings(session_id, token_id, change))
 
     async def unsubscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
         """Remove a subscription. Raises ``StoreUnavailable``."""
         if uri in (await self.get(session_id)).subscriptions:
-            notes = await self._store.change_notes(
-                session_id, token_id, lambda notes: replace(notes, subscriptions=notes.subscriptions - {uri})
+            settings = await self._store.change_session_settings(
+                session_id,
+                token_id,
+                lambda settings: replace(settings, subscriptions=settings.subscriptions - {uri}),
             )
-            self._update(session_id, notes)
+            self._update(session_id, settings)
 
     @contextmanager
     def listen(self, session_id: UUID, changed: asyncio.Event) -> Iterator[None]:
-        """Set the event whenever the session's notes change."""
+        """Set the event whenever the session's settings change."""
         self._listeners[session_id].add(changed)
         try:
             yield
@@ -98,7 +100,7 @@ class NotesCache:
                 del self._listeners[session_id]
 
     def forget(self, session_id: UUID | None) -> None:
-        """Drop the cached notes of a session that another worker changed; ``None`` drops all."""
+        """Drop the cached settings of a session that another worker changed; ``None`` drops all."""
         self._changes += 1
         if session_id is None:
             self._cached.clear()
@@ -109,16 +111,16 @@ class NotesCache:
         for each in sessions:
             self._notify(each)
 
-    def _update(self, session_id: UUID, notes: Notes) -> None:
-        self._keep(session_id, notes)
+    def _update(self, session_id: UUID, settings: SessionSettings) -> None:
+        self._keep(session_id, settings)
         self._notify(session_id)
 
     def _notify(self, session_id: UUID) -> None:
         for changed in self._listeners.get(session_id, ()):
             changed.set()
 
-    def _keep(self, session_id: UUID, notes: Notes) -> None:
-        self._cached[session_id] = notes
+    def _keep(self, session_id: UUID, settings: SessionSettings) -> None:
+        self._cached[session_id] = settings
         if len(self._cached) > MAX_CACHED:
             self._cached.popitem(last=False)
 
@@ -291,11 +293,11 @@ class AggregateSessions:
     """Client sessions on ``/mcp``, and their running calls in this worker."""
 
     def __init__(
-        self, sealer: SessionSealer, store: Store, notes: NotesCache, upstreams: UpstreamSessions
+        self, sealer: SessionSealer, store: Store, settings: SessionSettingsCache, upstreams: UpstreamSessions
     ) -> None:
         self._sealer = sealer
         self._store = store
-        self._notes_cache = notes
+        self._notes_cache = settings
         self._upstreams = upstreams
         self._running: dict[tuple[UUID, str | int], InFlightCall] = {}
         self._broadcasts: Counter[UUID] = Counter()

@@ -24,7 +24,7 @@ from app.gateway.aggregate.routes import join_uri, split_uri
 from app.gateway.aggregate.sessions import MAX_URI, MAX_URIS, Key, UpstreamSessions
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.wire.answers import Answer, dump, parse, target_secrets
-from app.gateway.wire.exchange import Watch, result_body
+from app.gateway.wire.exchange import ClientWatch, result_body
 from app.gateway.wire.messages import allowed_notifications
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.event_loop import in_slices
@@ -333,7 +333,7 @@ def requested_notifications(caller: Caller) -> dict[str, Any]:
     return wanted
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class FleetStream:
     """One client stream on ``/mcp``."""
 
@@ -392,7 +392,7 @@ class FleetStream:
             await self._list_state(call.view),
             self.times,
         )
-        with Watch(self.caller.exchange, call, modern=True) as watch:
+        with ClientWatch(self.caller.exchange, call, modern=True) as watch:
             watch.streaming = True
             await self.caller.exchange.stream(first)
             reconciling = asyncio.create_task(self._reconcile(streams, uris))

@@ -37,7 +37,7 @@ from app.gateway.results import RELATED, Round, ScopedTasks, Tasks, TaskScope
 from app.gateway.sealed_ids import MAX_SEALED, ServerRequests, SessionSealer
 from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import Answer, InputRequestRules, Rewrite, refuse_status, target_secrets
-from app.gateway.wire.exchange import Alarms, Exchange, HeaderList, Watch
+from app.gateway.wire.exchange import Alarms, ClientWatch, Exchange, HeaderList
 from app.gateway.wire.messages import SESSION, ClientFeatures, Message, Method
 from app.gateway.wire.refusals import Refused
 from app.lib import strict_json
@@ -84,7 +84,7 @@ class RunningCalls:
                 self._withdraw(call)
 
     def _withdraw(self, call: InFlightCall) -> None:
-        call.withdrawn = True
+        call.canceled_by_client = True
         self._alarms.set(GRACE_SECONDS, call.leave)
 
 
@@ -202,10 +202,10 @@ class MirrorCall:
             if listens:
                 self.services.streams.close(view)
 
-    def _check_use(self, unnamed: str | None, before: Round, server: Server, target: UpstreamTarget) -> None:
-        """Refuse also a parameter that names nothing, and a foreign state. Only callers with access see this."""
-        if unnamed is not None:
-            raise refusals.invalid_params(f"{unnamed} must be a string.", self.message.modern)
+    def _check_use(self, not_text: str | None, before: Round, server: Server, target: UpstreamTarget) -> None:
+        """Refuse also a name or URI that is not a string, and a foreign state. Only callers with access see this."""
+        if not_text is not None:
+            raise refusals.invalid_params(f"{not_text} must be a string.", self.message.modern)
         if before is not results.FIRST_ROUND:
             before.check()
         self._check(server, target)
@@ -287,7 +287,7 @@ class MirrorCall:
             key = self.exchange.headers[SESSION], message.id
             services.running.begin(*key, call)
         try:
-            with Watch(self.exchange, call, message.modern) as watch:
+            with ClientWatch(self.exchange, call, message.modern) as watch:
                 # mutation: call_sent
                 response = await services.outbound.request(
                     "POST",
@@ -349,7 +349,7 @@ class MirrorCall:
             else:
                 self.services.tasks.open_related(self.view.token.id, server.id, meta)
 
-    async def _answer(self, response: OutboundResponse, watch: Watch, call: InFlightCall) -> str:
+    async def _answer(self, response: OutboundResponse, watch: ClientWatch, call: InFlightCall) -> str:
         message, session, secrets = self.message, self.session, target_secrets(call.target)
         if response.status != 200:
             raise await refuse_status(response, secrets)

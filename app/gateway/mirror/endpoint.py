@@ -22,7 +22,7 @@ from app.gateway.relay import Relay
 from app.gateway.results import missing_tasks, unknown_task
 from app.gateway.wire import messages, refusals
 from app.gateway.wire.answers import Answer, refuse_status, target_secrets
-from app.gateway.wire.exchange import Exchange, Watch, result_body
+from app.gateway.wire.exchange import ClientWatch, Exchange, result_body
 from app.gateway.wire.messages import NAME, SESSION, ClientFeatures, Message, Method
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused, UnknownVersion
 
@@ -85,7 +85,7 @@ class MirrorListen(MirrorCall):
         )
         with (
             completions.subscribe(exchange, call.view.token.id, supports_url=supports_url),
-            Watch(exchange, call, modern=True) as watch,
+            ClientWatch(exchange, call, modern=True) as watch,
         ):
             response = await self.services.outbound.request(
                 "GET",

@@ -115,15 +115,15 @@ class Exchange:
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
         request_id = self.headers.get(_REQUEST_ID_NAME)
-        self.given_request_id: str | None = None if request_id is None else accept_request_id(request_id)
+        self.known_request_id: str | None = None if request_id is None else accept_request_id(request_id)
         """The ``X-Request-ID`` of the answer, once it has one."""
 
     @property
     def request_id(self) -> str:
         """The ``X-Request-ID`` of the answer: the client's, or a new one."""
-        if self.given_request_id is None:
-            self.given_request_id = new_request_id()
-        return self.given_request_id
+        if self.known_request_id is None:
+            self.known_request_id = new_request_id()
+        return self.known_request_id
 
     def header(self, name: bytes) -> str | None:
         """Return the value of a header by its lower-case name."""
@@ -221,7 +221,7 @@ class ClientWork:
     is_running = False
     client_left = False
     leave_outcome = "cancelled"
-    withdrawn = False
+    canceled_by_client = False
     """The client canceled the request. The server may still answer it."""
 
     def __init__(self) -> None:
@@ -242,7 +242,7 @@ class ClientWork:
             self.task.cancel()
 
 
-class Watch:
+class ClientWatch:
     """Detects that the client disconnects, and keeps a silent stream alive with comments.
 
     In the modern era, disconnecting cancels the call. In the legacy era it does not: the call continues, unless its
@@ -290,7 +290,7 @@ class Watch:
             if event["type"] == "http.disconnect":
                 # An HTTP server also reports a disconnect after the complete answer.
                 if not self._exchange.complete:
-                    if self._modern or self._work.withdrawn:
+                    if self._modern or self._work.canceled_by_client:
                         self._work.leave()
                     elif self.resumable:
                         self._work.suspend()

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.admission.store import Notes
+from app.admission.store import SessionSettings
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import running
@@ -57,8 +57,8 @@ async def test_a_legacy_session_gets_log_messages_from_its_level_on(version: str
                 assert heard(await ask(call("calc__add"))) == ["warning", "alert"]
             # Another worker changed the level.
             (session_id,) = world.store.notes
-            world.store.notes[session_id] = Notes("alert")
-            world.gateway.forget_notes(None)
+            world.store.notes[session_id] = SessionSettings("alert")
+            world.gateway.forget_session_settings(None)
             assert heard(await ask(call("calc__add"))) == ["alert"]
             for level in ("loud", 1, None):
                 refused = (await ask(request("logging/setLevel", {"level": level}))).json()

@@ -138,7 +138,7 @@ async def test_what_changed_out_of_a_tokens_reach_is_not_sent() -> None:
             assert await methods(reader, 1) == {"tools/list_changed"}
             store.cut_all()
             last = await reader.next()
-            assert "withdrawn" in last["error"]["message"]
+            assert "canceled_by_client" in last["error"]["message"]
             assert await reader.next() is None
         assert far.slug == "far"
 
@@ -263,7 +263,7 @@ async def test_a_legacy_session_gets_updates_of_subscriptions_made_at_any_worker
             (session_id,) = world.store.notes
             notes = world.store.notes[session_id]
             world.store.notes[session_id] = replace(notes, subscriptions=frozenset())
-            world.gateway.forget_notes(session_id)
+            world.gateway.forget_session_settings(session_id)
             await server.left.wait()
         assert len(seen.of("resources/subscribe")) == (2 if version == LEGACY else 0)
         assert {call.action for call in world.store.calls} >= {"resource.subscribe", "mcp.listen"}
