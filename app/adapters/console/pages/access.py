@@ -63,7 +63,7 @@ async def show_matrix(context: Annotated[PageContext, may_open(Permission.ACCESS
         found = await count_access(context.session, context.snapshot, wanted)
         cells = {row.identity_id: {cell.server_id: cell for cell in row.cells} for row in found.items}
     return await context.page(
-        "access/matrix.html", people=people.items, servers=fleet.items, cells=cells,
+        "access/matrix.html", names={}, people=people.items, servers=fleet.items, cells=cells,
         query=rows, server_q=asked.server_q,
         more=_other_page(context, cursor=people.next_cursor),
         first=_other_page(context, cursor="") if rows.cursor else None,

@@ -74,7 +74,7 @@ async def show_own_tokens(context: Reader) -> Response:
     said = await describe_tokens(context, found.items)
     rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
     return await context.page(
-        "my_access/tokens.html", tokens=rows, waiting=list(waiting.values()), few=_FEW,
+        "my_access/tokens.html", names={}, tokens=rows, waiting=list(waiting.values()), few=_FEW,
         q=query.q, chosen=chosen, **context.pager(found.next_cursor),
         done=_DONE, can_ask=await has_requestable(context.session),
     )  # fmt: skip
@@ -87,7 +87,7 @@ async def show_reach(context: Reader) -> Response:
     own = service.person_of(context.caller)
     access = await list_identity_access(context.session, context.snapshot, own, query, context.runtime)
     return await context.page(
-        "my_access/reach.html", access=access, servers=access.items,
+        "my_access/reach.html", names={}, access=access, servers=access.items,
         can_ask=await has_requestable(context.session), **context.pager(access.next_cursor),
     )  # fmt: skip
 
@@ -96,10 +96,8 @@ async def show_reach(context: Reader) -> Response:
 async def show_my_token(context: Reader, token_id: TokenId) -> Response:
     """Show one of one's own tokens, and how to connect with it."""
     about = await describe_token(context, await _own(context, token_id))
-    pending, connect = (
-        (await _waiting(context)).get(token_id),
-        schemas.connect_settings(context.runtime.public_url),
-    )
+    pending = (await _waiting(context)).get(token_id)
+    connect = schemas.connect_settings(context.runtime.public_url)
     return await context.page("my_access/token.html", pending=pending, connect=connect, done=_DONE, **about)
 
 
@@ -155,7 +153,9 @@ async def show_requestable(context: Reader) -> Response:
     found = await list_requestable(context.session, query, context.runtime)
     servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
     asked, pager = await _asked_before(context), context.pager(found.next_cursor)
-    return await context.page("my_access/request.html", servers=servers, q=query.q, asked=asked, **pager)
+    return await context.page(
+        "my_access/request.html", names={}, servers=servers, q=query.q, asked=asked, **pager
+    )
 
 
 @router.get(_REQUEST, operation_id="page_request_server")

@@ -1,7 +1,9 @@
 """Policies: the list, the editor, published versions, and publishing, rolling back and ending a policy."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
@@ -53,7 +55,7 @@ async def new_page(context: Writer) -> Response:
         return await show_editor(context, policy_draft.Draft(), None)
     if chosen:
         return await policy_draft.show_template_form(context, chosen)
-    return await context.page("policies/new.html", templates=list_templates())
+    return await context.page("policies/new.html", names={}, templates=list_templates())
 
 
 @router.post(NEW, operation_id="page_create_policy")
@@ -141,6 +143,7 @@ async def show_editor(
         draft=draft,
         report=report,
         replayed=replayed,
+        names={} if replayed is None else await context.names(replayed),
         days=form.text("days") or str(SPANS[1]),
         spans=[(str(days), "1 day" if days == 1 else f"{days} days") for days in SPANS],
         typed={name: kept.raw(name) for name in _TEST_FIELDS},
@@ -152,11 +155,19 @@ async def show_editor(
 
 
 async def _page(
-    context: PageContext, template: str, policy: PolicyView | None, /, *listed: Page[Any], **values: Any
+    context: PageContext,
+    template: str,
+    policy: PolicyView | None,
+    /,
+    *listed: Page[Any],
+    names: Mapping[UUID, str] | None = None,
+    **values: Any,
 ) -> Response:
     """Show a page of a policy; ``since`` is the start time of its links into the audit log, for their readers."""
     since = f"{context.now - _LOOK_BACK:%Y-%m-%dT00:00:00Z}" if context.may("audit.read") else ""
-    return await context.page(template, *listed, it=policy, done=_DONE, since=since, **values)
+    return await context.page(
+        template, *listed, names=names or {}, it=policy, done=_DONE, since=since, **values
+    )
 
 
 @router.get(HOME, operation_id="page_list_policies")
@@ -217,6 +228,7 @@ async def ask_publish(context: Writer, policy_id: PolicyId) -> Response:
     policy = await _read_live(context, policy_id)
     return await context.page(
         "policies/publish.html",
+        names={},
         it=policy,
         diff=await service.compare(context.session, context.caller, policy_id),
         test_report=await service.report_tests(context.session, context.caller, policy_id, context.runtime),
@@ -248,7 +260,7 @@ async def version_page(context: CanRead, policy_id: PolicyId, number: Number) ->
     if policy.status != "ended":
         now = "draft" if policy.published_text is None else str(policy.version)
         diff = await service.compare(context.session, context.caller, policy_id, now, str(number))
-    return await context.page("policies/version.html", it=policy, version=version, diff=diff)
+    return await context.page("policies/version.html", names={}, it=policy, version=version, diff=diff)
 
 
 @router.post(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_roll_back_policy")
@@ -266,7 +278,7 @@ async def roll_back(sent: Sent, policy_id: PolicyId, number: Number) -> Response
 async def ask_unpublish(context: Writer, policy_id: PolicyId) -> Response:
     """Show the consequences of unpublishing, and the form."""
     policy = await _read_live(context, policy_id)
-    return await context.page("policies/ending.html", it=policy, what="unpublish")
+    return await context.page("policies/ending.html", names={}, it=policy, what="unpublish")
 
 
 @router.post(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_unpublish_policy")
@@ -280,7 +292,8 @@ async def unpublish(sent: Sent, policy_id: PolicyId) -> Response:
 @router.get(f"{HOME}/{{policy_id}}/end", operation_id="page_ask_end_policy")
 async def ask_end(context: Writer, policy_id: PolicyId) -> Response:
     """Show the consequences of ending a policy, and the form."""
-    return await context.page("policies/ending.html", it=await _read_live(context, policy_id), what="end")
+    policy = await _read_live(context, policy_id)
+    return await context.page("policies/ending.html", names={}, it=policy, what="end")
 
 
 @router.post(f"{HOME}/{{policy_id}}/end", operation_id="page_end_policy")

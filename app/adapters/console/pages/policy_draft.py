@@ -228,7 +228,9 @@ async def show_template_form(context: PageContext, name: str) -> Response:
     _, known = await find_principals(context, "", limit=_OFFERED)
     servers = await find_servers(context, "", limit=_OFFERED)
     offered = {"groups": [one.name for one in known], "servers": [one.slug for one in servers]}
-    return await context.page("policies/template.html", template=template, fields=fields, offered=offered)
+    return await context.page(
+        "policies/template.html", names={}, template=template, fields=fields, offered=offered
+    )
 
 
 async def fill_template(context: PageContext) -> Draft:

@@ -126,7 +126,7 @@ async def list_all(context: Reader) -> Response:
     """List servers, newest first."""
     query = context.query(schemas.ServerQuery, limit=25)
     found = await service.list_servers(context.session, context.caller, query, context.runtime)
-    return await context.page("servers/list.html", found, query=query, done=_DONE)
+    return await context.page("servers/list.html", found, names={}, query=query, done=_DONE)
 
 
 @router.get(f"{LIST}/new", operation_id="page_new_server")
