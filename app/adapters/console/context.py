@@ -196,15 +196,15 @@ class Submission(PageContext):
 _Handler = Callable[Concatenate[Any, _Ids], Coroutine[Any, Any, Response]]
 
 
-def on_refusal(page: _Handler[_Ids]) -> Callable[[_Handler[_Ids]], Any]:
-    """Decorate a change, which is rolled back if it is refused: ``page`` then shows the form with its problems."""
+def on_refusal(form_page: _Handler[_Ids]) -> Callable[[_Handler[_Ids]], Any]:
+    """Decorate a change, which is rolled back if it is refused: ``form_page`` then shows the form with its problems."""
 
     def decorate(change: _Handler[_Ids]) -> Any:
         @wraps(change)
         async def run(sent: Any, *args: _Ids.args, **ids: _Ids.kwargs) -> Response:
             async with sent.attempt():
                 response = await change(sent, *args, **ids)
-            return await page(sent, *args, **ids) if sent.problems else response
+            return await form_page(sent, *args, **ids) if sent.problems else response
 
         return run
 
