@@ -1,7 +1,7 @@
 """The home page: current numbers, pending approvals, expiring tokens, and the first steps of a new installation."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Response
 
@@ -35,6 +35,15 @@ ENDS_IN_DAYS = 14
 COUNTED = 100
 """The highest exact count; more are shown as "100+"."""
 _FEW = 6
+
+
+class Number(NamedTuple):
+    """A count, its label, and the list that it links to."""
+
+    name: str
+    value: str
+    href: str
+    is_bad: bool = False
 
 
 @router.get("/", operation_id="lead_home")
@@ -94,18 +103,24 @@ def _denied(since: datetime, until: datetime) -> str:
 
 async def _numbers(
     context: PageContext, stats: AuditStatsView | None, waiting: Page[ApprovalView]
-) -> list[tuple[str, str, str]]:
-    """Counts: the label, the number, and the list that it links to."""
+) -> list[Number]:
+    """Current counts. Readers of the audit log see calls; others see servers and identities."""
     active = await count_active(context.session, COUNTED + 1)
     of_all = [
-        ("Active tokens", _up_to(active), "/console/tokens?status=active"),
-        ("Pending approvals", _capped(waiting), "/console/approvals"),
+        Number("Active tokens", _up_to(active), "/console/tokens?status=active"),
+        Number("Pending approvals", _capped(waiting), "/console/approvals"),
     ]
     calls = "/console/audit?action=tool.call"
     if stats is not None:
+        denied = stats.total.deny
         return [
-            ("Calls in 24 hours", f"{stats.total.count:,}", f"{calls}&period=24h"),
-            ("Denied calls in 24 hours", f"{stats.total.deny:,}", f"{calls}&decision=deny&period=24h"),
+            Number("Calls in 24 hours", f"{stats.total.count:,}", f"{calls}&period=24h"),
+            Number(
+                "Denied calls in 24 hours",
+                f"{denied:,}",
+                f"{calls}&decision=deny&period=24h",
+                is_bad=denied > 0,
+            ),
             *of_all,
         ]
     active_servers = ServerQuery(status=["active"], limit=COUNTED)
@@ -114,8 +129,8 @@ async def _numbers(
     people = await identities.list_identities(context.session, active_people, context.runtime)
     return [
         *of_all,
-        ("Active servers", _capped(fleet), "/console/servers?status=active"),
-        ("People and agents", _capped(people), "/console/identities?status=active"),
+        Number("Active servers", _capped(fleet), "/console/servers?status=active"),
+        Number("People and agents", _capped(people), "/console/identities?status=active"),
     ]
 
 
