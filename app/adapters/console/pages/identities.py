@@ -98,10 +98,8 @@ async def show_edit(context: Writer, identity_id: IdentityId) -> Response:
         owner_id = context.typed.optional_id("owner_id", IDENTITY) or it.owner_id
     values = {name: context.form.raw(name, getattr(it, name) or "") for name in _FIELDS}
     values["attributes"] = context.form.raw("attributes", format_pairs(it.attributes))
-    search, revision = (
-        await search_person(context, "owner_id"),
-        context.form.text("revision", str(it.revision)),
-    )
+    search = await search_person(context, "owner_id")
+    revision = context.form.text("revision", str(it.revision))
     return await context.page(
         "identities/edit.html", it=it, values=values, revision=revision, owner_id=owner_id, search=search
     )
@@ -195,11 +193,18 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
         # That the last owner must stay is only checked on the attempt.
         await check_may_change(session, context.caller, it.id)
         may_end = True
-    shown: dict[str, Any]
     tabs = [(key, words) for key, (words, needed, _) in _TABS.items() if context.caller.may(needed)]
-    shown = {"tab": tab, "tabs": tabs, "receipts": receipts, "planned": planned, "may_end": may_end}
-    shown |= await read(context, it)
-    return await context.page("identities/one.html", it=it, done=_IDENTITY_DONE, **shown)
+    return await context.page(
+        "identities/one.html",
+        it=it,
+        done=_IDENTITY_DONE,
+        tab=tab,
+        tabs=tabs,
+        receipts=receipts,
+        planned=planned,
+        may_end=may_end,
+        **await read(context, it),
+    )
 
 
 @router.post(IDENTITIES + "/{identity_id}/reinstate", operation_id="page_reinstate_identity")
