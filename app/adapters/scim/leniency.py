@@ -123,11 +123,11 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
         for operation in _operations(value):
             names = _names(operation)
             cost.operations += 1
-            value = _get(operation, "value")
-            if not _get(operation, "path") and isinstance(value, dict):
+            written = _get(operation, "value")
+            if not _get(operation, "path") and isinstance(written, dict):
                 # The attributes that it writes, including those of an extension.
-                cost.names += len(value) + sum(
-                    len(inner) for inner in value.values() if isinstance(inner, dict)
+                cost.names += len(written) + sum(
+                    len(inner) for inner in written.values() if isinstance(inner, dict)
                 )
             cost.paths += sum(map(len, names))
             if any(len(path) > _MAX_PATH_LENGTH for path in names):

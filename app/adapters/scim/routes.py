@@ -92,9 +92,16 @@ async def serve(request: Request, change: CanProvision, runtime: CurrentRuntime)
         scim_request.body, lambda: tolerate(scim_request.method, scim_request.path, scim_request.body)
     )
     response = await Handler(service, work).handle(scim_request)
-    session, caller, made = change.session, change.caller, (response.body or {}).get("id")
-    result = (response.status, change.request_id)
-    await record_request(session, caller, provider.id, scim_request, *result, effects=work.effects, made=made)
+    await record_request(
+        change.session,
+        change.caller,
+        provider.id,
+        scim_request,
+        status=response.status,
+        request_id=change.request_id,
+        effects=work.effects,
+        made=(response.body or {}).get("id"),
+    )
     body = b"" if response.body is None else json.dumps(response.body, ensure_ascii=False).encode()
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-type"}
     return Response(body, int(response.status), headers, SCIM_MEDIA_TYPE if body else None)
