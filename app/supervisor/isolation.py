@@ -68,9 +68,17 @@ class Limits:
     children: int = 1024
     """Processes and threads of one server with a user of its own."""
 
-    def share(self, parts: int) -> int:
-        """The maximum of sessions of a server, identity or token."""
-        return max(1, self.processes // parts)
+    def of_server(self) -> int:
+        """The maximum number of sessions of a server."""
+        return max(1, self.processes // 2)
+
+    def of_identity(self) -> int:
+        """The maximum number of sessions of an identity."""
+        return max(1, self.processes // 4)
+
+    def of_token(self) -> int:
+        """The maximum number of sessions of a token."""
+        return max(1, self.processes // 8)
 
 
 INTERNAL_ERROR = -32603

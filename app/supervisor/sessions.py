@@ -198,11 +198,11 @@ class Sessions:
             of["token"] += session.token_id == holder.token_id
         # A sync uses all versions at the same time, outside the limits of callers.
         of_caller = holder.worker_id != NO_WORKER
-        if of_caller and (of["token"] >= limits.share(8) or of["identity"] >= limits.share(4)):
-            whose = "This token" if of["token"] >= limits.share(8) else "This identity"
+        if of_caller and (of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity()):
+            whose = "This token" if of["token"] >= limits.of_token() else "This identity"
             if not self._give_way(holder):
                 raise too_many(whose)
-        if of["server"] >= limits.share(2):
+        if of["server"] >= limits.of_server():
             raise too_many("This server")
         if of["host"] >= limits.processes:
             raise too_many("The gateway's host")
