@@ -266,9 +266,15 @@ def prove(settings: Settings, event: str) -> list[str]:
         id = parse_id(EVENT, event)
     except ValueError:
         raise CannotStart("give the id of an audit event: evt_...") from None
-    position, leaf, checkpoint, hashes = _run(settings, lambda connection: prove_event(connection, id))
-    proof = {"event_id": event, "position": position, "leaf": leaf.decode(), "checkpoint": checkpoint.note}
-    return [json.dumps(proof | {"hashes": hashes}, ensure_ascii=False)]
+    proof = _run(settings, lambda connection: prove_event(connection, id))
+    content = {
+        "event_id": event,
+        "position": proof.position,
+        "leaf": proof.leaf.decode(),
+        "checkpoint": proof.checkpoint.note,
+        "hashes": proof.hashes,
+    }
+    return [json.dumps(content, ensure_ascii=False)]
 
 
 def export(settings: Settings, file: str, first: int | None, end: int | None) -> list[str]:

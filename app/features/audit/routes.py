@@ -103,15 +103,15 @@ async def get_audit_event_range(
 @router.get("/{event_id}/proof", dependencies=_READS)
 async def get_audit_event_proof(session: Session, event_id: EventId) -> schemas.AuditEventProof:
     """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds."""
-    position, leaf, checkpoint, hashes = await prove_event(await connection_of(session), event_id)
+    proof = await prove_event(await connection_of(session), event_id)
     return schemas.AuditEventProof(
         event_id=event_id,
-        position=position,
-        leaf=leaf.decode(),
-        leaf_hash=leaf_hash(leaf).hex(),
-        tree_size=checkpoint.size,
-        checkpoint=checkpoint.note,
-        hashes=hashes,
+        position=proof.position,
+        leaf=proof.leaf.decode(),
+        leaf_hash=leaf_hash(proof.leaf).hex(),
+        tree_size=proof.checkpoint.size,
+        checkpoint=proof.checkpoint.note,
+        hashes=proof.hashes,
     )
 
 

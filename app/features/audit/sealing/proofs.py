@@ -5,6 +5,7 @@ Exported leaves are as they were sealed, in order, so they can be compared with 
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
@@ -46,8 +47,17 @@ async def hashes_of(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]
 _EVENT = f"SELECT epoch, xact, seq, {leaves.LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 
 
-async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, StoredCheckpoint, list[str]]:
-    """Prove an event: its position and leaf, a checkpoint, and the hashes (in hex) that lead from the leaf to its root.
+class EventProof(NamedTuple):
+    """An event's position and leaf, a checkpoint, and the hashes in hexadecimal that lead from the leaf to its root."""
+
+    position: int
+    leaf: bytes
+    checkpoint: StoredCheckpoint
+    hashes: list[str]
+
+
+async def prove_event(connection: Connection, id: UUID) -> EventProof:
+    """Prove that an event is in the log of a checkpoint.
 
     Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``).
     """
@@ -71,7 +81,7 @@ async def prove_event(connection: Connection, id: UUID) -> tuple[int, bytes, Sto
         raise corrupted_log(fault) from None
     if not merkle.verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
         raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
-    return position, leaf, checkpoint, [each.hex() for each in hashes]
+    return EventProof(position, leaf, checkpoint, [each.hex() for each in hashes])
 
 
 async def prove_consistency(connection: Connection, old_size: int, size: int) -> Proof:

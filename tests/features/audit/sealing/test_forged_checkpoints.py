@@ -79,6 +79,6 @@ async def test_no_more_is_looked_through_for_an_event_than_lies_between_two_chec
     await write(connection, 1)
     await make_up(connection, 2**62)
     sealed, unsealed = await row_at(connection, 3), await row_at(connection, 600)
-    assert (await prove_event(connection, sealed["id"]))[0] == 3
+    assert (await prove_event(connection, sealed["id"])).position == 3
     with pytest.raises(Unavailable, match="there is no checkpoint"):
         await prove_event(connection, unsealed["id"])
