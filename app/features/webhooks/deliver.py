@@ -159,7 +159,7 @@ class Deliveries(LeasedQueue[ClaimedMessage]):
         secrets: list[str] = []
         with suppress(UnsealingFault):
             secrets = open_secrets(self._sealer, item.secrets)
-        # Without secrets, its webhook has just ended; an unsigned message is never sent.
+        # Without secrets, they cannot be decrypted or the webhook has just ended; an unsigned message is never sent.
         if not secrets:
             return Attempt(error="decryption_failed")
         link = message_url(item.type, item.data, self._public_url)
