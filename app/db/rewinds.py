@@ -175,7 +175,7 @@ class RewindGuard:
 
         If the file cannot be written, as on a full disk, the next call tries again.
         """
-        state = _State(self._log, self.reason or "" if self._is_final else "", self.known)
+        state = _State(self._log, (self.reason or "") if self._is_final else "", self.known)
         if self._file is None or state == self._saved or not state.log:
             return
         try:
