@@ -123,8 +123,8 @@ async def update_sink(
         return sink
     if "url" in changed:
         check_destination(runtime.outbound.policy, changed["url"], _SENT)
-        is_moved = origin_of(sink.url) != origin_of(changed["url"])
-        if is_moved and credential is None and sink.sealed is not None:
+        is_kept = credential is None and sink.sealed is not None
+        if is_kept and origin_of(sink.url) != origin_of(changed["url"]):
             raise Conflict(
                 "The stored credential is bound to the current origin and is never sent elsewhere. Send the new "
                 "origin's credential in the same request.",
