@@ -246,6 +246,7 @@ class LegacySession(Connection):
         Raises as ``stream`` does.
         """
         session = cls(client, url, headers, timeouts=timeouts, caller=caller)
+        session.server_info, session.capabilities = {}, {}
         params: JsonObject = {
             "protocolVersion": version,
             "capabilities": client_capabilities or {},
