@@ -16,7 +16,7 @@ from app.lib.clock import boot_time
 
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
-_CLOSE_S = 1.0
+_CLOSE_S = 0.2
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _Query: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 
