@@ -153,10 +153,10 @@ class Settings(BaseSettings):
     stdio_allowed_commands: Annotated[AllowedCommands, *_from_text(read_commands)] = AllowedCommands()
     limit_stdio_processes: int = Field(default=64, ge=1, le=10_000)
     stdio_data_dir: Path | None = None
-    oidc_issuer: Annotated[providers.Address, AfterValidator(_issuer)] | None = None
+    oidc_issuer: Annotated[providers.NonEmptyText, AfterValidator(_issuer)] | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
-    oidc_audience: Annotated[tuple[providers.Address, ...], *_comma_separated()] = ()
+    oidc_audience: Annotated[tuple[providers.NonEmptyText, ...], *_comma_separated()] = ()
     oidc_algorithms: Annotated[providers.Algorithms, *_comma_separated()] = list(providers.DEFAULT_ALGORITHMS)
     oidc_token_types: Annotated[providers.TokenTypes, *_comma_separated()] = ["at+jwt"]
     oidc_scopes: Annotated[providers.Scopes, *_comma_separated()] = list(providers.DEFAULT_SCOPES)

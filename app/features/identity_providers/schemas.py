@@ -85,8 +85,8 @@ _SIGNALS_EXAMPLE: dict[str, Any] = {
 }
 
 
-Address = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-Audiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
+NonEmptyText = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+Audiences = Annotated[list[NonEmptyText], Field(min_length=1, max_length=20)]
 Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 ScimLinkAttribute = TypeAliasType(
@@ -104,7 +104,7 @@ ScimLinkAttribute = TypeAliasType(
 ScimAttributes = TypeAliasType(
     "ScimAttributes",
     Annotated[
-        dict[AttributeName, Address],
+        dict[AttributeName, NonEmptyText],
         Field(max_length=20),
         Field(
             description="Attributes of identities for policies, each with the SCIM attribute path of its value.",
@@ -115,7 +115,7 @@ ScimAttributes = TypeAliasType(
 ScimAttributeChanges = TypeAliasType(
     "ScimAttributeChanges",
     Annotated[
-        dict[AttributeName, Address | None],
+        dict[AttributeName, NonEmptyText | None],
         Field(max_length=20),
         Field(
             description="Attributes to set by name; null removes one.",
@@ -165,7 +165,7 @@ class SignalsSettings(Strict):
         description="The service account that pushes to `/ssf/events`. It can serve only one provider. Not for `poll`.",
     )
     delivery: SignalsDelivery = "push"
-    issuer: Address | None = Field(
+    issuer: NonEmptyText | None = Field(
         default=None,
         description="The `iss` of its events, and the base of its configuration URL; by default the provider's issuer.",
     )
@@ -173,7 +173,7 @@ class SignalsSettings(Strict):
     algorithms: Algorithms = Field(
         default=list(DEFAULT_ALGORITHMS), description="The accepted signature algorithms."
     )
-    jwks_uri: Address | None = Field(
+    jwks_uri: NonEmptyText | None = Field(
         default=None,
         description="The URL of its keys. By default, the one in its configuration (`/.well-known/ssf-configuration`).",
     )
@@ -187,10 +187,10 @@ class SignalsSettingsUpdate(Patch):
         default=None, description="The service account that pushes."
     )
     delivery: SignalsDelivery = absent("The delivery of its events.")
-    issuer: Address | None = Field(default=None, description="The `iss` of its events.")
+    issuer: NonEmptyText | None = Field(default=None, description="The `iss` of its events.")
     audiences: Audiences = absent("Replaces the whole list.")
     algorithms: Algorithms = absent("Replaces the whole list.")
-    jwks_uri: Address | None = Field(default=None, description="The URL of its keys.")
+    jwks_uri: NonEmptyText | None = Field(default=None, description="The URL of its keys.")
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -237,12 +237,12 @@ Scopes = Annotated[
 ]
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
-People = Annotated[list[Address], Field(max_length=200)]
+People = Annotated[list[NonEmptyText], Field(max_length=200)]
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
 RoleMap = TypeAliasType(
     "RoleMap",
     Annotated[
-        dict[Address, Role],
+        dict[NonEmptyText, Role],
         Field(max_length=200),
         Field(
             description="The role for each value of the role claim.", examples=[{"scopegate-admins": "admin"}]
@@ -252,7 +252,7 @@ RoleMap = TypeAliasType(
 RoleMapChanges = TypeAliasType(
     "RoleMapChanges",
     Annotated[
-        dict[Address, Role | None],
+        dict[NonEmptyText, Role | None],
         Field(max_length=200),
         Field(
             description="Roles to set by value of the role claim; null removes a value.",
@@ -263,7 +263,7 @@ RoleMapChanges = TypeAliasType(
 WorkloadClaims = TypeAliasType(
     "WorkloadClaims",
     Annotated[
-        dict[ClaimName, Address],
+        dict[ClaimName, NonEmptyText],
         Field(min_length=1, max_length=20),
         Field(
             description="Required claims with their exact text.",
@@ -362,7 +362,7 @@ class IdentityProviderCreate(Strict):
 
     model_config = example(_EXAMPLE)
     name: Name = Field(description="Its display name.")
-    issuer: Address = Field(
+    issuer: NonEmptyText = Field(
         description="Exactly as in its tokens; an https address. It cannot change, since links refer to it."
     )
     audiences: Audiences = Field(

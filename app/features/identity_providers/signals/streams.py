@@ -363,11 +363,11 @@ async def set_stream(
     # The transaction was needed only for reading.
     await managed.session.commit()
     try:
-        set_up = await managed.transmitters.set_stream(access, stream_id, request)
+        setup = await managed.transmitters.set_stream(access, stream_id, request)
     except ProviderFault as fault:
         raise _transmitter_error(fault) from None
     row = await managed.lock()
-    row.stream_id, row.poll_url, row.status = set_up
+    row.stream_id, row.poll_url, row.status = setup.id, setup.poll_url, setup.status
     row.delivery = settings.delivery
     row.poll_at = None if row.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None

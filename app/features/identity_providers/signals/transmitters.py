@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from app.crypto.jwt import Key, ProviderFault
@@ -71,8 +71,17 @@ class Configuration:
     """Members of complex subjects that a receiver must understand, or ignore the event."""
 
 
+class StreamSetup(NamedTuple):
+    """A stream as its transmitter has it. ``poll_url`` is the URL where its events are polled, if they are."""
+
+    id: str
+    poll_url: str | None
+    status: str
+
+
 class Transmitters:
-    """Manages streams (SSF 1.0 section 8), and fetches keys and events. All methods raise ``ProviderFault``."""
+    """Manages streams (SSF 1.0 section 8), and fetches keys and events. Methods that send a request raise
+    ``ProviderFault``."""
 
     def __init__(self, outbound: OutboundClient) -> None:
         self._outbound = outbound
@@ -91,13 +100,8 @@ class Transmitters:
         """Forget the transmitters that are no longer configured."""
         self._known = {one: known for one, known in self._known.items() if one in all_but}
 
-    async def set_stream(
-        self, access: Access, stream_id: str | None, stream: StreamRequest
-    ) -> tuple[str, str | None, str]:
-        """Create a stream, or update the existing one (SSF 1.0 section 8.1.1).
-
-        Returns its id, the URL where its events are polled, if they are, and its status.
-        """
+    async def set_stream(self, access: Access, stream_id: str | None, stream: StreamRequest) -> StreamSetup:
+        """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
         configuration, endpoint = await self._endpoint(access, "configuration_endpoint", "stream management")
         method = _METHODS[stream.delivery]
         if configuration.methods and method not in configuration.methods:
@@ -124,7 +128,7 @@ class Transmitters:
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
         id, poll_url = _read_stream(access.transmitter.issuer, method, stream, answer)
-        return id, poll_url, await self._status(access, configuration, id)
+        return StreamSetup(id, poll_url, await self._status(access, configuration, id))
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
         """Delete a stream, unless it is already deleted."""
