@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
@@ -45,14 +45,14 @@ from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId, new_id
 from app.models.access import Policy
 from app.models.audit import AuditArguments
 
-AT_ONCE = 1_000
 MAX_CALLS = 20_000
 MAX_DURATION_S = 15.0
 MAX_WINDOW = timedelta(days=31)
 MAX_CHANGES = 50
 MAX_SHOWN = 1_000
-_AT_ONCE = 500
-_READ_AT_ONCE = 100
+_CALLS_READ_AT_ONCE = 1_000
+_CALLS_REPLAYED_AT_ONCE = 500
+_IDENTITIES_READ_AT_ONCE = 100
 _NEAR = timedelta(days=1)
 _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 # Calls that were denied before policies were evaluated are of no use here.
@@ -84,10 +84,10 @@ async def newest_calls(
     while len(calls) <= limit:
         last = calls[-1] if calls else None
         place = {name: getattr(last, name, None) for name in ("epoch", "xact", "seq")}
-        window = {"since": since, "until": until, "by_policy": _BY_POLICY, "most": AT_ONCE}
+        window = {"since": since, "until": until, "by_policy": _BY_POLICY, "most": _CALLS_READ_AT_ONCE}
         rows = (await session.execute(_CALLS, window | place)).all()
         calls += rows
-        if len(rows) < AT_ONCE:
+        if len(rows) < _CALLS_READ_AT_ONCE:
             break
     return calls[:limit][::-1], len(calls) <= limit
 
@@ -110,6 +110,14 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
     return arguments
 
 
+class ChangedCall(NamedTuple):
+    """A recorded call that the two sets of policies decide differently, with both decisions."""
+
+    call: Any
+    before: Decision
+    after: Decision
+
+
 @dataclass(slots=True)
 class Tally:
     """The results of a simulation. ``first`` and ``last`` are the times of the oldest and newest examined call."""
@@ -120,12 +128,11 @@ class Tally:
     replayed: int = 0
     arguments_not_kept: int = 0
     gone: int = 0
-    changed: list[tuple[Any, Decision, Decision]] = field(default_factory=list)
-    """Calls that the two sets decide differently, with both decisions."""
+    changed: list[ChangedCall] = field(default_factory=list)
 
     def newly(self, effect: Effect) -> "CallsAndPeople":
         """Count the calls with this new effect, and their identities."""
-        callers = [call.actor_id for call, _, after in self.changed if after.effect is effect]
+        callers = [one.call.actor_id for one in self.changed if one.after.effect is effect]
         return CallsAndPeople(calls=len(callers), identities=len(set(callers)))
 
 
@@ -201,12 +208,12 @@ class Simulation:
         calls, self.tally.complete = await newest_calls(self._session, since, until, MAX_CALLS)
         if calls:
             self.tally.first = calls[0].time
-        for first in range(0, len(calls), _AT_ONCE):
+        for first in range(0, len(calls), _CALLS_REPLAYED_AT_ONCE):
             if monotonic() - started > MAX_DURATION_S:
                 # The results cover what was replayed; the newest calls are missing.
                 self.tally.complete = False
                 break
-            some = calls[first : first + _AT_ONCE]
+            some = calls[first : first + _CALLS_REPLAYED_AT_ONCE]
             self.tally.last = some[-1].time
             await self._meet(some)
             reading = await in_slices(self._reading(some))
@@ -221,8 +228,8 @@ class Simulation:
         # The parent and the identity of these tokens and of all that they were attenuated from.
         chains = {row.id: (row.parent_id, row.identity_id) for row in rows}
         strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
-        for first in range(0, len(strangers), _READ_AT_ONCE):
-            state = await self._reader.of(strangers[first : first + _READ_AT_ONCE])
+        for first in range(0, len(strangers), _IDENTITIES_READ_AT_ONCE):
+            state = await self._reader.of(strangers[first : first + _IDENTITIES_READ_AT_ONCE])
             self._identities |= {id: with_full_access(identity) for id, identity in state.identities.items()}
             if not self._servers:
                 # The same objects for all calls: policy results about them are cached by object.
@@ -268,7 +275,7 @@ class Simulation:
             before, after = (judge.judge(question, at) for judge in self._judges)
             tally.replayed += 1
             if before.effect is not after.effect:
-                tally.changed.append((call, before, after))
+                tally.changed.append(ChangedCall(call, before, after))
 
     def _question(self, call: Any, arguments: Mapping[str, object]) -> AccessRequest | None:
         token, server = self._tokens.get(call.token_id), self._servers.get(call.server_id)

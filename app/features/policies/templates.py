@@ -248,11 +248,8 @@ class ApproveDestructive(Template):
         risks = 'resource.risk == "destructive"'
         if self.also_unknown:
             risks = '["destructive", "unknown"].contains(resource.risk)'
-        reason, approval = (
-            "Destructive tools need an approval.",
-            f"@require_approval({quoted(self.approvers)})",
-        )
-        return self._statement(reason, [f"when {{ {risks} }}"], approval)
+        approval = f"@require_approval({quoted(self.approvers)})"
+        return self._statement("Destructive tools need an approval.", [f"when {{ {risks} }}"], approval)
 
 
 def _like(prefix: str) -> str:
@@ -313,13 +310,14 @@ class RenderedPolicy(Strict):
 
 def list_templates() -> list[PolicyTemplateView]:
     """Describe all templates and their parameters."""
-    return [
-        PolicyTemplateView(
-            name=name, title=template.TITLE, description=schema.pop("description"), parameters=schema
+    views = []
+    for name, template in TEMPLATES.items():
+        schema = template.model_json_schema()
+        description = schema.pop("description")
+        views.append(
+            PolicyTemplateView(name=name, title=template.TITLE, description=description, parameters=schema)
         )
-        for name, template in TEMPLATES.items()
-        for schema in [template.model_json_schema()]
-    ]
+    return views
 
 
 async def render(session: AsyncSession, name: str, parameters: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ async def made_calls(api: httpx2.AsyncClient, sessions: Sessions, server: Json) 
 async def test_its_figures_are_those_of_a_recount_by_hand(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulate, "_AT_ONCE", 5)
+    monkeypatch.setattr(simulate, "_CALLS_REPLAYED_AT_ONCE", 5)
     server, _ = await billing(api)
     await made(
         api, "tools",
@@ -163,7 +163,7 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     assert (part["complete"], part["replayed"] + part["not_replayable"]["calls"]) == (False, 4)
     assert part["first"] > found["first"]
     # The same with a time limit, the oldest first.
-    monkeypatch.setattr(simulate, "_AT_ONCE", 2)
+    monkeypatch.setattr(simulate, "_CALLS_REPLAYED_AT_ONCE", 2)
     monkeypatch.setattr(simulate, "monotonic", count(step=simulate.MAX_DURATION_S * 0.6).__next__)
     short = await simulated(api, {"policy_id": draft["id"]})
     assert (short["complete"], short["first"]) == (False, part["first"])
