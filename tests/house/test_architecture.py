@@ -32,7 +32,7 @@ class Ratchet:
 
 RATCHETS = {
     "files in app/": Ratchet(361, 361),
-    "lines in app/": Ratchet(80_000, 68_000),
+    "lines in app/": Ratchet(73_900, 68_000),
     "lines of a file": Ratchet(600, 600),
     "lines of a function": Ratchet(80, 80),
     "modules that one sibling alone imports": Ratchet(24, 24),
@@ -40,7 +40,7 @@ RATCHETS = {
     "calls of begin_nested outside savepoint": Ratchet(0, 0),
     "tables that two features write": Ratchet(0, 0),
     "files of a warm tools/call": Ratchet(27, 27),
-    "changes of file in a warm tools/call": Ratchet(112, 112),
+    "changes of file in a warm tools/call": Ratchet(104, 104),
 }
 
 # The folder of a URL is its first segment after /api/v1/, with `_` for `-`. The others:
