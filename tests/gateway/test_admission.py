@@ -117,7 +117,7 @@ async def test_a_running_call_is_cut_on_both_legs(bench: Bench, name: str, send:
         bench.store.cut_all()
         answer = await running_call
         await bench.upstream_left.wait()
-    assert "canceled_by_client" in answer.text
+    assert "withdrawn" in answer.text
     assert list(bench.store.outcomes.values()) == ["cancelled"]
 
 

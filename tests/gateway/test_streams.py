@@ -98,7 +98,7 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
             assert list(world.store.outcomes.values())[-1] == "cancelled"
             assert len(world.store.watched) == 1
             world.store.cut_all()
-            assert "canceled_by_client" in (await calls[1]).text
+            assert "withdrawn" in (await calls[1]).text
 
 
 @pytest.mark.parametrize("ending", ["error", "closing", "nothing", "result"])

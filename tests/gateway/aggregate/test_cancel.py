@@ -136,5 +136,5 @@ async def test_a_cut_call_is_canceled_at_a_legacy_server() -> None:
             async with client.stream("POST", "/mcp", json=body, headers=headers) as stream:
                 await server.began.wait()
                 world.store.cut_all()
-                assert "canceled_by_client" in "".join([line async for line in stream.aiter_lines()])
+                assert "withdrawn" in "".join([line async for line in stream.aiter_lines()])
             assert await server.cancelled.get() == server.ids[0]

@@ -138,7 +138,7 @@ async def test_what_changed_out_of_a_tokens_reach_is_not_sent() -> None:
             assert await methods(reader, 1) == {"tools/list_changed"}
             store.cut_all()
             last = await reader.next()
-            assert "canceled_by_client" in last["error"]["message"]
+            assert "withdrawn" in last["error"]["message"]
             assert await reader.next() is None
         assert far.slug == "far"
 

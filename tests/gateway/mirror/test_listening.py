@@ -323,7 +323,7 @@ async def test_a_modern_client_listens_for_what_its_token_may_hear_of(
                 if "last" in line:
                     world.store.cut_all()
             assert ("resources/updated" in received) is ("resources" in parts)
-            assert "canceled_by_client" in received
+            assert "withdrawn" in received
         await server.left.wait()
         asked = seen.of("subscriptions/listen")[0][1]
         assert asked["params"]["notifications"] == {key: wanted[key] for key in kept}

@@ -140,7 +140,7 @@ async def test_a_response_after_the_end_of_its_call_is_refused() -> None:
         async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(50):
             async with asked(world, client) as (headers, question, lines):
                 world.store.cut_all()
-                assert "canceled_by_client" in "".join([line async for line in lines])
+                assert "withdrawn" in "".join([line async for line in lines])
             assert (await respond(client, "/mcp/calc", question["id"], headers)).status_code == 400
             assert not server.responses
 
