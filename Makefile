@@ -22,15 +22,15 @@ INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python 
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
 # Each process of a run imports 1,500 modules: it reads them compiled, whatever the user's shell says of bytecode.
-TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
+TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal --durations=20 -m "not slow"
 IMAGE ?= scopegate
 DIST ?= dist
 CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test coverage slow screenshots faults soak conformance check wheel fmt format-check lint types imports migrate openapi \
-	openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
+.PHONY: help install assets run demo test coverage slow deadlines laws limits screenshots faults soak conformance check wheel fmt format-check \
+	lint types imports layout migrate openapi openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,11 +54,18 @@ coverage: $(STAMP) $(ASSETS) ## Run the same tests with a coverage report
 	$(TESTS) --cov --cov-report=
 	$(BIN)/python -m tests.house.coverage_report
 
-# Those that hold deadlines while things fail have the machine to themselves.
 slow: $(STAMP) $(ASSETS) ## Run the slow tests
-	$(BIN)/pytest -q -n 2 --dist worksteal -m slow --ignore=tests/faults --ignore=tests/bench
+	$(BIN)/pytest -q -n 2 --dist worksteal -m slow --ignore=tests/faults --ignore=tests/bench --ignore=tests/conformance
+
+# They have the machine to themselves.
+deadlines: $(STAMP) ## Run the tests that hold deadlines while things fail
 	$(BIN)/pytest -q -m slow tests/faults tests/bench
+
+laws: $(STAMP) ## Hold the laws of the domain to more examples
 	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough tests/domain
+
+limits: $(STAMP) ## Check the limits that a change may raise with a reason
+	$(BIN)/pytest -q -m slow tests/house/test_architecture.py
 
 screenshots: $(STAMP) $(ASSETS) ## Save screenshots of every page to build/screenshots (needs npm and Chromium)
 	@mkdir -p build/screenshots
@@ -73,7 +80,8 @@ soak: $(STAMP) ## Check that memory, files and tasks of gateways stay flat under
 conformance: $(STAMP) ## Run the official MCP conformance suite, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance
 
-check: format-check lint types imports openapi-check spec-lint client-check coverage slow ## Run every check
+check: $(STAMP) ## Run every check to its end; PART="types slow" runs some
+	@$(BIN)/python .ci/checks.py all $(PART)
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -90,6 +98,10 @@ types: $(STAMP) ## Check types
 
 imports: $(STAMP) ## Check the import contracts
 	$(BIN)/lint-imports
+
+layout: $(STAMP) ## Check the layout and the language, and count files and lines
+	$(BIN)/pytest -q -m "not slow" tests/house/test_architecture.py tests/house/test_domain_is_pure.py tests/house/test_language.py
+	@$(BIN)/python -m tests.house.counts
 
 migrate: $(STAMP) ## Migrate the database
 	$(BIN)/scopegate migrate

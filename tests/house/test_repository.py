@@ -9,6 +9,7 @@ The hooks of ``.pre-commit-config.yaml`` run the first three::
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -142,14 +143,17 @@ def test_a_hook_passes_on_the_repository(hook: dict[str, Any]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_workflow_runs_what_ci_runs_and_may_only_read() -> None:
+def test_the_workflow_runs_the_gate_and_each_part_of_the_whole_and_may_only_read() -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
     workflow = yaml.safe_load(text)
     assert workflow["permissions"] == {"contents": "read"}
     assert "cancel-in-progress" in workflow["concurrency"]
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    assert ".ci/run" in [step.get("run") for step in steps]
-    assert not any("permissions" in job for job in workflow["jobs"].values())
+    jobs = workflow["jobs"]
+    assert ".ci/run" in [step.get("run") for step in jobs["gate"]["steps"]]
+    assert 'make check PART="$PART"' in [step.get("run") for step in jobs["check"]["steps"]]
+    parts = " ".join(jobs["check"]["strategy"]["matrix"]["part"]).split()
+    assert parts == runpy.run_path(str(ROOT / ".ci/checks.py"))["PARTS"]
+    assert not any("permissions" in job for job in jobs.values())
     actions = re.findall(r"uses:\s*(\S+)", text)
     assert actions
     assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions), actions
@@ -166,7 +170,7 @@ def test_templates_and_the_development_container_can_be_read() -> None:
         assert {"name", "description"} <= form.keys()
         ids = [field["id"] for field in form["body"] if field["type"] != "markdown"]
         assert len(ids) == len(set(ids))
-    assert "make check" in (ROOT / ".github/PULL_REQUEST_TEMPLATE.md").read_text(encoding="utf-8")
+    assert ".ci/run" in (ROOT / ".github/PULL_REQUEST_TEMPLATE.md").read_text(encoding="utf-8")
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
     assert "make install" in container["postCreateCommand"]
 
