@@ -2,8 +2,9 @@
 
 The processes of a session (the controller and xdist's workers) share the embedded cluster of one
 directory, whose path the controller passes on in the environment. The first test that asks for a database
-starts it; the controller stops it at the end. ``SCOPEGATE_TEST_DATABASE_URL`` (a superuser's or
-``CREATEDB`` user's address) puts an existing server in its place.
+starts it; the controller stops it at the end, or a watchdog if the session is killed.
+``SCOPEGATE_TEST_DATABASE_URL`` (a superuser's or ``CREATEDB`` user's address) puts an existing server in its
+place.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Coroutine, Iterable, Iterator
@@ -24,9 +26,11 @@ import asyncpg
 from app.db.embedded_postgres import EmbeddedPostgres
 from tests import kept_connections
 from tests.reusing import NotAsMade, ReusedDatabase
+from tests.watchdog import PREFIX, SHARED_DIR, dismiss, remove_leftovers, watch
 
-_SHARED_DIR = "SG_TEST_SHARED_DIR"
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
+_MEMORY = Path("/dev/shm")
+_DISK = Path("/tmp")
 _ROOM = 2 * 1024**3
 # Nothing is vacuumed but where databases are put back: what a test finds must not hang on when it runs.
 _SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB", "autovacuum": "off", "max_connections": "500"}
@@ -35,15 +39,19 @@ _Result = TypeVar("_Result")
 
 _cluster: EmbeddedPostgres | None = None
 _runner: asyncio.Runner | None = None
+_watchdog: tuple[int, "subprocess.Popen[bytes]"] | None = None
 # Those that no test has now, by name.
 _spare: dict[str, ReusedDatabase] = {}
 
 
 def open_session() -> None:
     """In the controller, before the workers: make the directory that the session shares."""
-    shared = Path(tempfile.mkdtemp(prefix="sg-tests-", dir=_fast_directory()))
+    global _watchdog
+    remove_leftovers((_MEMORY, _DISK))
+    shared = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_fast_directory()))
     shared.chmod(0o711)
-    os.environ[_SHARED_DIR] = str(shared)
+    _watchdog = watch(shared)
+    os.environ[SHARED_DIR] = str(shared)
 
 
 def close_process() -> None:
@@ -57,16 +65,16 @@ def close_process() -> None:
     _close_runner()
 
 
-def _fast_directory() -> str:
+def _fast_directory() -> Path:
     """In memory where there is room: a copy of the template is hundreds of files, which disks are slow to make."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
-    return str(memory) if roomy else "/tmp"
+    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+    return _MEMORY if roomy else _DISK
 
 
 def close_session() -> None:
     """In the controller, after the workers: stop the cluster if any test has started it."""
-    shared = Path(os.environ.pop(_SHARED_DIR))
+    global _watchdog
+    shared = Path(os.environ.pop(SHARED_DIR))
     if (shared / "template").exists() and _EXTERNAL in os.environ:
         _execute(os.environ[_EXTERNAL], f'DROP DATABASE "{(shared / "template").read_text()}" WITH (FORCE)')
         _close_runner()
@@ -76,6 +84,9 @@ def close_session() -> None:
         cluster.start()
         cluster.stop()
     shutil.rmtree(shared)
+    if _watchdog is not None:
+        dismiss(*_watchdog)
+        _watchdog = None
 
 
 @contextlib.contextmanager
@@ -135,7 +146,7 @@ def server_url() -> str:
     if external:
         return external
     if _cluster is None:
-        cluster = EmbeddedPostgres(Path(os.environ[_SHARED_DIR]) / "data", extra_settings=_SETTINGS)
+        cluster = EmbeddedPostgres(Path(os.environ[SHARED_DIR]) / "data", extra_settings=_SETTINGS)
         cluster.start()
         _cluster = cluster
     return _cluster.url("postgres", "postgres")
@@ -143,7 +154,7 @@ def server_url() -> str:
 
 def _template(server: str) -> str:
     """The name of the session's migrated database, made by the first who asks."""
-    record = Path(os.environ[_SHARED_DIR]) / "template"
+    record = Path(os.environ[SHARED_DIR]) / "template"
     with record.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.exists():
