@@ -22,11 +22,17 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from app.db.embedded_postgres import EmbeddedPostgres
 from tests import kept_connections
 from tests.reusing import NotAsMade, ReusedDatabase
 from tests.watchdog import PREFIX, SHARED_DIR, dismiss, remove_leftovers, watch
+
+# Inside a call that waits, a handler of signals reads the true clock, by which no alarm is due for days.
+needs_lock_timeouts = pytest.mark.skipif(
+    "FAKETIME" in os.environ, reason="faketime(1) stops lock_timeout and deadlock_timeout of PostgreSQL"
+)
 
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
 _MEMORY = Path("/dev/shm")
@@ -80,7 +86,7 @@ def close_session() -> None:
         _close_runner()
     if (shared / "data").exists():
         # A worker started it and is gone: starting again adopts what it left.
-        cluster = _cluster or EmbeddedPostgres(shared / "data", extra_settings=_SETTINGS)
+        cluster = _cluster or _embedded(shared)
         cluster.start()
         cluster.stop()
     shutil.rmtree(shared)
@@ -146,10 +152,17 @@ def server_url() -> str:
     if external:
         return external
     if _cluster is None:
-        cluster = EmbeddedPostgres(Path(os.environ[SHARED_DIR]) / "data", extra_settings=_SETTINGS)
+        cluster = _embedded(Path(os.environ[SHARED_DIR]))
         cluster.start()
         _cluster = cluster
     return _cluster.url("postgres", "postgres")
+
+
+def _embedded(shared: Path) -> EmbeddedPostgres:
+    """With the clock of this run, which ``make test-later`` sets by these variables (``faketime(1)``)."""
+    clock = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC")
+    environment = {name: os.environ[name] for name in clock if name in os.environ}
+    return EmbeddedPostgres(shared / "data", extra_settings=_SETTINGS, environment=environment)
 
 
 def _template(server: str) -> str:

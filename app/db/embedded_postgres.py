@@ -251,10 +251,18 @@ class EmbeddedPostgres:
     on the event loop.
     """
 
-    def __init__(self, data_dir: Path, *, extra_settings: Mapping[str, str] | None = None) -> None:
-        """``extra_settings`` are lines of ``postgresql.conf`` that override the defaults here."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        extra_settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``extra_settings`` are lines of ``postgresql.conf`` that override the defaults here; ``environment`` is
+        all that the cluster's programs have of our environment variables."""
         self._data_dir = data_dir.absolute()
         self._settings = {**_SETTINGS, **(extra_settings or {})}
+        self._environment = {**(environment or {}), "LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"}
         self._user = RunAs()
         self._home: Path
         self._socket_dir: Path | None = None
@@ -359,8 +367,8 @@ class EmbeddedPostgres:
         return lock
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the wheel's programs as the cluster's user, without our environment variables, in which
-        ``PGPORT`` or ``PGDATA`` could redirect it."""
+        """Run one of the wheel's programs as the cluster's user, in an environment of its own: in ours ``PGPORT`` or
+        ``PGDATA`` could redirect it."""
         version = self._cluster / "PG_VERSION"
         major = int(version.read_text(encoding="ascii")) if version.exists() else None
         return subprocess.run(
@@ -370,7 +378,7 @@ class EmbeddedPostgres:
             extra_groups=None if self._user.uid is None else [],
             umask=0o077,
             cwd=self._home,
-            env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -32,6 +32,7 @@ from tests.admission.consuming import (
     used,
 )
 from tests.admission.world import Connection, World, decision, make_world
+from tests.database import needs_lock_timeouts
 
 WAITS = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -320,6 +321,7 @@ async def test_each_approval_notifies_webhooks_once_with_ids_only(bench: Bench) 
     assert await bench.connection.fetchval("SELECT approver_group_id FROM approvals") == group
 
 
+@needs_lock_timeouts
 async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Bench) -> None:
     await bench.settle(ASK)
     await approve(bench.connection)

@@ -23,6 +23,7 @@ from app.db.engine import plain_url
 from app.db.migrations import DatabaseFault, check_compatible, upgrade
 from app.features.audit.epochs import ensure_epoch
 from app.models.base import metadata
+from tests.database import needs_lock_timeouts
 
 
 def differences(connection: Connection) -> list[object]:
@@ -252,6 +253,7 @@ WAITS_FOR_A_TABLE = (
 )
 
 
+@needs_lock_timeouts
 async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

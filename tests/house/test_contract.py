@@ -69,12 +69,44 @@ def test_every_schema_is_described_and_shown_by_an_example_that_fits(contract: J
     assert lacking == [], "without a description"
     lacking = [name for name, schema in schemas.items() if not schema.get("examples")]
     assert lacking == [], "without an example: Field(examples=[...]) on the field whose type does not tell"
+    registry = jsonschema_rs.Registry([("urn:contract", {"components": contract["components"]})])
     for name, schema in schemas.items():
-        checked = {"$ref": SCHEMAS + name, "components": contract["components"]}
-        validator = jsonschema_rs.Draft202012Validator(checked, validate_formats=True)
+        validator = jsonschema_rs.Draft202012Validator(
+            {"$ref": f"urn:contract{SCHEMAS}{name}"}, validate_formats=True, registry=registry
+        )
         for example in schema["examples"]:
             errors = [error.message for error in validator.iter_errors(example)]
             assert errors == [], f"an example of {name} does not fit it"
+
+
+def test_no_example_rots(contract: Json) -> None:
+    """A time in an example has passed, or is so far ahead that nobody sees it pass; an end that is asked for is
+    ahead."""
+
+    def times(value: Any, key: str) -> Iterator[tuple[str, str]]:
+        inner = value.items() if isinstance(value, dict) else [(key, one) for one in value]
+        for name, one in inner:
+            if isinstance(one, dict | list):
+                yield from times(one, name)
+            elif isinstance(one, str) and re.match(r"\d{4}-\d\d-\d\d", one):
+                yield name, one
+
+    bodies = {
+        schema["$ref"].removeprefix(SCHEMAS)
+        for _, operation in operations(contract)
+        for kind in operation.get("requestBody", {}).get("content", {}).values()
+        for schema in (kind["schema"], *kind["schema"].get("oneOf", ()), *kind["schema"].get("anyOf", ()))
+        if "$ref" in schema
+    }
+    assert bodies
+    rotting = [
+        f"{name}.{key}: {time}"
+        for name, schema in contract["components"]["schemas"].items()
+        for key, time in times(schema["examples"], "")
+        if not (time < "2026-12" or time > "2098")
+        or (name in bodies and key in {"expires_at", "effective_at"} and time < "2098")
+    ]
+    assert rotting == []
 
 
 def test_every_field_and_every_parameter_is_described(contract: Json) -> None:

@@ -45,7 +45,7 @@ class AccessRequest(Strict):
             "kind": "access",
             "server": "git",
             "tools": {"kind": "names", "names": ["git_log"]},
-            "expires_at": "2027-01-01T00:00:00Z",
+            "expires_at": "2099-01-01T00:00:00Z",
             "reason": "I review the release.",
         }
     )
@@ -287,7 +287,7 @@ class ApprovalAgreement(ApprovalDecision):
     """The reason of an approval, and for access an optional narrowing."""
 
     model_config = example(
-        {"reason": "Only for the release.", "access": {"expires_at": "2026-12-24T00:00:00Z"}}
+        {"reason": "Only for the release.", "access": {"expires_at": "2098-12-24T00:00:00Z"}}
     )
     access: AccessNarrowing | None = Field(
         default=None, description="Less than requested; only for access requests."

@@ -76,7 +76,7 @@ class GrantCreate(Strict):
             "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
             "servers": {"kind": "labels", "labels": {"env": "prod"}},
             "tools": {"kind": "risk", "risk": ["read"]},
-            "expires_at": "2027-01-01T00:00:00Z",
+            "expires_at": "2099-01-01T00:00:00Z",
             "reason": "On call",
         }
     )
@@ -151,7 +151,7 @@ class GrantView(Strict):
             "resources": False,
             "prompts": False,
             "not_before": None,
-            "expires_at": "2027-01-01T00:00:00Z",
+            "expires_at": "2099-01-01T00:00:00Z",
             "reason": "On call",
             "approval_id": None,
             "status": "active",

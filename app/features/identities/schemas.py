@@ -418,7 +418,7 @@ class OffboardRequest(Offboard):
 
     model_config = example(
         {"reason": "left the company", "transfer_agents_to": _IDENTITY},
-        {"reason": "leaves the company", "effective_at": "2026-01-31T17:00:00Z"},
+        {"reason": "leaves the company", "effective_at": "2098-12-31T17:00:00Z"},
     )
     effective_at: Time | None = Field(
         default=None,

@@ -148,7 +148,7 @@ class TokenCreate(Strict):
             "identity_id": _IDENTITY,
             "name": "laptop",
             "scope": _READ_ONLY,
-            "expires_at": "2027-01-31T12:00:00Z",
+            "expires_at": "2099-01-01T00:00:00Z",
         }
     )
     identity_id: IdentityId
@@ -171,7 +171,7 @@ class TokenCreate(Strict):
 class TokenUpdate(Patch):
     """A merge patch. The scope may only get smaller and the expiry earlier."""
 
-    model_config = example({"expires_at": "2026-12-31T12:00:00Z"})
+    model_config = example({"expires_at": "2098-12-31T12:00:00Z"})
     name: Name = absent()
     scope: TokenScopeModel = absent()
     expires_at: Time = absent("An earlier expiry.")

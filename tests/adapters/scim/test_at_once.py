@@ -10,6 +10,7 @@ from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.models.identities import Identity, IdentityLink
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
 from tests.adapters.scim.test_users import create, identity_of, links, refused
+from tests.database import needs_lock_timeouts
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Sessions, events, plain
 
@@ -100,6 +101,7 @@ async def test_whoever_signs_in_for_the_first_time_meanwhile_is_the_same_person(
     assert plain(answer.json()) == person.id
 
 
+@needs_lock_timeouts
 async def test_two_that_wait_for_one_another_are_both_carried_out_once(
     scim: httpx2.AsyncClient, sessions: Sessions
 ) -> None:

@@ -12,6 +12,7 @@ from app.features.identities.queries import lock_identity
 from app.features.tokens.service import lock_active_identity
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
+from tests.database import needs_lock_timeouts
 from tests.features.tokens.world import World
 
 TOKENS = "/api/v1/tokens"
@@ -34,6 +35,7 @@ async def sharing(session: AsyncSession, identity: Identity) -> object:
     return await lock_identity(session, identity.id, share=True)
 
 
+@needs_lock_timeouts
 @pytest.mark.parametrize("hold", [issuing, sharing])
 @pytest.mark.parametrize("ends", ["offboard", "suspend"])
 async def test_who_comes_after_the_end_was_asked_for_waits_behind_it(

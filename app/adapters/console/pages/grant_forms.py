@@ -183,12 +183,12 @@ def _time(text: str) -> datetime:
 def _day(text: str, pointer: str, more: timedelta) -> datetime:
     """The start of a typed day, plus ``more``; a full time stays as it is."""
     try:
-        if len(text) > len("2026-12-31"):
+        if len(text) > len("2098-12-31"):
             return datetime.fromisoformat(text).astimezone(UTC)
         day = date.fromisoformat(text)
         return datetime(day.year, day.month, day.day, tzinfo=UTC) + more
     except (ValueError, OverflowError):
-        raise Invalid.field(pointer, "not_a_day", "Enter a date such as 2026-12-31.") from None
+        raise Invalid.field(pointer, "not_a_day", "Enter a date such as 2098-12-31.") from None
 
 
 def _labels(text: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from app.db.engine import make_engine, make_sessions
 from app.features.audit.sealing import sealer
 from app.features.audit.sealing.sealer import Sealing, rename_log
 from app.features.audit.sealing.verifying import verify_log
+from tests.database import needs_lock_timeouts
 from tests.features.audit.sealing.sealed import KEY, SIGNER, check, size, write
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ async def test_one_worker_seals_and_another_takes_over_when_its_session_ends(
     await check(connection)
 
 
+@needs_lock_timeouts
 async def test_a_worker_that_is_stopped_does_not_keep_the_others_from_sealing(
     connection: "Connection", worker: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

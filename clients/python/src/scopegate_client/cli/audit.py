@@ -37,7 +37,7 @@ QueryOption = Annotated[
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="A span such as 15m or 7d, or a time such as 2026-12-31."),
+    typer.Option("--since", metavar="WHEN", help="A span such as 15m or 7d, or a time such as 2026-05-03."),
 ]
 
 

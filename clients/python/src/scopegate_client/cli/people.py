@@ -126,7 +126,7 @@ def offboard(
         typer.Option(
             "--at",
             metavar="WHEN",
-            help="A later time: a span such as 12h or 30d, or a time such as 2026-12-31T17:00:00Z.",
+            help="A later time: a span such as 12h or 30d, or a time such as 2098-12-31T17:00:00Z.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would end.")] = False,

@@ -62,7 +62,7 @@ def issue(
     expires: Annotated[
         str,
         typer.Option(
-            "--expires", metavar="WHEN", help="A span such as 12h or 30d, or a time such as 2026-12-31."
+            "--expires", metavar="WHEN", help="A span such as 12h or 30d, or a time such as 2098-12-31."
         ),
     ] = "30d",
     server: Annotated[

@@ -15,7 +15,7 @@ from scopegate_client.cli.finding import is_id
 
 _SPAN = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_TIMES = "a span such as 90m, 12h, 30d or 2w, or a time such as 2026-12-31 or 2026-12-31T18:00:00Z"
+_TIMES = "a span such as 90m, 12h, 30d or 2w, or a time such as 2098-12-31 or 2098-12-31T18:00:00Z"
 
 
 def span(text: str) -> dt.timedelta | None:
