@@ -183,8 +183,18 @@ def _allowed(request: Request) -> list[str]:
     return sorted({method for route in fixed or routes for method in route.methods or ()})
 
 
+UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
+"""The response to an unexpected error: its status, title, code and detail."""
+
+
+def _unexpected(request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again after this response; ``RequestLimits`` logs it.
+    return problem(request, *UNEXPECTED)
+
+
 def install(app: FastAPI) -> None:
     """Render every error of this application as a problem document."""
+    app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)

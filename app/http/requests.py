@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import FieldError, Invalid, Malformed
-from app.http.problems import MAX_ERRORS, ErrorForm, problem
+from app.http.problems import MAX_ERRORS, UNEXPECTED, ErrorForm, problem
 from app.http.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
 from app.lib.event_loop import is_large, off_loop
 from app.lib.ids import accept_request_id, new_request_id
+from app.lib.logs import log_fault
 from app.lib.strict_json import JsonValue, StrictJsonError, loads
 
 MAX_DEPTH = 128
@@ -104,13 +105,11 @@ BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})
 """The paths that a container's health checks request by address, with any host name."""
 _log = logging.getLogger(__name__)
-UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
-"""The response to an unexpected error: its status, title, code and detail."""
 
 
 def log_unexpected(request_id: str, error: Exception) -> None:
-    """Log the type of an unexpected error, but not its message, which could contain client data."""
-    _log.error("request %s failed: %s", request_id, type(error).__name__)
+    """Log the type and the place of an unexpected error, but not its message, which could contain client data."""
+    log_fault(_log, f"request {request_id}", error)
 
 
 class RequestLimits:
@@ -141,11 +140,12 @@ class RequestLimits:
             return
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except Exception as error:
-            if exchange.started:
-                raise
-            if not exchange.over:
-                await exchange.unexpected(error)
+        except Exception as error:  # noqa: BLE001
+            if exchange.started or not exchange.over:
+                log_unexpected(exchange.request_id, error)
+                # A response that has begun is either complete, or cut off by the server when this returns.
+                if not exchange.started:
+                    await exchange.unexpected()
         if exchange.over and not exchange.started:
             await exchange.too_large()
 
@@ -200,8 +200,7 @@ class _Exchange:
         detail = f"A request body has at most {BODY_LIMIT} bytes."
         await self._problem(413, "Body too large", "body_too_large", detail)
 
-    async def unexpected(self, error: Exception) -> None:
-        log_unexpected(self.request_id, error)
+    async def unexpected(self) -> None:
         await self._problem(*UNEXPECTED)
 
     async def _problem(self, status: int, title: str, code: str, detail: str) -> None:

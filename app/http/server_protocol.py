@@ -25,6 +25,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.lib.logs import log_fault
 from app.lib.tcp import enable_keepalive
 
 # RFC 9110, 5.6.2 and 5.5: a token (in lower case, as in ASGI), then anything but control characters; complete lines, so
@@ -76,8 +77,8 @@ class LeanCycle:
         protocol = self._protocol
         try:
             await app(self._scope, self.receive, self)
-        except BaseException:
-            protocol.logger.exception("Exception in ASGI application")
+        except BaseException as error:  # noqa: BLE001
+            log_fault(protocol.logger, "the application", error)
             if self.response_started:
                 protocol.transport.close()
         if not self.disconnected and not self.response_complete:

@@ -1,8 +1,11 @@
 """Log lines: always one line per message, faults without their data, and throttled reasons for rejections."""
 
+import asyncio
 import logging
 import time
 import traceback
+from types import TracebackType
+from typing import Any
 
 from app.lib.names import escape_line
 
@@ -14,7 +17,14 @@ class Trace(str):
 
 
 class LineRecord(logging.LogRecord):
-    """A log record that escapes control characters and bidirectional controls in its message."""
+    """A log record that escapes control characters and bidirectional controls in its message, and shows no message of
+    an exception, which could contain client data, whoever logs it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.exc_info and self.exc_info[0] is not None:
+            # Formatters take this text instead of making one that ends in the message.
+            self.exc_text = self.exc_info[0].__name__ + _trace(self.exc_info[2])
 
     def getMessage(self) -> str:  # noqa: N802
         """The message as one line, followed by its trace, if any."""
@@ -31,8 +41,20 @@ def use_line_records() -> None:
 
 def log_fault(log: logging.Logger, what: str, fault: BaseException, level: int = logging.ERROR) -> None:
     """Log that ``what`` failed, with the type and the trace of the fault but without its message."""
-    where = Trace("\n" + "".join(traceback.format_tb(fault.__traceback__)))
-    log.log(level, "%s failed: %s%s", what, type(fault).__name__, where)
+    log.log(level, "%s failed: %s%s", what, type(fault).__name__, _trace(fault.__traceback__))
+
+
+def _trace(tb: TracebackType | None) -> Trace:
+    return Trace("\n" + "".join(traceback.format_tb(tb)))
+
+
+def log_stray_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An event loop's exception handler, for faults that nobody awaited. The default one logs their messages."""
+    fault = context.get("exception")
+    if fault is None:
+        loop.default_exception_handler(context)
+    else:
+        log_fault(_log, f"the event loop ({context.get('message')})", fault)
 
 
 _EVERY_S = 60.0

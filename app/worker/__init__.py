@@ -1,5 +1,6 @@
 """The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -31,6 +32,7 @@ from app.http.readiness import Readiness
 from app.http.runtime import Runtime
 from app.http.service_address import OwnAddresses
 from app.lib.ids import new_id
+from app.lib.logs import log_stray_fault
 from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.outbound.stdio import SupervisorAddress
@@ -48,6 +50,7 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(log_stray_fault)
         async with AsyncExitStack() as stack:
             check = SchemaCheck()
             runtime, app.state.break_glass, app.state.console = await _runtime(

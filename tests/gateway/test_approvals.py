@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from tests.gateway.world import Policies, World, running
 
 TOOL = {"name": "refund", "inputSchema": {"type": "object"}}
 ASKS = (ApprovalDemand(uuid4(), 1, "Refund approvers", "Over 100."),)
+EXPIRES_AT = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 PATHS = [("/mcp/shop", "refund"), ("/mcp", "shop__refund")]
 ENDPOINTS = pytest.mark.parametrize(("path", "name"), PATHS, ids=["one", "all"])
@@ -77,7 +79,7 @@ class Desk:
 
 
 def approval(group: str = "Refund approvers", state: ApprovalState = ApprovalState.ASKED) -> NeededApproval:
-    return NeededApproval(uuid4(), group, state, 1_800_000_000.0, ("Over 100.",))
+    return NeededApproval(uuid4(), group, state, EXPIRES_AT, ("Over 100.",))
 
 
 async def done(message: dict[str, Any], _receive: Any, send: Any) -> None:
@@ -146,7 +148,7 @@ async def test_a_client_without_url_elicitation_gets_a_text(path: str, name: str
         for declared in can:
             refused = (await modern_call(client, path, refund(name), declared))["content"][0]["text"]
             assert "Not this account." in refused
-            assert "2027-01-15" in refused
+            assert "2099-01-01" in refused
             assert "Repeat" not in refused
         assert not here.seen.of("tools/call")
         here.decide(ApprovalState.APPROVED)

@@ -1,10 +1,7 @@
 """Names that look the same are equal, and misleading characters are rejected or escaped."""
 
-import logging
-
 import pytest
 
-from app.lib.logs import LineRecord, Trace
 from app.lib.names import checked_name, comparable_name, escape_bidi, escape_line
 
 SAME = [
@@ -50,14 +47,3 @@ def test_a_name_of_nothing_visible_is_refused(name: str) -> None:
 def test_what_reorders_text_is_written_out() -> None:
     assert escape_bidi("pay \u202e001\u202c\n") == "pay \\u202e001\\u202c\n"
     assert escape_line("a\r\nb\u2067c\x1b[2J") == "a\\u000d\\u000ab\\u2067c\\u001b[2J"
-
-
-def test_a_log_line_is_one_line_whatever_it_names() -> None:
-    record = LineRecord("x", logging.WARNING, "x.py", 1, "the provider %s\u202e", ("a\nb",), None)
-    assert logging.Formatter("%(message)s").format(record) == "the provider a\\u000ab\\u202e"
-
-
-def test_where_a_fault_was_keeps_its_lines() -> None:
-    named = ("a\nb", Trace("\n  File x.py\n"))
-    record = LineRecord("x", logging.ERROR, "x.py", 1, "%s failed%s", named, None)
-    assert record.getMessage() == "a\\u000ab failed\n  File x.py\n"

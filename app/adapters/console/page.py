@@ -18,8 +18,8 @@ from app.adapters.console.console import SESSION, Console, is_live_request
 from app.adapters.console.menu import HOME, entry_at, list_menu
 from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
-from app.http.problems import STATUS
-from app.http.requests import UNEXPECTED, log_unexpected
+from app.http.problems import STATUS, UNEXPECTED
+from app.http.requests import log_unexpected
 from app.http.transaction import TransactionalRoute
 from app.lib.ids import format_id
 

@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from tests.adapters.console.conftest import NewBrowser
+from tests.adapters.console.organisation import in_days
 from tests.adapters.console.people import EVIL, admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.servers import fields_of
@@ -200,7 +201,7 @@ async def test_tokens_and_activity_are_those_of_this_identity(
         names[one["id"]] = fresh("token")
         body = {
             "identity_id": one["id"], "name": names[one["id"]], "scope": {"kind": "grants"},
-            "expires_at": "2027-01-15T00:00:00Z",
+            "expires_at": in_days(30),
         }  # fmt: skip
         assert (await api.post("/api/v1/tokens", json=body)).status_code == 201
     page = await admin.get(f"{ROOT}/{ada['id']}", params={"tab": "tokens", "identity_id": bea["id"]})
