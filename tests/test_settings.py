@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.http.authorization import Role
+from app.outbound.stdio import AllowedCommand
 from app.settings import Settings, SettingsError, load_settings, with_local_keys
 
 
@@ -144,7 +145,7 @@ def test_a_break_glass_password_in_place_of_its_hash_stops_the_start_and_is_not_
 def test_commands_that_may_run_are_read_word_for_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not load_settings().stdio_allowed_commands
     monkeypatch.setenv("SCOPEGATE_STDIO_ALLOWED_COMMANDS", '["/opt/a b *"]')
-    assert load_settings().stdio_allowed_commands.entries == (("/opt/a", "b", "*"),)
+    assert load_settings().stdio_allowed_commands.entries == (AllowedCommand(("/opt/a", "b", "*")),)
     monkeypatch.setenv("SCOPEGATE_STDIO_ALLOWED_COMMANDS", "npx -y anything")
     with pytest.raises(SettingsError, match="STDIO_ALLOWED_COMMANDS: each command line begins with"):
         load_settings()

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import json
 import multiprocessing
 import os
 import resource
@@ -70,7 +69,7 @@ def _start(settings: Settings, address: SupervisorAddress) -> Child:
         # The users of commands cannot enter our data directory, which is closed.
         data = _ROOTS_DATA if os.geteuid() == 0 else settings.data_dir / "stdio"
     own = {
-        "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps(settings.stdio_allowed_commands.entries),
+        "SCOPEGATE_STDIO_ALLOWED_COMMANDS": settings.stdio_allowed_commands.written(),
         "SCOPEGATE_LIMIT_STDIO_PROCESSES": str(settings.limit_stdio_processes),
         "SCOPEGATE_STDIO_DATA_DIR": str(data.absolute()),
     }

@@ -128,19 +128,6 @@ FREE = "*"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
-# Variables that select the code that runs, or that Scopegate uses: credentials cannot set them.
-_RESERVED = frozenset(
-    "PATH HOME TMPDIR LANG USER LOGNAME SHELL PWD IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS4 CDPATH GCONV_PATH LOCPATH "
-    "NLSPATH HOSTALIASES RES_OPTIONS GLIBC_TUNABLES JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH "
-    "DOTNET_STARTUP_HOOKS EDITOR VISUAL PAGER BROWSER".split()
-)
-
-_RESERVED_PREFIXES = tuple(
-    "LD_ DYLD_ PYTHON NODE_OPTIONS NODE_PATH NPM_ YARN_ BUN_ DENO_ UV_ PIP_ PERL RUBY BUNDLE_ GEM_ LUA_ PHP COR_ "
-    "CORECLR_ MALLOC_ SCOPEGATE_ _SCOPEGATE GIT_SSH GIT_EXEC GIT_CONFIG GIT_ASKPASS GIT_EDITOR GIT_PAGER "
-    "GIT_EXTERNAL GIT_PROXY GIT_TEMPLATE BASH_FUNC SSH_ASKPASS SUDO_".split()
-)
-
 # Git settings in environment variables (git-config(1)). Many of them name programs to run, so only these are allowed.
 _GIT_SETTING = re.compile(r"GIT_CONFIG_(COUNT|(KEY|VALUE)_[0-9]{1,3})")
 
@@ -148,44 +135,89 @@ GIT_KEYS = ("safe.directory", "user.name", "user.email", "init.defaultbranch", "
 
 
 @dataclass(frozen=True, slots=True)
-class AllowedCommands:
-    """Allowed command lines: the absolute path of a program and its exact arguments."""
+class AllowedCommand:
+    """An entry of the operator: the absolute path of a program and its exact arguments, and the names of the
+    environment variables that a credential may set."""
 
-    entries: tuple[tuple[str, ...], ...] = ()
+    words: tuple[str, ...]
+    variables: frozenset[str] = frozenset()
+
+    def fits(self, command: str, args: Sequence[str]) -> bool:
+        """Whether the entry equals this command line, or is a prefix of it and ends in ``*``."""
+        words = (command, *args)
+        if self.words[-1] == FREE:
+            return words[: len(self.words) - 1] == self.words[:-1]
+        return words == self.words
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedCommands:
+    """All entries of the operator."""
+
+    entries: tuple[AllowedCommand, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
-    def allow(self, command: str, args: Sequence[str]) -> bool:
-        """Whether an entry equals this command line, or is a prefix of it and ends in ``*``."""
-        words = (command, *args)
-        return any(
-            words[: len(entry) - 1] == entry[:-1] if entry[-1] == FREE else words == entry
-            for entry in self.entries
+    def variables(self, command: str, args: Sequence[str]) -> frozenset[str] | None:
+        """The variables that a credential may set for this command line; ``None`` if it may not run at all."""
+        fitting = [entry.variables for entry in self.entries if entry.fits(command, args)]
+        return frozenset().union(*fitting) if fitting else None
+
+    def allow(self, launch: Launch) -> bool:
+        """Whether this command line may run with these variables."""
+        variables = self.variables(launch.command, launch.args)
+        return variables is not None and all(name in variables for name, _ in launch.variables)
+
+    def written(self) -> str:
+        """As a setting that ``read_commands`` reads."""
+        return json.dumps(
+            [{"command": entry.words, "variables": sorted(entry.variables)} for entry in self.entries]
         )
 
 
 def read_commands(text: str) -> AllowedCommands:
-    """Parse a setting: a JSON list of command lines, or command lines separated by commas. Raises ``ValueError``."""
+    """Parse a setting: a JSON list of entries, or command lines separated by commas. Raises ``ValueError``.
+
+    An entry is a command line, which is text or a list of words, or an object with a ``command`` and a list of
+    ``variables``.
+    """
     listed = text.lstrip().startswith("[")
-    lines = json.loads(text) if listed else [part for part in text.split(",") if part.strip()]
-    entries = []
-    for line in lines:
-        words = shlex.split(line) if isinstance(line, str) else line
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError("give it as a JSON list of command lines")
-        if not words or not words[0].startswith("/") or "\0" in "".join(words):
-            raise ValueError("each command line begins with the absolute path of a program")
-        entries.append(tuple(words))
-    return AllowedCommands(tuple(entries))
+    entries = json.loads(text) if listed else [part for part in text.split(",") if part.strip()]
+    return AllowedCommands(tuple(map(_entry, entries)))
+
+
+def _entry(value: object) -> AllowedCommand:
+    match value:
+        case {"command": line, "variables": list(names), **others} if not others:
+            return AllowedCommand(_words(line), frozenset(map(_checked_name, names)))
+        case {"command": line, **others} if not others:
+            return AllowedCommand(_words(line))
+        case dict():
+            raise ValueError(
+                'an entry with variables is {"command": "/opt/server --flag", "variables": ["NAME"]}'
+            )
+    return AllowedCommand(_words(value))
+
+
+def _words(line: object) -> tuple[str, ...]:
+    words = shlex.split(line) if isinstance(line, str) else line
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("give it as a JSON list of command lines")
+    if not words or not words[0].startswith("/") or "\0" in "".join(words):
+        raise ValueError("each command line begins with the absolute path of a program")
+    return tuple(words)
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not is_variable_name(name):
+        raise ValueError("the name of a variable consists of letters, digits and underscores")
+    return name
 
 
 def is_variable_name(name: str) -> bool:
-    """Whether a credential can set a variable with this name."""
-    upper = name.upper()
-    if _GIT_SETTING.fullmatch(name):
-        return True
-    return bool(_NAME.fullmatch(name)) and upper not in _RESERVED and not upper.startswith(_RESERVED_PREFIXES)
+    """Whether a variable can have this name (POSIX.1-2017, 8.1)."""
+    return bool(_NAME.fullmatch(name))
 
 
 def is_variable_value(name: str, value: str) -> bool:

@@ -146,8 +146,10 @@ class Sessions:
             self._beats.setdefault(holder.worker_id, monotonic())
 
     async def _open(self, launch: Launch, holder: Holder, *, modern: bool) -> Session:
-        if not self._allowed.allow(launch.command, launch.args):
-            raise Refused(503, "The command of this server is not allowed on the gateway's host.")
+        if not self._allowed.allow(launch):
+            raise Refused(
+                503, "This server's command, or one of its variables, is not allowed on the gateway's host."
+            )
         self._check_rest(launch, holder)
         self._check_room(launch, holder)
         session = Session(secrets.token_hex(16), launch, holder, self.limits, modern=modern)

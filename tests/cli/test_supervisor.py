@@ -8,12 +8,14 @@ import pytest
 from app.cli import serve as supervisor
 from app.cli.errors import CannotStart
 from app.cli.serve import run_commands
-from app.outbound.stdio import VARIABLE, AllowedCommands
+from app.outbound.stdio import VARIABLE, AllowedCommand, AllowedCommands
 from app.settings import Settings
 
 
 def settings(tmp_path: Path, *entries: tuple[str, ...]) -> Settings:
-    return Settings(data_dir=tmp_path, stdio_allowed_commands=AllowedCommands(entries))
+    return Settings(
+        data_dir=tmp_path, stdio_allowed_commands=AllowedCommands(tuple(map(AllowedCommand, entries)))
+    )
 
 
 def test_without_an_allowed_command_there_is_no_supervisor(
@@ -62,4 +64,6 @@ def test_the_supervisor_is_given_nothing_of_our_environment_but_what_it_needs(
         "SCOPEGATE_STDIO_DATA_DIR",
         "SCOPEGATE_LIMIT_STDIO_PROCESSES",
     }
-    assert given["SCOPEGATE_STDIO_ALLOWED_COMMANDS"] == '[["/bin/true", "a b"]]'
+    assert given["SCOPEGATE_STDIO_ALLOWED_COMMANDS"] == (
+        '[{"command": ["/bin/true", "a b"], "variables": []}]'
+    )

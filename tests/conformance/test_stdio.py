@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.outbound.stdio import VARIABLE, AllowedCommands
+from app.outbound.stdio import VARIABLE, AllowedCommand, AllowedCommands
 from tests.api import Account
 from tests.conformance.suite import REVISIONS, install_suite, run_suite
 from tests.conformance.test_conformance import DIRECT, ROOT, bearing
@@ -31,7 +31,7 @@ async def test_a_command_passes_all_that_a_pipe_can_carry(
     revision: str, database_url: str, owner: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_suite()
-    allowed, token = AllowedCommands((COMMAND,)), list[str]()
+    allowed, token = AllowedCommands((AllowedCommand(COMMAND),)), list[str]()
     settings = {"host": "localhost", "stdio_allowed_commands": allowed}
     # The suite opens a session for each scenario and ends few of them.
     async with supervising(tmp_path, allowed=allowed, processes=512, starts_a_minute=10_000) as world:

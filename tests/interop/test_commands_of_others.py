@@ -12,7 +12,7 @@ from mcp import Client
 from mcp_types import CreateMessageResult, TextContent
 
 from app.cli.children import LOCKS
-from app.outbound.stdio import VARIABLE, AllowedCommands
+from app.outbound.stdio import VARIABLE, AllowedCommand, AllowedCommands
 from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import EVERYTHING, installed, node
@@ -27,7 +27,7 @@ async def client_of(
     command: Sequence[str], database_url: str, owner: Account, users: range | None = None, **options: Any
 ) -> AsyncIterator[Client]:
     """Connect the real client to the service, which runs this command."""
-    allowed = AllowedCommands((tuple(command),))
+    allowed = AllowedCommands((AllowedCommand(tuple(command)),))
     with passable_directory() as place, pytest.MonkeyPatch.context() as patch:
         async with supervising(place, users, allowed) as world:
             patch.setenv(VARIABLE, world.address.written()[VARIABLE])

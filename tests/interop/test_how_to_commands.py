@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 
 from app.cli.children import LOCKS
-from app.outbound.stdio import VARIABLE, AllowedCommands, read_commands
+from app.outbound.stdio import VARIABLE, AllowedCommand, AllowedCommands, read_commands
 from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import HERE, installed_for_all, node
@@ -69,14 +69,14 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    command: tuple[str, ...],
+    entry: AllowedCommand,
     variables: Callable[[Path], dict[str, str]],
     users: range | None,
     database_url: str,
     owner: Account,
 ) -> AsyncIterator[Served]:
     """Register it, store its variables, read its tools and issue a token."""
-    allowed = AllowedCommands((command,))
+    allowed, command = AllowedCommands((entry,)), entry.words
     with passable_directory() as place, pytest.MonkeyPatch.context() as patch:
         async with supervising(place, users, allowed) as world:
             patch.setenv(VARIABLE, world.address.written()[VARIABLE])
@@ -137,11 +137,13 @@ USES: dict[str, Any] = {
 }
 
 
-def commands() -> dict[str, tuple[str, ...]]:
-    """Return the allowed command lines of the page, by server name."""
+def commands() -> dict[str, AllowedCommand]:
+    """Return the allowed commands of the page, by server name."""
     (written,) = re.findall(r"export SCOPEGATE_STDIO_ALLOWED_COMMANDS='(.*?)'", PAGE, re.DOTALL)
-    lines = read_commands(written).entries
-    return {next(name for name in USES if any(name in word for word in line)): line for line in lines}
+    entries = read_commands(written).entries
+    return {
+        next(name for name in USES if any(name in word for word in entry.words)): entry for entry in entries
+    }
 
 
 def variables_of(name: str) -> dict[str, str]:
@@ -187,6 +189,7 @@ async def test_a_server_of_the_how_to_works_and_keeps_its_data(
             for name, text in given.items()
         }
 
-    command = tuple(here(word) for word in commands()[name])
-    async with served(command, variables, users, database_url, owner) as one:
+    entry = commands()[name]
+    entry = replace(entry, words=tuple(map(here, entry.words)))
+    async with served(entry, variables, users, database_url, owner) as one:
         await USES[name](one, files)

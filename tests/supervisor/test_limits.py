@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.outbound.mcp.exchange import McpUpstreamError
-from app.outbound.stdio import AllowedCommands, Launch
+from app.outbound.stdio import AllowedCommand, AllowedCommands, Launch
 from app.supervisor.bridge import Bridge
 from app.supervisor.isolation import Limits, Refused
 from tests.supervisor.test_sessions import INITIALIZE
@@ -122,7 +122,7 @@ async def test_silence_is_how_an_older_program_may_answer_to_the_newer_era(tmp_p
 
 async def test_a_program_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> None:
     gone = "/nowhere/server"
-    async with supervising(tmp_path, allowed=AllowedCommands(((gone,),))) as world:
+    async with supervising(tmp_path, allowed=AllowedCommands((AllowedCommand((gone,)),))) as world:
         worker = world.worker()
         worker.launch = Launch(worker.launch.server_id, gone, ())
         assert await refusal(worker) == (

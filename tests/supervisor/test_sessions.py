@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.lib import strict_json
 from app.outbound.mcp.exchange import McpUpstreamError, Notification, Result
 from app.outbound.stdio import Launch
-from tests.supervisor.world import LEGACY, MODERN, World, alive, call, until
+from tests.supervisor.world import LEGACY, MODERN, PLAIN, PYTHON, World, alive, call, until
 
 INITIALIZE: dict[str, Any] = {
     "jsonrpc": "2.0",
@@ -205,9 +206,17 @@ async def test_the_environment_is_the_credential_and_what_a_program_needs(world:
     assert found["API_KEY"] == "k-1"
 
 
-async def test_a_command_that_is_not_allowed_never_starts(world: World) -> None:
+@pytest.mark.parametrize(
+    "launch",
+    [
+        Launch(uuid4(), "/bin/sh", ("-c", "echo")),
+        Launch(uuid4(), PYTHON, (PLAIN,), (("API_KEY", "x"), ("PYTHONSTARTUP", "/tmp/x"))),
+    ],
+    ids=["command", "variable"],
+)
+async def test_a_command_that_is_not_allowed_never_starts(world: World, launch: Launch) -> None:
     worker = world.worker()
-    worker.launch = Launch(worker.launch.server_id, "/bin/sh", ("-c", "echo"))
+    worker.launch = launch
     with pytest.raises(McpUpstreamError, match="not allowed"):
         await worker.legacy()
     with pytest.raises(McpUpstreamError, match="not allowed"):

@@ -20,7 +20,7 @@ from app.cli.children import Child
 from app.lib import strict_json
 from app.outbound.http import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
 from app.outbound.mcp.connection import LegacySession, ModernConnection
-from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
+from app.outbound.stdio import AllowedCommand, AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.app import SupervisorApp
 from app.supervisor.isolation import DataDirectories, Isolation, Limits
 from app.supervisor.sessions import Sessions
@@ -149,7 +149,7 @@ def passable_directory() -> Iterator[Path]:
         yield path
 
 
-ALLOWED = AllowedCommands(((PYTHON, PLAIN, "*"),))
+ALLOWED = AllowedCommands((AllowedCommand((PYTHON, PLAIN, "*"), frozenset({"API_KEY"})),))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.identities.queries import lock_identity
 from app.features.servers import schemas
-from app.features.servers.service import SERVER, get_server, lock_server
+from app.features.servers.service import SERVER, check_command, get_server, lock_server
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, Page, read_page
@@ -53,6 +53,9 @@ async def put_credential(
     ``Invalid``, ``NotFound`` and ``PreconditionFailed``."""
     session, server = change.session, await lock_server(change, server_id, if_match)
     _check_kind(server, body)
+    if isinstance(body, schemas.EnvCredential):
+        names = {name: f"/variables/{name}" for name in body.variables}
+        check_command(runtime.commands, server.command or "", server.args, names)
     if isinstance(body, schemas.OAuthClientCredential):
         _check_token_url(runtime.outbound.policy, body.token_url)
     if identity_id is not None:

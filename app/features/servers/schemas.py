@@ -35,7 +35,7 @@ MAX_VARIABLE_BYTES = 32 * 1024
 
 def _variable(name: str) -> str:
     if not is_variable_name(name):
-        raise ValueError("this variable is set by the gateway, or decides what runs; use another")
+        raise ValueError("the name of a variable consists of letters, digits and underscores")
     return name
 
 
@@ -467,7 +467,8 @@ class ServerCreate(Strict):
     )
     env_names: EnvNames | None = Field(
         default=None,
-        description="The names of its environment variables; a credential of the kind `env` has the values.",
+        description="The names of its environment variables; a credential of the kind `env` has the values. The "
+        "operator decides which names.",
         examples=[["GIT_TOKEN"]],
     )
     status: ServerStatus = "active"

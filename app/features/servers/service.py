@@ -1,7 +1,7 @@
 """Register, read, change and end servers, and approve their instructions."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -31,6 +31,7 @@ from app.lib.ids import GROUP, format_id
 from app.models.identities import Group
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import ForbiddenUrl
+from app.outbound.stdio import AllowedCommands
 
 _PLACES = {"streamable_http": ("url",), "stdio": ("command", "args", "env_names")}
 """The fields with the location of a server, by transport."""
@@ -246,12 +247,29 @@ def _check_place(runtime: Runtime, transport: str, fields: dict[str, Any]) -> No
         raise Invalid.field(f"/{required}", "required", detail)
     if transport == "streamable_http":
         _check_url(runtime, fields["url"])
-    elif not runtime.commands.allow(fields["command"], fields["args"] or []):
+    else:
+        names = {name: f"/env_names/{place}" for place, name in enumerate(fields["env_names"] or [])}
+        check_command(runtime.commands, fields["command"], fields["args"], names)
+
+
+def check_command(
+    allowed: AllowedCommands, command: str, args: list[str] | None, names: Mapping[str, str]
+) -> None:
+    """Raise ``Invalid`` for a command that the operator forbids, or variables, given with their pointers."""
+    variables = allowed.variables(command, args or [])
+    if variables is None:
         detail = (
             "This command line may not run on the gateway's host. Its operator allows exact command lines in "
             "SCOPEGATE_STDIO_ALLOWED_COMMANDS."
         )
         raise _forbidden("/command", detail, code="stdio_not_allowed")
+    for name, pointer in names.items():
+        if name not in variables:
+            detail = (
+                f"A credential may not set {name} for this command. The operator of the gateway's host allows it by "
+                f'an entry of SCOPEGATE_STDIO_ALLOWED_COMMANDS with "variables": ["{name}"].'
+            )
+            raise _forbidden(pointer, detail, code="stdio_not_allowed")
 
 
 def _check_url(runtime: Runtime, url: str) -> None:

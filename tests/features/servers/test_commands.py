@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -31,19 +32,29 @@ GIT: dict[str, Any] = {
 ENV = {"kind": "env", "variables": {"GIT_TOKEN": VALUE}}
 
 
-@pytest.fixture
-async def api(database_url: str, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of an application whose operator allows two programs."""
+GIT_SETTING = ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"]
+COMMANDS = json.dumps([{"command": "/opt/git *", "variables": ["GIT_TOKEN", *GIT_SETTING]}, "/opt/time"])
+
+
+@asynccontextmanager
+async def serving(database_url: str, owner: Account, commands: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an application whose operator allows these commands."""
     key = SecretStr(KEY)
     settings = Settings(
         database_url=SecretStr(database_url),
         token_pepper=key,
         encryption_key=key,
         signing_key=key,
-        stdio_allowed_commands=read_commands("/opt/git *, /opt/time"),
+        stdio_allowed_commands=read_commands(commands),
     )
     app = create_app(settings)
     async with app.api.router.lifespan_context(app.api), client_of(app, owner.bearer) as client:
+        yield client
+
+
+@pytest.fixture
+async def api(database_url: str, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(database_url, owner, COMMANDS) as client:
         yield client
 
 
@@ -70,7 +81,9 @@ async def test_an_allowed_command_is_registered_and_shown(api: httpx2.AsyncClien
         ({"command": "/opt/time", "args": ["--more"]}, "/command", "stdio_not_allowed"),
         ({"command": None}, "/command", "required"),
         ({"url": "https://mcp.example.com/mcp"}, "/url", "not_for_stdio"),
-        ({"env_names": ["LD_PRELOAD"]}, "/env_names/0", "value_error"),
+        ({"env_names": ["GIT_TOKEN", "LD_PRELOAD"]}, "/env_names/1", "stdio_not_allowed"),
+        ({"env_names": ["GIT_DIR"]}, "/env_names/0", "stdio_not_allowed"),
+        ({"command": "/opt/time", "args": []}, "/env_names/0", "stdio_not_allowed"),
         ({"env_names": ["A=B"]}, "/env_names/0", "value_error"),
     ],
 )
@@ -80,6 +93,23 @@ async def test_what_may_not_run_is_refused(
     answer = await api.post("/api/v1/servers", json={**GIT, **changes})
     assert answer.status_code == 422
     assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+
+
+async def test_a_name_that_the_operator_does_not_list_is_refused_with_what_would_allow_it(
+    api: httpx2.AsyncClient, database_url: str, owner: Account
+) -> None:
+    answer = await api.post("/api/v1/servers", json={**GIT, "env_names": ["GIT_SEQUENCE_EDITOR"]})
+    assert answer.status_code == 422
+    assert '"variables": ["GIT_SEQUENCE_EDITOR"]' in answer.json()["errors"][0]["detail"]
+    path = await register(api)
+    async with serving(database_url, owner, '["/opt/git *"]') as narrowed:
+        answer = await narrowed.put(f"{path}/credential", json=ENV)
+        assert (answer.status_code, answer.json()["code"]) == (422, "stdio_not_allowed")
+        assert answer.json()["errors"][0]["pointer"] == "/variables/GIT_TOKEN"
+        assert VALUE not in answer.text
+        # What is registered stays readable, and what does not concern the command can change.
+        assert (await narrowed.patch(path, json={"name": "Git"})).status_code == 200
+    assert (await api.put(f"{path}/credential", json=ENV)).status_code == 200
 
 
 async def test_a_change_of_the_command_is_checked_and_means_a_new_sync(api: httpx2.AsyncClient) -> None:
@@ -93,11 +123,10 @@ async def test_a_change_of_the_command_is_checked_and_means_a_new_sync(api: http
 
 
 async def test_git_is_given_no_setting_that_runs_a_program(api: httpx2.AsyncClient) -> None:
-    names = ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"]
-    path = f"{await register(api, env_names=names)}/credential"
+    path = f"{await register(api, env_names=GIT_SETTING)}/credential"
 
     def setting(key: str, value: str) -> dict[str, Any]:
-        return {"kind": "env", "variables": dict(zip(names, ("1", key, value), strict=True))}
+        return {"kind": "env", "variables": dict(zip(GIT_SETTING, ("1", key, value), strict=True))}
 
     for key in ("core.sshCommand", "core.fsmonitor", "alias.status", "CORE.PAGER", "safe.directory\n", ""):
         answer = await api.put(path, json=setting(key, "/bin/sh"))

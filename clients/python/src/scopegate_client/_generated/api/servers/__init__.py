@@ -123,7 +123,8 @@ class ServersResource(Resource):
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator decides which may run.
             args: Its arguments. Do not put a secret here: process lists of the host show them.
-            env_names: The names of its environment variables; a credential of the kind `env` has the values.
+            env_names: The names of its environment variables; a credential of the kind `env` has the values. The
+                operator decides which names.
             status: A `disabled` server is not listed and cannot be called.
             new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
             keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
@@ -547,7 +548,8 @@ class AsyncServersResource(AsyncResource):
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator decides which may run.
             args: Its arguments. Do not put a secret here: process lists of the host show them.
-            env_names: The names of its environment variables; a credential of the kind `env` has the values.
+            env_names: The names of its environment variables; a credential of the kind `env` has the values. The
+                operator decides which names.
             status: A `disabled` server is not listed and cannot be called.
             new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
             keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
