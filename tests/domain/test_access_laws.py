@@ -250,7 +250,8 @@ def test_an_answer_holds_all_through_its_span(world: World) -> None:
         assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
 
 
-@settings(max_examples=250)  # The expiry of one grant of many rarely changes a list.
+# The expiry of one grant of many rarely changes a list.
+@settings(max_examples=3 * settings().max_examples)
 @given(any_world)
 def test_a_list_holds_all_through_its_span(world: World) -> None:
     question = replace(world.question, tool=None)

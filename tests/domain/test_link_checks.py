@@ -47,7 +47,7 @@ def refused(question: AccessRequest, at: float, scope: Scope, *grants: Grant) ->
     return decide(replace(question, token=token), AROUND, at).reason_code
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(any_world, parts)
 def test_nothing_is_against_just_what_decide_takes(world: World, part: Part | None) -> None:
     found = asked(world, part)
@@ -68,7 +68,7 @@ def test_nothing_is_against_just_what_decide_takes(world: World, part: Part | No
         assert link.in_scope is (refused(question, world.at, scope, EVERYTHING) != "outside_scope")
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(any_world, parts)
 def test_the_grants_that_are_said_to_be_missing_are_all_that_is_missing(
     world: World, part: Part | None

@@ -128,7 +128,14 @@ async def test_what_a_silent_worker_held_ends_unless_another_holds_it_too(tmp_pa
         assert alive(kept)
         assert shared.session_id
         task.cancel()
-        await until(lambda: not alive(kept))
+
+
+async def test_what_a_worker_held_ends_when_it_falls_silent(tmp_path: Path) -> None:
+    async with supervising(tmp_path, lease=3.0) as world:
+        worker = world.worker()
+        held = int(await call(await worker.legacy(), "pid"))
+        await worker.tell(b"/beat", worker.holder.worker_id.hex)
+        await until(lambda: not alive(held))
 
 
 async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Path) -> None:
@@ -141,7 +148,15 @@ async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Pat
         await until(lambda: not alive(pid))
         assert alive(kept)
         stream.close()
-        await until(lambda: not alive(kept))
+
+
+async def test_a_session_whose_stream_was_closed_is_idle(tmp_path: Path) -> None:
+    async with supervising(tmp_path, idle=3.0) as world:
+        worker = world.worker()
+        session = await worker.legacy()
+        pid = int(await call(session, "pid"))
+        (await worker.send("GET", session=session.session_id)).close()
+        await until(lambda: not alive(pid))
 
 
 async def test_a_call_whose_caller_has_left_keeps_no_session_from_ending(tmp_path: Path) -> None:

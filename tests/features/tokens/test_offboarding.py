@@ -328,6 +328,7 @@ async def test_a_request_that_is_repeated_after_the_offboarding_brings_nothing_b
     assert await world.sql("SELECT id FROM identities WHERE owner_id IS NOT NULL AND status = 'active'") == []
 
 
+@pytest.mark.slow
 async def test_whoever_owns_more_agents_than_a_statement_has_parameters_can_leave(world: World) -> None:
     person = await world.person()
     await world.sql(
