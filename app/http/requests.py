@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import FieldError, Invalid, Malformed
-from app.http.problems import MAX_ERRORS, UNEXPECTED, ErrorForm, problem
+from app.http.problems import MAX_ERRORS, ErrorForm, problem
 from app.http.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
 from app.lib.event_loop import is_large, off_loop
 from app.lib.ids import accept_request_id, new_request_id
@@ -141,11 +141,9 @@ class RequestLimits:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001
+            # Starlette has answered with a problem document. If it could not, the server ends the response.
             if exchange.started or not exchange.over:
                 log_unexpected(exchange.request_id, error)
-                # A response that has begun is either complete, or cut off by the server when this returns.
-                if not exchange.started:
-                    await exchange.unexpected()
         if exchange.over and not exchange.started:
             await exchange.too_large()
 
@@ -199,9 +197,6 @@ class _Exchange:
     async def too_large(self) -> None:
         detail = f"A request body has at most {BODY_LIMIT} bytes."
         await self._problem(413, "Body too large", "body_too_large", detail)
-
-    async def unexpected(self) -> None:
-        await self._problem(*UNEXPECTED)
 
     async def _problem(self, status: int, title: str, code: str, detail: str) -> None:
         answer = problem(Request(self._scope), status, title, code, detail)

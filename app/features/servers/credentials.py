@@ -15,7 +15,7 @@ from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.identities.queries import lock_identity
 from app.features.servers import schemas
-from app.features.servers.service import SERVER, check_command, get_server, lock_server
+from app.features.servers.service import SERVER, check_variables, get_server, lock_server
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, Page, read_page
@@ -54,8 +54,8 @@ async def put_credential(
     session, server = change.session, await lock_server(change, server_id, if_match)
     _check_kind(server, body)
     if isinstance(body, schemas.EnvCredential):
-        names = {name: f"/variables/{name}" for name in body.variables}
-        check_command(runtime.commands, server.command or "", server.args, names)
+        allowed = runtime.commands.variables(server.command or "", server.args or []) or frozenset()
+        check_variables(allowed, {name: f"/variables/{name}" for name in body.variables})
     if isinstance(body, schemas.OAuthClientCredential):
         _check_token_url(runtime.outbound.policy, body.token_url)
     if identity_id is not None:

@@ -31,7 +31,6 @@ from app.lib.ids import GROUP, format_id
 from app.models.identities import Group
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import ForbiddenUrl
-from app.outbound.stdio import AllowedCommands
 
 _PLACES = {"streamable_http": ("url",), "stdio": ("command", "args", "env_names")}
 """The fields with the location of a server, by transport."""
@@ -247,24 +246,23 @@ def _check_place(runtime: Runtime, transport: str, fields: dict[str, Any]) -> No
         raise Invalid.field(f"/{required}", "required", detail)
     if transport == "streamable_http":
         _check_url(runtime, fields["url"])
-    else:
-        names = {name: f"/env_names/{place}" for place, name in enumerate(fields["env_names"] or [])}
-        check_command(runtime.commands, fields["command"], fields["args"], names)
-
-
-def check_command(
-    allowed: AllowedCommands, command: str, args: list[str] | None, names: Mapping[str, str]
-) -> None:
-    """Raise ``Invalid`` for a command that the operator forbids, or variables, given with their pointers."""
-    variables = allowed.variables(command, args or [])
+        return
+    variables = runtime.commands.variables(fields["command"], fields["args"] or [])
     if variables is None:
         detail = (
             "This command line may not run on the gateway's host. Its operator allows exact command lines in "
             "SCOPEGATE_STDIO_ALLOWED_COMMANDS."
         )
         raise _forbidden("/command", detail, code="stdio_not_allowed")
-    for name, pointer in names.items():
-        if name not in variables:
+    check_variables(
+        variables, {name: f"/env_names/{at}" for at, name in enumerate(fields["env_names"] or [])}
+    )
+
+
+def check_variables(allowed: frozenset[str], pointers: Mapping[str, str]) -> None:
+    """Raise ``Invalid`` for a variable, given with its pointer, that the operator does not allow for the command."""
+    for name, pointer in pointers.items():
+        if name not in allowed:
             detail = (
                 f"A credential may not set {name} for this command. The operator of the gateway's host allows it by "
                 f'an entry of SCOPEGATE_STDIO_ALLOWED_COMMANDS with "variables": ["{name}"].'

@@ -102,13 +102,14 @@ async def test_a_name_that_the_operator_does_not_list_is_refused_with_what_would
     assert answer.status_code == 422
     assert '"variables": ["GIT_SEQUENCE_EDITOR"]' in answer.json()["errors"][0]["detail"]
     path = await register(api)
-    async with serving(database_url, owner, '["/opt/git *"]') as narrowed:
-        answer = await narrowed.put(f"{path}/credential", json=ENV)
-        assert (answer.status_code, answer.json()["code"]) == (422, "stdio_not_allowed")
-        assert answer.json()["errors"][0]["pointer"] == "/variables/GIT_TOKEN"
-        assert VALUE not in answer.text
-        # What is registered stays readable, and what does not concern the command can change.
-        assert (await narrowed.patch(path, json={"name": "Git"})).status_code == 200
+    for commands in ('["/opt/git *"]', '["/opt/time"]'):
+        async with serving(database_url, owner, commands) as narrowed:
+            answer = await narrowed.put(f"{path}/credential", json=ENV)
+            assert (answer.status_code, answer.json()["code"]) == (422, "stdio_not_allowed")
+            assert answer.json()["errors"][0]["pointer"] == "/variables/GIT_TOKEN"
+            assert VALUE not in answer.text
+            # What is registered stays readable, and what does not concern the command can change.
+            assert (await narrowed.patch(path, json={"name": commands})).status_code == 200
     assert (await api.put(f"{path}/credential", json=ENV)).status_code == 200
 
 
