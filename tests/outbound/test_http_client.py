@@ -37,11 +37,13 @@ class Upstream:
         self.answer = answer
         self.requests: list[bytes] = []
         self.connections = 0
+        self.writers = set[asyncio.StreamWriter]()
         self.closed = asyncio.Event()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -79,6 +81,9 @@ async def upstream(
         yield it
     finally:
         server.close()
+        # From Python 3.12 on, the next line waits for connections that the client keeps.
+        for writer in it.writers:
+            writer.close()
         await server.wait_closed()
 
 

@@ -39,8 +39,10 @@ class Upstream:
     held: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     go: asyncio.Event = field(default_factory=asyncio.Event)
     seen: int = 0
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -67,6 +69,9 @@ async def upstream() -> AsyncIterator[Upstream]:
     finally:
         it.go.set()
         server.close()
+        # From Python 3.12 on, the next line waits for connections that the client keeps.
+        for writer in it.writers:
+            writer.close()
         await server.wait_closed()
 
 
