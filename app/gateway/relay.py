@@ -92,7 +92,7 @@ class Relay:
             self.watch.resumable = True
         if body is not event.data and body is not None:
             return encode_event(body, id)
-        raw = self.answer.scrub(event.raw)
+        raw = self.answer.secrets.redact(event.raw)
         return raw if id is None else replace_id(raw, id)
 
     async def _pass(self, event: SseEvent) -> str | None:

@@ -1,9 +1,10 @@
 """A malicious or broken upstream on ``/mcp`` harms no client and does not reveal the upstream credential."""
 
-import base64
-from collections.abc import AsyncIterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -148,11 +149,20 @@ async def test_a_credential_written_twice_over_does_not_come_back() -> None:
         assert escaped not in answer.text
 
 
-async def test_a_basic_credential_is_known_by_what_follows_its_scheme() -> None:
-    basic = base64.b64encode(b"ada:upstream-secret").decode()
+def in_base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "encode", [str, lambda text: quote(text, safe=""), lambda text: in_base64(f"It is {text}.")]
+)
+async def test_a_basic_credential_is_known_by_what_follows_its_scheme(encode: Callable[[str], str]) -> None:
+    basic = in_base64("ada:upstream/secret")
+    leaks = [encode(basic), encode("upstream/secret")]
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
-        await send_json(send, 200, result_of(message, content=[{"type": "text", "text": basic}]))
+        content = [{"type": "text", "text": leak} for leak in leaks]
+        await send_json(send, 200, result_of(message, content=content))
 
     async with running() as world, scripted(script) as (url, _):
         headers = ((b"authorization", f"Basic {basic}".encode()),)
@@ -160,8 +170,8 @@ async def test_a_basic_credential_is_known_by_what_follows_its_scheme() -> None:
         async with world.client(world.store.issue(world.store.grant())) as client:
             for path, message in (("/mcp", call("calc__add")), ("/mcp/calc", call("add"))):
                 answer = await post_modern(client, path, message)
-                assert "[redacted]" in answer.text
-                assert basic not in answer.text
+                assert answer.text.count("[redacted]") == 2
+                assert not [leak for leak in leaks if leak in answer.text]
 
 
 async def test_a_credential_that_does_not_open_ends_the_call_before_it_is_sent(

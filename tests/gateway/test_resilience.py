@@ -14,6 +14,7 @@ from app.gateway.limits import CallTimes
 from app.gateway.relay import Relay
 from app.gateway.wire.answers import Answer
 from app.http.server_protocol import GuardedHttp, SocketTimes
+from app.lib.secret_matcher import NO_SECRETS
 from app.outbound.http import Limits, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_json
@@ -235,6 +236,6 @@ async def test_a_flood_of_small_events_leaves_others_their_turn() -> None:
     exchange: Any = SimpleNamespace(stream=stream)
     watch: Any = SimpleNamespace(client_gone=False, resumable=False)
     passage: Any = SimpleNamespace(filter_notification=takes, event_id=lambda _: None)
-    relay = Relay(exchange, Answer(1, ()), watch, passage, None)
+    relay = Relay(exchange, Answer(1, NO_SECRETS), watch, passage, None)
     assert await turns_while(relay.run(cast("Any", Response()))) >= 100
     assert len(passed) == count + 1

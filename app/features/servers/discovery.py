@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.features.tools.definitions import MIN_SECRET_BYTES, Definition, InvalidTool, read_definition
+from app.features.tools.definitions import Definition, InvalidTool, read_definition
+from app.lib import strict_json
 from app.lib.event_loop import off_loop
+from app.lib.secret_matcher import SecretMatcher, match_headers
 from app.lib.strict_json import JsonObject
 from app.outbound.http import OutboundClient, Target, Timeouts
 from app.outbound.mcp.exchange import McpUpstreamError
@@ -84,7 +86,7 @@ async def discover(
     headers: Headers,
     *,
     budget: TimeBudget = URL_BUDGET,
-    secrets: Sequence[bytes] | None = None,
+    secrets: SecretMatcher | None = None,
 ) -> Discovery:
     """Ask a server for its versions and tools. Raises ``DiscoveryFailed``.
 
@@ -94,7 +96,7 @@ async def discover(
         info = await probe(outbound, url, headers, timeouts=budget.timeouts)
         items = await _list_pages(outbound, url, headers, info.protocol_versions, budget.timeouts)
     if secrets is None:
-        secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
+        secrets = match_headers(headers)
     definitions: dict[str, Definition] = {}
     left_out: Counter[str] = Counter()
     for start in range(0, len(items), _TOOLS_AT_ONCE):
@@ -107,17 +109,14 @@ async def discover(
     return Discovery(tuple(definitions.values()), dict(left_out), info.protocol_versions, instructions)
 
 
-def _sanitize(instructions: str | None, secrets: Sequence[bytes]) -> str | None:
+def _sanitize(instructions: str | None, secrets: SecretMatcher) -> str | None:
     """Return instructions that can be stored and shown; ``None`` if they are too long or contain one of the secrets."""
     if not instructions or len(instructions) > MAX_INSTRUCTIONS_LENGTH:
         return None
-    has_secret = any(
-        len(secret) >= MIN_SECRET_BYTES and secret.decode("latin-1") in instructions for secret in secrets
-    )
-    return None if has_secret else instructions
+    return None if secrets.is_in(strict_json.dumps(instructions)) else instructions
 
 
-def _read(items: Sequence[JsonObject], secrets: Sequence[bytes]) -> list[Definition | InvalidTool]:
+def _read(items: Sequence[JsonObject], secrets: SecretMatcher) -> list[Definition | InvalidTool]:
     read: list[Definition | InvalidTool] = []
     for item in items:
         try:

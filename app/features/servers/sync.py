@@ -29,6 +29,7 @@ from app.features.tools.service import TOOL
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
 from app.http.runtime import Runtime, from_state
+from app.lib.secret_matcher import match_values
 from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
@@ -130,7 +131,7 @@ def _place(server: Server) -> tuple[str | None, ...]:
 async def _discover(runtime: Runtime, start: Start) -> Discovery:
     headers, client = start.credential.headers, start.credential.client
     if not isinstance(start.url, str):
-        secrets = secret_values(start.credential.variables)
+        secrets = match_values(secret_values(start.credential.variables))
         return await discover(runtime.outbound, start.url, headers, budget=COMMAND_BUDGET, secrets=secrets)
     if client is not None:
         try:

@@ -1,7 +1,7 @@
 """Tool definitions: parse and digest them, and reconcile the stored tools with what a server offers. No I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -13,14 +13,13 @@ from app.domain.risk import assess
 from app.lib import strict_json
 from app.lib.event_loop import is_on_loop
 from app.lib.ids import new_id
+from app.lib.secret_matcher import NO_SECRETS, SecretMatcher
 from app.lib.strict_json import JsonObject
 from app.models.servers import Tool
 
 MAX_NAME_LENGTH = 256
 MAX_DEFINITION_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 64
-# A shorter secret could occur in ordinary text by chance.
-MIN_SECRET_BYTES = 8
 _KINDS = {"inputSchema": dict, "title": str, "description": str, "outputSchema": dict, "annotations": dict}
 _NOT_PLAIN = "it contains something that is not plain JSON (NUL, lone surrogates, too deep)"
 
@@ -47,7 +46,7 @@ class Definition:
     digest: bytes
 
 
-def read_definition(item: Mapping[str, Any], secrets: Sequence[bytes] = ()) -> Definition:
+def read_definition(item: Mapping[str, Any], secrets: SecretMatcher = NO_SECRETS) -> Definition:
     """Parse one ``tools/list`` item. Raises ``InvalidTool``.
 
     ``secrets`` must not occur in a definition: a server that gets a credential could copy it into a description, and so
@@ -76,7 +75,7 @@ def read_definition(item: Mapping[str, Any], secrets: Sequence[bytes] = ()) -> D
     )
 
 
-def _check_text(item: Mapping[str, Any], secrets: Sequence[bytes]) -> None:
+def _check_text(item: Mapping[str, Any], secrets: SecretMatcher) -> None:
     """Require unambiguous JSON of limited size without one of the secrets."""
     write = strict_json.dumps if is_on_loop() else strict_json.dumps_in_pieces
     try:
@@ -89,9 +88,8 @@ def _check_text(item: Mapping[str, Any], secrets: Sequence[bytes]) -> None:
         strict_json.loads(text, max_depth=MAX_SCHEMA_DEPTH)
     except ValueError:
         raise InvalidTool(_NOT_PLAIN) from None
-    for secret in secrets:
-        if len(secret) >= MIN_SECRET_BYTES and strict_json.dumps(secret.decode("latin-1"))[1:-1] in text:
-            raise InvalidTool("it contains the upstream credential")
+    if secrets.is_in(text):
+        raise InvalidTool("it contains the upstream credential")
 
 
 @dataclass(slots=True)

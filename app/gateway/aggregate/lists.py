@@ -25,12 +25,13 @@ from app.gateway.limits import CallLimits
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.results import filter_tools, make_private
 from app.gateway.sealed_ids import FLEET, SessionSealer
-from app.gateway.wire.answers import REDACTED, dump, filter_item, parse, target_secrets
+from app.gateway.wire.answers import dump, filter_item, parse, target_secrets
 from app.gateway.wire.exchange import ClientWatch, result_body
 from app.gateway.wire.messages import Headers, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
 from app.lib.event_loop import MAX_UNCOUNTED_BYTES, off_loop
+from app.lib.secret_matcher import SecretMatcher
 from app.outbound.http import VIA, NotForwarded
 from app.outbound.mcp.exchange import McpUpstreamError
 
@@ -365,11 +366,9 @@ async def _gather(parts: Sequence[Coroutine[Any, Any, ServerPage]]) -> list[Serv
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _redact(items: list[Any], secrets: tuple[bytes, ...]) -> list[Any]:
+def _redact(items: list[Any], secrets: SecretMatcher) -> list[Any]:
     raw = dump(items)
-    if not any(secret in raw for secret in secrets):
+    if not secrets.is_in(raw):
         return items
-    for secret in secrets:
-        raw = raw.replace(secret, REDACTED)
-    clean: list[Any] = parse(raw)
+    clean: list[Any] = parse(secrets.redact(raw))
     return clean

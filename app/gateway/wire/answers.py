@@ -10,9 +10,8 @@ because users trust the gateway more than a server, nor a URL that browsers pars
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refuse
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
 from app.lib.event_loop import is_on_loop
+from app.lib.secret_matcher import SecretMatcher, match_headers, match_values
 from app.lib.strict_json import fold_name
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED
@@ -190,11 +190,8 @@ def _implementation(info: Any) -> dict[str, str]:
     return {name: text for name, text in IMPLEMENTATION.pick(info).items() if isinstance(text, str)}
 
 
-REDACTED = b"[redacted]"
 MAX_DEPTH = 256
 """Maximum nesting depth of an answer."""
-MINIMUM_SECRET = 8
-"""Bytes. A shorter credential would occur by chance in answers, so it is not redacted."""
 Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place and returns whether it changed."""
 _NO_INPUT = "The server asked for input from the user, which this gateway does not support."
@@ -205,7 +202,7 @@ class Answer:
     """The checks and changes for the answer to one request."""
 
     id: str | int | None
-    secrets: tuple[bytes, ...]
+    secrets: SecretMatcher
     rewrite: Rewrite | None = None
     check_error: Callable[[Any], None] | None = None
     """Checks the data of an error that requires URL elicitation."""
@@ -245,22 +242,14 @@ class Answer:
             raw = dump(message)
         return self.redact(raw, message)
 
-    def scrub(self, raw: bytes) -> bytes:
-        """Redact the upstream credential where it occurs literally."""
-        for secret in self.secrets:
-            if secret in raw:
-                raw = raw.replace(secret, REDACTED)
-        return raw
-
     def redact(self, raw: bytes, message: Any) -> bytes:
-        """Redact the upstream credential, also where it occurs with JSON escapes."""
-        raw = self.scrub(raw)
+        """Redact the upstream credential. ``message`` is what ``raw`` encodes."""
+        raw = self.secrets.redact(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
+            # Escapes that the message does not need can hide it.
             plain = dump(message)
-            if any(secret in plain for secret in self.secrets):
-                for secret in self.secrets:
-                    plain = plain.replace(secret, REDACTED)
-                return plain
+            if self.secrets.is_in(plain):
+                return self.secrets.redact(plain)
         return raw
 
 
@@ -310,33 +299,9 @@ def fail_input_request(result: dict[str, Any]) -> bool:
     return True
 
 
-def target_secrets(target: UpstreamTarget) -> tuple[bytes, ...]:
-    """Return the values to redact in answers: each credential without its scheme, also with JSON escapes."""
-    return _secrets_in(target.headers) if target.secrets is None else _with_escaped(target.secrets)
-
-
-@lru_cache(maxsize=256)
-def _secrets_in(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
-    values: list[bytes] = []
-    for _, value in headers:
-        scheme, space, rest = value.partition(b" ")
-        if not space or not scheme.isalpha():
-            values.append(value)
-        if space:
-            values.append(rest)
-    return _with_escaped(tuple(values))
-
-
-@lru_cache(maxsize=256)
-def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    values: list[bytes] = []
-    for secret in secrets:
-        if len(secret) >= MINIMUM_SECRET:
-            values.append(secret)
-            escaped = strict_json.dumps(secret.decode(errors="replace"))[1:-1]
-            if escaped != secret:
-                values.append(escaped)
-    return tuple(values)
+def target_secrets(target: UpstreamTarget) -> SecretMatcher:
+    """Return what to redact in answers: what a command is given, or the credential in the header fields."""
+    return match_headers(target.headers) if target.secrets is None else match_values(target.secrets)
 
 
 def parse(raw: bytes) -> Any:
@@ -370,7 +335,7 @@ def _refused_by(status: int, ours: bool) -> Refused | None:
     return None
 
 
-async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
+async def refuse_status(response: OutboundResponse, secrets: SecretMatcher) -> Refused:
     """Return the answer to an error status of the upstream.
 
     Statuses 4xx, and those of the supervisor of commands, are kept; others become 502.
@@ -379,9 +344,7 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
     refused = _refused_by(status, response.header(REFUSAL) is not None)
     if refused is not None:
         return refused
-    raw = await response.read()
-    for secret in secrets:
-        raw = raw.replace(secret, REDACTED)
+    raw = secrets.redact(await response.read())
     headers: tuple[tuple[bytes, bytes], ...] = ()
     retry_after = response.header(b"retry-after")
     if retry_after is not None and retry_after.isdigit():
@@ -396,7 +359,7 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
         code, text = error.get("code"), error.get("message")
         if isinstance(code, int) and isinstance(text, str):
             plain = strict_json.dumps(error)
-            if not any(secret in plain for secret in secrets):
+            if not secrets.is_in(plain):
                 return Refused(status, code, text, data=error.get("data"), headers=headers)
     return Refused(
         status, INVALID_REQUEST, f"The server refused the request with HTTP status {status}.", headers=headers

@@ -1,9 +1,11 @@
 """Sync real servers: found tools, noticed changes, and refusals."""
 
 import asyncio
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote_plus
 
 import httpx2
 import pytest
@@ -316,21 +318,28 @@ async def test_odd_tools_are_left_out_and_said(api: httpx2.AsyncClient) -> None:
     assert set(await tools_of(api)) == {"good"}
 
 
+def in_base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("encode", [str, quote_plus, in_base64])
 async def test_a_server_cannot_write_its_credential_into_our_database(
-    api: httpx2.AsyncClient, sessions: Sessions
+    api: httpx2.AsyncClient, sessions: Sessions, encode: Callable[[str], str]
 ) -> None:
-    secret = "upstream-secret-0123456789"
-    async with mcp_server(tool("good"), tool("bad", f"Use {secret}")) as upstream:
+    secret = "upstream/secret+0123456789"
+    says = encode(f"Use {secret}")
+    async with mcp_server(tool("good"), tool("bad", says), says=says) as upstream:
         path = await register(api, upstream.url)
         await api.put(path + "/credential", json={"kind": "bearer", "token": secret})
         server = await sync(api, path)
 
     assert all(sent["authorization"] == f"Bearer {secret}" for sent in upstream.seen)
     assert set(await tools_of(api)) == {"good"}
-    assert secret not in str(server)
+    assert server["instructions"] == "none"
+    assert says not in str(server)
     async with sessions() as session:
         for table in ("tools", "servers", "object_versions", "audit_events"):
-            assert secret not in "".join(await session.scalars(text(f"SELECT t::text FROM {table} AS t")))
+            assert says not in "".join(await session.scalars(text(f"SELECT t::text FROM {table} AS t")))
 
 
 RPC_ERROR = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"secret-of-the-upstream"}}'
@@ -569,15 +578,21 @@ async def test_later_instructions_of_a_server_that_is_trusted_are_approved_when_
         assert (await sync(api, path))["instructions"] == "pending"
 
 
-async def test_tools_of_a_command_may_name_what_git_was_told_but_no_secret(app: Scopegate) -> None:
+@pytest.mark.parametrize("secret", ["s3cret-of-git", "gehöre-öfter-häufig"])
+async def test_tools_of_a_command_may_name_what_git_was_told_but_no_secret(
+    app: Scopegate, secret: str
+) -> None:
     runtime = app.api.state.runtime
-    given = (("GIT_TOKEN", "s3cret-of-git"), ("GIT_CONFIG_VALUE_0", "/srv/wiki"))
-    async with mcp_server(tool("look", "In /srv/wiki."), tool("leak", "By s3cret-of-git.")) as upstream:
+    given = (("GIT_TOKEN", secret), ("GIT_CONFIG_VALUE_0", "/srv/wiki"))
+    async with mcp_server(
+        tool("look", "In /srv/wiki."), tool("leak", f"By {secret}."), says=secret
+    ) as upstream:
         target = runtime.outbound.policy.check_target(upstream.url)
         found = await _discover(
             runtime, Start(datetime.now(UTC), (), target, OpenedCredential(variables=given))
         )
     assert [definition.name for definition in found.definitions] == ["look"]
+    assert found.instructions is None
 
 
 async def test_definitions_are_read_and_digested_outside_the_event_loop(
