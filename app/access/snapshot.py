@@ -10,7 +10,6 @@ thread.
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +26,7 @@ from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, Rea
 from app.access.policy.compiled import CompiledPolicy, Mode, PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator, Rules
 from app.crypto.keys import Peppers, Sealer
+from app.db.clock import DatabaseClock
 from app.db.connection import DRIVER_FAULTS
 from app.db.engine import DATABASE_FAULTS
 from app.db.rewinds import DatabaseRewound, RewindGuard
@@ -41,24 +41,6 @@ from app.lib.event_loop import with_timeout
 from app.lib.ids import POLICY, format_id
 from app.models.servers import Server as ServerRow
 from app.outbound.client_tokens import ClientTokens, Header, UpstreamTarget
-
-
-class DatabaseClock:
-    """The database's clock: the worker's clock plus a learned offset. Expiry depends on it, not on wall clocks."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - boot_time()
-        self.known = False
-
-    def now(self) -> float:
-        """The estimated database time in Unix seconds."""
-        return boot_time() + self._offset
-
-    def learn(self, database_time: float, sent: float, received: float) -> None:
-        """Update the offset from a query result. ``sent`` and ``received`` are on the ``boot_time`` clock."""
-        self._offset = database_time - (sent + received) / 2
-        self.known = True
-
 
 _READ_PUBLISHED = """
 SELECT id, version, published_text, published_mode FROM policies

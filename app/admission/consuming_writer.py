@@ -14,11 +14,11 @@ from uuid import UUID
 
 import asyncpg
 
-from app.access.snapshot import DatabaseClock
 from app.admission import consuming
 from app.admission.consuming import ApprovalConflict, Connection, Demand, DependenciesMoved, Settlement
 from app.admission.rows import STATEMENT, Outcome, arguments_of
 from app.admission.writer import DEADLINE_S, ConnectionLoop, is_invalid_value, take
+from app.db.clock import DatabaseClock
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
 from app.db.recorder_health import RecorderHealth
 from app.domain.errors import StoreUnavailable

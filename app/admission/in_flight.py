@@ -24,7 +24,7 @@ from uuid import UUID
 import asyncpg
 
 from app.access.listener import Answer, ChangeListener
-from app.access.snapshot import DatabaseClock
+from app.db.clock import DatabaseClock
 from app.db.connection import DRIVER_FAULTS
 from app.db.recorder_health import OutageLog
 from app.db.rewinds import RewindGuard

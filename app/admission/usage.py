@@ -14,9 +14,9 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.snapshot import DatabaseClock
 from app.access.unused import MAX_WINDOW, TOOLS
 from app.admission.store import DecidedCall
+from app.db.clock import DatabaseClock
 from app.db.engine import delete_rows
 from app.db.jobs import repeat
 from app.domain.objects import Part, Server, Token

@@ -16,7 +16,6 @@ from uuid import UUID
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from app.access.snapshot import DatabaseClock
 from app.admission.rows import (
     STATEMENT,
     STATEMENT_WITH_CLIENTS,
@@ -26,6 +25,7 @@ from app.admission.rows import (
     clients_of,
     statement_for,
 )
+from app.db.clock import DatabaseClock
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
 from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard

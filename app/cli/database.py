@@ -7,7 +7,7 @@ credential of the first service account directly in the database, since no one c
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import asyncpg
@@ -38,7 +38,6 @@ from app.features.audit_sinks.queue import record_missed
 from app.features.service_accounts.service import bootstrap, create_credential
 from app.http.authorization import Caller, Role
 from app.http.idempotency import delete_expired_responses
-from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id
 from app.models.identities import ServiceAccount
 from app.settings import Settings, with_local_keys
@@ -179,7 +178,9 @@ async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partiti
 
 
 async def _maintain(owner_url: str, settings: Settings) -> MaintenanceResult:
-    now, keep = datetime.now(UTC), settings.audit_retention
+    keep = settings.audit_retention
+    async with plain_connection(owner_url) as connection:
+        now: datetime = await connection.fetchval("SELECT now()")
     done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=_record_drop)
     await delete_expired_responses(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
@@ -233,7 +234,7 @@ async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credenti
         if account is None:
             raise
         caller = Caller("service_account", account.id, frozenset({Role.OWNER}))
-        change = Change(session, caller, None, utc_now())
+        change = await Change.begin(session, caller)
         credential = await create_credential(change, peppers, account.id)
         return format_id(SERVICE_ACCOUNT, account.id), credential.secret
 

@@ -69,7 +69,7 @@ def _register(settings: dict[str, Any]) -> None:
             groups.setdefault(group, []).append(user)
     for name, members in groups.items():
         Backend.instance.save(models.Group(display_name=name, members=members))
-    now = datetime.now(UTC)
+    now = datetime.now(UTC)  # noqa: TID251 - of its own
     # Canaille names an audience by the id of a client that represents the API.
     api = models.Client(client_id=settings["audience"], client_name="Scopegate", client_id_issued_at=now)
     Backend.instance.save(api)

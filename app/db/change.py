@@ -17,6 +17,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
+from app.db.clock import transaction_time
 from app.db.versions import move_versions, notify_at_commit
 from app.db.webhook_events import Message, WebhookEvent, enqueue
 from app.domain.caller import Caller
@@ -136,6 +137,12 @@ class Change:
     caller: Caller
     request_id: str | None
     now: datetime
+    """By the database's clock."""
+
+    @classmethod
+    async def begin(cls, session: AsyncSession, caller: Caller, request_id: str | None = None) -> "Change":
+        """Begin a change at the time of its transaction."""
+        return cls(session, caller, request_id, await transaction_time(session))
 
     @property
     def _collected(self) -> _Collected:

@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from time import monotonic
 from typing import Any
 
 import asyncpg
 from asyncpg.exceptions import InternalClientError, PostgresError
-from sqlalchemy import event, func, select
+from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -194,12 +193,6 @@ def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
     if code == _NOT_NULL:
         return getattr(cause, "column_name", None) == "epoch"
     return code == _CHECK and getattr(cause, "constraint_name", None) is None
-
-
-async def database_time(session: AsyncSession) -> datetime:
-    """The current time of the database, not that of the transaction's start."""
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
 
 
 async def commit(session: AsyncSession) -> None:

@@ -69,7 +69,7 @@ def changes(permission: Permission, *, machine: bool = False) -> Any:
 
     async def begin(request: Request, session: Session) -> Change:
         caller = await _authenticate(request, session, permission, machine=machine)
-        return Change(session, caller, request.state.request_id, request.app.state.runtime.clock())
+        return await Change.begin(session, caller, request.state.request_id)
 
     begin.permission = permission  # type: ignore[attr-defined]
     return Depends(begin, scope="function")

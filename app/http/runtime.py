@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.keys import Peppers, Sealer
 from app.crypto.signed_notes import NoteSigner
 from app.crypto.signing import Signer
+from app.db.clock import DatabaseClock
 from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
 from app.http.authorization import Authenticator
@@ -19,7 +20,6 @@ from app.http.live import Live
 from app.http.rate_limits import SignInAttempts
 from app.http.readiness import LogHorizon, Readiness
 from app.http.service_address import OwnAddresses
-from app.lib.clock import Clock, utc_now
 from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import OutboundClient
 from app.outbound.stdio import AllowedCommands, SupervisorAddress
@@ -57,7 +57,8 @@ class Runtime:
     readiness: Readiness
     own_addresses: OwnAddresses = field(default_factory=lambda: OwnAddresses(()))
     """The addresses of this service."""
-    clock: Clock = field(default=utc_now)
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    """The estimated time of the database, for requests that do not read it."""
     horizon: LogHorizon = field(default_factory=LogHorizon)
     recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
     """The state of the lane that records most calls."""

@@ -1,16 +1,8 @@
-"""The clocks of the process: wall time, and a monotonic clock that counts suspensions."""
+"""A monotonic clock that counts suspensions, for durations. What has ended, only the database's clock says."""
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The current time in UTC, timezone-aware."""
-    return datetime.now(UTC)
 
 
 def _clock_of_boot() -> int | None:

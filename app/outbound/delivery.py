@@ -53,7 +53,7 @@ async def post(
     status = response.status
     if 200 <= status < 300:
         return Attempt(status)
-    pause = pause_of(response.header(b"retry-after"), datetime.now(UTC))
+    pause = pause_of(response.header(b"retry-after"), datetime.now(UTC))  # noqa: TID251 - the receiver's time
     return Attempt(status, "redirect" if 300 <= status < 400 else "status", pause)
 
 

@@ -318,7 +318,7 @@ class Isolation:
         """The command that removes the user's files in shared directories."""
         # Run as the user, so that it can only remove the user's files. A process that starts now keeps its files.
         mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(uid)]
-        before = ["!", "-newerct", f"@{time.time():.6f}"]
+        before = ["!", "-newerct", f"@{time.time():.6f}"]  # noqa: TID251 - that of the file system
         remove = ["-exec", "/bin/rm", "-rf", "--", "{}", "+"]
         return ["/usr/bin/find", *_SHARED, *mine, *before, *remove], _identity(uid)
 

@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack
 
 from app.access.policy.evaluator import Rules
-from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.access.snapshot import AccessSnapshot
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.postgres_store import CallRecords, PostgresStore, SnapshotReads
@@ -29,7 +29,7 @@ async def start_gateway(
     settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck
 ) -> tuple[Gateway, AccessSnapshot]:
     """Build the gateway and run its loops until ``stack`` is closed; also return the access snapshot."""
-    url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
+    url, worker_id, clock, peppers = direct_url(settings), new_id(), runtime.clock, runtime.peppers
     rewinds = runtime.rewinds
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
     snapshot = AccessSnapshot(

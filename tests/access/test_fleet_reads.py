@@ -11,10 +11,11 @@ import pytest
 
 from app.access import reading
 from app.access.reading import consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.access.snapshot import AccessSnapshot
 from app.admission.postgres_store import SnapshotReads
 from app.admission.store import View
 from app.crypto.keys import Peppers
+from app.db.clock import DatabaseClock
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.errors import StoreUnavailable, TooManyLookups
 from tests.admission.world import KEY, Connection, World, make_world

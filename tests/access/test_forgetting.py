@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from app.access.reading import TokenEntry
-from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.access.snapshot import AccessSnapshot
 from app.crypto.keys import Peppers, Sealer
+from app.db.clock import DatabaseClock
 from app.outbound.client_tokens import UpstreamTarget
 from tests.access.test_fleet_reads import Pool
 from tests.admission.world import KEY, make_world

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from app.access.snapshot import DatabaseClock
 from app.admission.consuming import Demand, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.rows import Values
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision

@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission import consuming_writer, writer
 from app.admission.rows import Row, Values, cells_of
 from app.admission.store import Admitted, StoreUnavailable
 from app.admission.writer import AdmissionWriter
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection, Primary
 from app.db.rewinds import DatabaseRewound
 from app.features.audit.epochs import ensure_epoch

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.consuming import PENDING_PER_TOKEN, Settlement, settle
 from app.admission.consuming_writer import ConsumingWriter, Release, release
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision

@@ -7,9 +7,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.shared_state import forget_ended_sessions
 from app.admission.usage import CallUses
+from app.db.clock import DatabaseClock
 from app.lib.ids import new_id
 from tests.admission.world import Connection, call_row, decision, make_world, writer_on
 from tests.features.principals import Sessions

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.reading import consistent, read_fleet, read_token
-from app.access.snapshot import DatabaseClock
 from app.access.unused import MAX_WINDOW
 from app.admission import usage
 from app.admission.postgres_store import CallRecords
@@ -20,6 +19,7 @@ from app.admission.rows import Clients, Refusals
 from app.admission.store import Admitted, Client, DecidedCall, Stale, Withheld
 from app.admission.usage import CallUses, forget_uses
 from app.crypto.keys import Sealer
+from app.db.clock import DatabaseClock
 from app.db.engine import make_engine, make_sessions
 from app.domain.access import Decision
 from app.domain.objects import Grant, Part, Server, Token

@@ -14,9 +14,9 @@ from math import inf
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission import in_flight
 from app.admission.in_flight import InFlightTable
+from app.db.clock import DatabaseClock
 from app.db.versions import CHANNEL
 from app.domain.access import Decision
 from app.lib.clock import boot_time

@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
-from app.access.snapshot import DatabaseClock
 from app.admission.postgres_store import CallRecords
 from app.admission.rows import Clients, Refusals
 from app.admission.store import Admitted, Client, DecidedCall, Stale, Withheld
 from app.admission.usage import CallUses
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
+from app.db.clock import DatabaseClock
 from app.domain.access import Decision
 from app.domain.objects import Server, Token
 from app.domain.policy import Effect

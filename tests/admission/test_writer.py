@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, clients_of
 from app.admission.writer import DEADLINE_S, AdmissionWriter, make_outcome
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection
 from app.db.rewinds import RewindGuard
 from app.domain.errors import StoreUnavailable

@@ -9,9 +9,9 @@ from time import monotonic
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.writer import AdmissionWriter
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import RecorderHealth
 from app.domain.errors import StoreUnavailable

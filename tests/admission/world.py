@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 
 from app.access.reading import consistent, read_fleet, read_token
-from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, dependencies_of
 from app.admission.writer import AdmissionWriter
 from app.crypto.keys import Peppers
+from app.db.clock import DatabaseClock
 from app.db.connection import GuardedConnection, Primary
 from app.db.rewinds import RewindGuard
 from app.domain.access import AccessRequest, Decision, PolicyContext, decide

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.consuming import Demand
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.rows import Refusals, Values
 from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter, make_outcome
+from app.db.clock import DatabaseClock
 from app.domain.errors import StoreUnavailable
 from app.lib.ids import new_id
 from app.worker.background import run_in_background

@@ -11,10 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.reading import Fleet, consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.access.snapshot import AccessSnapshot
 from app.admission.shared_state import SharedState
 from app.admission.store import StoreUnavailable
 from app.crypto.keys import Peppers
+from app.db.clock import DatabaseClock
 from app.db.engine import make_engine, make_sessions
 from app.lib.ids import new_id
 from tests.admission.world import KEY, World, make_world

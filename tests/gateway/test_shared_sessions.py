@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.access.snapshot import DatabaseClock
 from app.admission.in_flight import InFlightTable
 from app.admission.shared_state import SESSIONS_CHANNEL, SharedState
 from app.admission.store import SessionSettings, StoreUnavailable
 from app.admission.usage import CallUses
+from app.db.clock import DatabaseClock
 from app.db.engine import make_engine, make_sessions
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.ids import new_id

@@ -27,8 +27,8 @@ LIMITS = {
     "calls of begin_nested outside savepoint": 0,
     "tables that two features write": 0,
     # `make limits` alone holds these: raise one with the reason in the commit.
-    "files of a warm tools/call": 28,
-    "changes of file in a warm tools/call": 105,
+    "files of a warm tools/call": 29,
+    "changes of file in a warm tools/call": 106,
 }
 
 # The folder of a URL is its first segment after /api/v1/, with `_` for `-`. The others:

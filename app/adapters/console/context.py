@@ -20,6 +20,7 @@ from app.adapters.console.console import Console
 from app.adapters.console.page import page
 from app.crypto.keys import derive_key
 from app.db.change import Change, savepoint
+from app.db.clock import transaction_time
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed, PreconditionFailed, Unauthenticated
 from app.features.audit.queries import names_of
 from app.features.service_accounts.authenticate import unauthenticated
@@ -66,6 +67,7 @@ class PageContext:
     request: Request
     session: AsyncSession
     viewer: Viewer
+    now: datetime
     form: forms.Form = field(default_factory=forms.Form)
     problems: forms.Problems = field(default_factory=forms.Problems)
     caller: Caller = field(init=False)
@@ -78,11 +80,6 @@ class PageContext:
         state, self.caller = self.request.app.state, self.viewer.caller
         self.runtime, self.snapshot, self.console = state.runtime, state.access, state.console
         self.request_id = self.request.state.request_id
-
-    @property
-    def now(self) -> datetime:
-        """The current time."""
-        return self.runtime.clock()
 
     def day_end(self, days: int) -> datetime:
         """The end of the day in so many days, UTC: a whole day, so that all pages of a list have the same filter."""
@@ -215,7 +212,8 @@ def may_open(permission: Permission) -> Any:
     """Build the dependency of a page, whose value is a ``PageContext`` of a viewer with the permission."""
 
     async def check(request: Request, session: Session) -> PageContext:
-        return PageContext(request, session, await _viewer(request, session, permission))
+        viewer = await _viewer(request, session, permission)
+        return PageContext(request, session, viewer, await transaction_time(session))
 
     check.permission = permission  # type: ignore[attr-defined]
     return Depends(check, scope="function")
@@ -247,9 +245,8 @@ def may_submit(permission: Permission, *, max_bytes: int = forms.MAX_FORM_BYTES)
             raise Forbidden("This form belongs to another session. Open the page again.")
         # An error page shows what was typed, now that the form is authenticated.
         request.state.form_input = form.pairs
-        now = request.app.state.runtime.clock()
-        change = Change(session, viewer.caller, request.state.request_id, now)
-        return Submission(request, session, viewer, form, change=change)
+        change = await Change.begin(session, viewer.caller, request.state.request_id)
+        return Submission(request, session, viewer, change.now, form, change=change)
 
     check.permission = permission  # type: ignore[attr-defined]
     return Depends(check, scope="function")

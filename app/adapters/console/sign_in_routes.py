@@ -14,7 +14,7 @@ from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
 from app.db.change import Change
-from app.db.engine import database_time
+from app.db.clock import current_time
 from app.domain import errors
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sessions import SignedIn
@@ -49,7 +49,7 @@ class _Visit:
     @property
     def now(self) -> float:
         """The current time, in seconds since the epoch."""
-        return self.runtime.clock().timestamp()
+        return self.runtime.clock.now()
 
     @property
     def browser(self) -> str | None:
@@ -146,7 +146,7 @@ async def finish_sign_in(
     except errors.Forbidden as refusal:
         return await _offer_another(visit, resumed, signed_in, refusal)
     request_id = request.state.request_id
-    change = Change(session, caller, request_id, runtime.clock())
+    change = await Change.begin(session, caller, request_id)
     cookie = await browser_sessions.open_session(change, runtime.peppers, signed_in, console.lifetimes)
     replaced = cookies.session(request)
     if replaced is not None:
@@ -217,7 +217,7 @@ async def _redeem(visit: _Visit, resumed: attempts.ResumedAttempt, code: str, is
     if kept is None:
         async with visit.runtime.sessions() as session:
             found = await providers.browser_providers(session)
-            now = (await database_time(session)).timestamp()
+            now = (await current_time(session)).timestamp()
         provider = next((one for one in found if one.id == resumed.provider_id), None)
         if provider is None:
             raise errors.Malformed("This provider is no longer used for sign-in. Sign in again.")

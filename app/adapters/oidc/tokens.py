@@ -27,7 +27,7 @@ from app.crypto.jwt import (
     key_id_of,
     read_token,
 )
-from app.db.engine import database_time
+from app.db.clock import current_time
 from app.features.administrators.browser_sessions import SignedOut
 from app.features.administrators.claims import ClaimsMismatch
 from app.features.administrators.sign_in import sign_in
@@ -245,6 +245,6 @@ def finder(sessions: async_sessionmaker[AsyncSession]) -> FindProvider:
             provider = await queries.find_provider(session, issuer)
             if provider is None:
                 return None
-            return provider, (await database_time(session)).timestamp()
+            return provider, (await current_time(session)).timestamp()
 
     return find_provider

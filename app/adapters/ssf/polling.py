@@ -19,7 +19,8 @@ from app.crypto.jwt import ProviderFault
 from app.crypto.keys import Sealer
 from app.crypto.signing import Signer
 from app.db.change import Change
-from app.db.engine import ATTEMPTS, commit, database_time, sqlstate
+from app.db.clock import current_time
+from app.db.engine import ATTEMPTS, commit, sqlstate
 from app.db.jobs import OUTAGES, repeat
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
@@ -27,7 +28,6 @@ from app.features.identity_providers.signals import streams
 from app.features.identity_providers.signals.receive import receive
 from app.features.identity_providers.signals.transmitters import Access
 from app.http.authorization import Caller, Role
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.lib.logs import log_fault
 from app.lib.strict_json import JsonObject
@@ -201,7 +201,7 @@ class Polling:
                 settings = streams.transmitter_settings(row)
             if settings is not None and settings.delivery == "poll":
                 stream = await streams.stream_at(session, provider_id, settings.issuer)
-            now = (await database_time(session)).timestamp()
+            now = (await current_time(session)).timestamp()
             await streams.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if settings is None or stream is None or stream.poll_url is None:
@@ -230,7 +230,7 @@ class Polling:
                         or streams.transmitter_settings(provider) != settings
                     ):
                         raise Failed("refused")
-                    change = Change(session, SYSTEM, request_id, utc_now())
+                    change = await Change.begin(session, SYSTEM, request_id)
                     new = await receive(change, self._signer, provider, event, critical)
                     await commit(session)
                     return new

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto import jwt
 from app.db.change import Change
-from app.db.engine import CONNECTION_ERRORS, commit, database_time, database_unavailable
+from app.db.clock import current_time
+from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain import security_events
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.features.identity_providers.service import Surface, require_served_provider
@@ -253,7 +254,7 @@ async def take_event(
     session, caller = change.session, change.caller
     provider, settings = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
-    now = (await database_time(session)).timestamp()
+    now = (await current_time(session)).timestamp()
     # Releases the database connection while the body arrives and keys are fetched.
     await session.commit()
     text = await _token_of(request)

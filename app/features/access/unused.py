@@ -13,6 +13,7 @@ from app.access.reading import Fleet
 from app.access.snapshot import AccessSnapshot
 from app.access.unused import GrantFinding, Proposal, UsageReview, UsageState
 from app.db.change import Change
+from app.db.clock import transaction_time
 from app.domain.errors import FieldError, Invalid, StoreUnavailable, Unavailable
 from app.features.access.unused_schemas import (
     AppliedOutcome,
@@ -28,7 +29,7 @@ from app.features.access.unused_schemas import (
 from app.features.grants.queries import is_active, lock_grants
 from app.features.grants.schemas import GrantUpdate, GrantView
 from app.features.grants.service import change_grants
-from app.features.tokens.queries import can_reach, database_now, of_members
+from app.features.tokens.queries import can_reach, of_members
 from app.http.authorization import Caller, Permission, authorize
 from app.http.pagination import Cursors, Page
 from app.http.runtime import Runtime
@@ -70,7 +71,7 @@ async def list_unused(
 
 
 async def _window(session: AsyncSession, days: int) -> Window:
-    now = await database_now(session)
+    now = await transaction_time(session)
     return Window(now - timedelta(days=days), now)
 
 

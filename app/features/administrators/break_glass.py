@@ -26,7 +26,8 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, key_id
 from app.crypto.passwords import matches_hash
-from app.db.engine import database_time, delete_rows
+from app.db.clock import current_time
+from app.db.engine import delete_rows
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, parse_credential
 from app.features.audit.record import record
@@ -155,7 +156,7 @@ class BreakGlass:
     async def _open(self, reason: str, request: Request, password_key: str) -> str:
         text, stored = new_credential(self._peppers, BREAK_GLASS)
         async with self._sessions() as session:
-            now = await database_time(session)
+            now = await current_time(session)
             session.add(
                 BreakGlassSession(
                     **stored, password_key=password_key, reason=reason, expires_at=now + LIFETIME

@@ -21,7 +21,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, derive_key
 from app.db.change import Change, Subject, Values
-from app.db.engine import database_time
+from app.db.clock import current_time, keep_transaction_time
 from app.db.rows import forget_expired
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import queries
@@ -32,7 +32,6 @@ from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import is_credential_of, new_credential, unauthenticated
 from app.http.authorization import Caller, Role
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.identities import BrowserSession
 
@@ -133,7 +132,7 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise unauthenticated()
     await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
-    now = await database_time(session)
+    now = await current_time(session)
     text, stored = new_credential(peppers, BROWSER_SESSION)
     row = BrowserSession(
         **stored,
@@ -210,7 +209,7 @@ async def end_replaced_session(
     """
     row = await _find(session, peppers, text, None)
     if row is not None:
-        await _end(Change(session, Caller.person(row.identity_id), request_id, utc_now()), row)
+        await _end(await Change.begin(session, Caller.person(row.identity_id), request_id), row)
 
 
 async def _end(change: Change, row: BrowserSession) -> None:
@@ -238,7 +237,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
     )
     for id, identity_id, provider_id in ended:
         details = {"provider_id": format_id(IDENTITY_PROVIDER, provider_id)}
-        change = Change(session, Caller.person(identity_id), None, utc_now())
+        change = await Change.begin(session, Caller.person(identity_id))
         change.record("session.end", SESSION, Values(id, {}), details=details)
     return len(ended)
 
@@ -249,12 +248,14 @@ async def _find(
     credential = parse_credential(text, BROWSER_SESSION)
     if credential is None:
         return None
-    query = select(BrowserSession).where(
+    query = select(BrowserSession, func.now()).where(
         col(BrowserSession.id) == credential.id, col(BrowserSession.expires_at) > func.clock_timestamp()
     )
     if idle is not None:
         query = query.where(col(BrowserSession.seen_at) > func.clock_timestamp() - idle)
-    row = (await session.execute(query)).scalar_one_or_none()
+    row, now = (await session.execute(query)).one_or_none() or (None, None)
+    if now is not None:
+        keep_transaction_time(session, now)
     return row if is_credential_of(peppers, row, credential) else None
 
 

@@ -41,7 +41,6 @@ from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller, Role
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.identities import SERVICE_ACCOUNT_KIND, Administrator, RoleAssignment, WorkloadSignIn
 
@@ -72,8 +71,8 @@ async def record_sign_in(
 
     Raises ``Unauthenticated`` when the person was stopped since the token was checked.
     """
-    new, now = caller_of(holder, new_id(), new_id()), utc_now()
-    identity_id = await _identity_of(Change(session, new, request_id, now), provider, holder, claims)
+    new = caller_of(holder, new_id(), new_id())
+    identity_id = await _identity_of(await Change.begin(session, new, request_id), provider, holder, claims)
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
         raise unauthenticated()
@@ -93,7 +92,7 @@ async def record_sign_in(
     caller = caller_of(holder, identity_id, administrator.id)
     last = administrator.last_sign_in_at
     if last is None or holder.issued_at > last:
-        change = Change(session, caller, request_id, now)
+        change = await Change.begin(session, caller, request_id)
         signed_in_at = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
         await _follow_claim(change, administrator, signed_in_at)
         # The object does not change by it, so its time and revision stay.

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.call_arguments import kept_arguments
 from app.db.change import Change, Subject, Values
+from app.db.clock import transaction_time
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries, schemas
 from app.features.audit.ocsf import ocsf_lines
@@ -169,7 +170,7 @@ async def list_events(
     key = runtime.peppers.derive("cursors")
     if query.after is None:
         cursors = Cursors(key, "list_audit_events", query.filters())
-        items, next_cursor = await page(session, query, cursors, runtime.clock())
+        items, next_cursor = await page(session, query, cursors, await transaction_time(session))
         return Page(items=items, next_cursor=next_cursor)
     check_since(query)
     cursors = Cursors(key, "poll_audit_events", query.filters())

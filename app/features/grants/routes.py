@@ -6,6 +6,7 @@ from fastapi import Query
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
+from app.db.clock import transaction_time
 from app.features.grants import schemas, service
 from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch
@@ -24,9 +25,8 @@ CanWrite = Annotated[Change, changes(Permission.GRANTS_WRITE)]
 async def list_grants(
     query: Annotated[schemas.GrantQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.GrantView]:
-    return schemas.GrantView.page(
-        *await service.list_grants(session, caller, query, runtime), runtime.clock()
-    )
+    listed = await service.list_grants(session, caller, query, runtime)
+    return schemas.GrantView.page(*listed, await transaction_time(session))
 
 
 @router.post("", status_code=201, summary="Give a right")
@@ -40,13 +40,12 @@ async def get_grant(
     grant_id: GrantId,
     caller: CanRead,
     session: Session,
-    runtime: CurrentRuntime,
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
 ) -> schemas.GrantView:
     grant = await service.get_grant(session, caller, grant_id, ended=include is not None)
-    return await service.show(session, caller, grant, runtime.clock())
+    return await service.show(session, caller, grant, await transaction_time(session))
 
 
 @router.patch("/{grant_id}", summary="Change a grant, also for existing tokens")

@@ -13,6 +13,7 @@ from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot
 from app.db import rows
 from app.db.change import Change, Subject, Values
+from app.db.clock import transaction_time
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Invalid
@@ -54,7 +55,9 @@ async def list_grants(
     if query.includes_ended():
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_grants", query.filters())
-    return await read_page(session, select_grants(query, runtime.clock()), Grant, cursors, query, SORTS)
+    return await read_page(
+        session, select_grants(query, await transaction_time(session)), Grant, cursors, query, SORTS
+    )
 
 
 async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Grant:

@@ -26,13 +26,11 @@ from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import claim_due, finish, lock_pending, roles_of_requester
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.service import lock_existing
-from app.features.tokens import queries
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page, select_filtered
 from app.http.runtime import Runtime
 from app.lib import ids
-from app.lib.clock import utc_now
 from app.lib.ids import format_id
 from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
@@ -59,10 +57,10 @@ async def offboard_or_schedule(
 ) -> offboard.OffboardOutcome:
     """Offboard now, or schedule it if a future time is given. Raises as both do."""
     at = body.effective_at
-    if at is None or at <= (now := await queries.database_now(change.session)):
+    if at is None or at <= change.now:
         return await offboard.offboard_identity(change, id, body, if_match, signer=signer, dry_run=dry_run)
-    if at > now + MAX_AHEAD:
-        latest = (now + MAX_AHEAD).isoformat(timespec="seconds")
+    if at > change.now + MAX_AHEAD:
+        latest = (change.now + MAX_AHEAD).isoformat(timespec="seconds")
         raise Invalid.field(
             "/effective_at", "too_late", f"The time is too far ahead: choose one up to {latest}."
         )
@@ -245,7 +243,7 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
     requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
     # None when the identity is erased, and its schedule only has to be settled.
     body = schemas.Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to)
-    change = Change(session, system, None, utc_now())
+    change = await Change.begin(session, system)
     try:
         await offboard.offboard_identity(
             change,

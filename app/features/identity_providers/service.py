@@ -25,7 +25,6 @@ from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, Role, a
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page, select_filtered
 from app.http.runtime import Runtime
-from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, parse_id
 from app.models.identities import BrowserSession, ServiceAccount
 from app.models.identity_providers import IdentityProvider
@@ -202,7 +201,7 @@ async def sync_environment(session: AsyncSession, configured: schemas.IdentityPr
 
     A provider with the same issuer from the API becomes the environment's, with its links.
     """
-    change = Change(session, Caller.system(Role.OWNER), None, utc_now())
+    change = await Change.begin(session, Caller.system(Role.OWNER))
     issuer = None if configured is None else configured.issuer
     mine = None
     for row in await queries.lock_environments(session, ENVIRONMENT, issuer):

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
 from app.db.change import Change, Subject
-from app.db.engine import commit, database_time
+from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
@@ -37,7 +37,6 @@ from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page
 from app.http.runtime import Runtime
 from app.lib import ids
-from app.lib.clock import utc_now
 from app.lib.ids import format_id
 from app.models.identities import Identity, Invitation
 
@@ -65,9 +64,8 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
         raise Invalid.field("/person", "one_of", "Give identity_id or person, exactly one of them.")
     if (body.email is None) == (body.subject is None):
         raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
-    now = await database_time(session)
-    expires_at = body.expires_at or now + LIFETIME
-    if not now < expires_at <= now + MAX_LIFETIME:
+    expires_at = body.expires_at or change.now + LIFETIME
+    if not change.now < expires_at <= change.now + MAX_LIFETIME:
         raise Invalid.field("/expires_at", "out_of_range", "Choose a time within the next 30 days.")
     provider = await providers.find(session, body.provider_id)
     if provider is None or provider.issuer is None or provider.status != "active":
@@ -308,7 +306,7 @@ async def _use(
     is_proven = row.subject is not None or account.verified
     if has_link and is_proven and not is_managing:
         person = Caller.person(identity.id)
-        await link_account(Change(session, person, request_id, utc_now()), identity, row, account.link)
+        await link_account(await Change.begin(session, person, request_id), identity, row, account.link)
         return False
     row.status = "claimed"
     row.claimed_link, row.claimed_email = account.link, account.email
@@ -317,7 +315,8 @@ async def _use(
     row.revision += 1
     await session.flush()
     details = {"identity_id": format_id(ids.IDENTITY, identity.id), "link_opened": has_link}
-    Change(session, Caller.system(), request_id, utc_now()).record(
+    change = await Change.begin(session, Caller.system(), request_id)
+    change.record(
         "invitation.claim", INVITATION, row, row, details=details, webhook=WebhookEvent.INVITATION_CLAIMED
     )
     return True

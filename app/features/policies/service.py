@@ -17,6 +17,7 @@ from app.access.policy.references import MAX_TOOLS, StoredTool, reached_tools, u
 from app.access.policy.text import Finding, InvalidPolicy, Statement, read_statement, text_warnings
 from app.db import rows
 from app.db.change import Change, Subject
+from app.db.clock import transaction_time
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.policies import queries
@@ -330,7 +331,8 @@ async def report_tests(session: AsyncSession, caller: Caller, id: UUID, runtime:
     """Run the tests of a draft as if it were published. Raises ``NotFound``."""
     policy = await get_policy(session, caller, id)
     draft = PublishedPolicy(policy.id, (policy.version or 0) + 1, policy.text, Mode(policy.mode))
-    results = await run_own(session, rules_of(runtime), runtime.clock(), draft, policy.tests)
+    now = await transaction_time(session)
+    results = await run_own(session, rules_of(runtime), now, draft, policy.tests)
     return PolicyTestReport(passed=all(result.passed for result in results), results=results)
 
 

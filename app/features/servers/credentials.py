@@ -11,7 +11,6 @@ from app.access.credentials import credential_place, find_credential, place_of_s
 from app.crypto.keys import Sealer
 from app.db import resealing
 from app.db.change import Change
-from app.db.engine import database_time
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.identities.queries import lock_identity
 from app.features.servers import schemas
@@ -77,7 +76,7 @@ async def put_credential(
         origin=origin,
         key_id=sealed.key_id,
         sealed=sealed.data,
-        updated_at=await database_time(session),
+        updated_at=change.now,
     )
     session.add(credential)
     _record(change, "server_credential.set", server, credential)

@@ -14,7 +14,6 @@ from sqlmodel import col
 from app.access.credentials import place_of_fields
 from app.db import rows
 from app.db.change import Change, Subject, savepoint
-from app.db.engine import database_time
 from app.db.rows import Lock
 from app.domain.access import FLEET_ID
 from app.domain.definitions import text_digest
@@ -155,7 +154,7 @@ async def end_server(change: Change, id: UUID, if_match: Precondition) -> None:
     """End a server: it cannot be called, its credentials are deleted, its history stays. Raises ``NotFound`` and
     ``PreconditionFailed``."""
     server = await lock_server(change, id, if_match)
-    server.ended_at = await database_time(change.session)
+    server.ended_at = change.now
     server.revision += 1
     statement = delete(ServerCredential).where(col(ServerCredential.server_id) == server.id)
     await change.session.execute(statement)

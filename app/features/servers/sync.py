@@ -16,7 +16,8 @@ from uuid import UUID
 from app.access.credentials import OpenedCredential, launch_of, open_credential
 from app.crypto.keys import UnsealingFault
 from app.db.change import Change
-from app.db.engine import commit, database_time
+from app.db.clock import current_time
+from app.db.engine import commit
 from app.domain.errors import Conflict, DomainError, Unavailable
 from app.domain.objects import ToolState
 from app.features.servers import queries
@@ -97,7 +98,7 @@ async def begin_sync(runtime: Runtime, server_id: UUID, *, shown: bool = True) -
     """Start a sync for ``finish_sync``; ``shown`` marks it as running. Raises ``NotFound``."""
     async with runtime.sessions() as session:
         server = await get_server(session, SYSTEM, server_id)
-        at = await database_time(session)
+        at = await current_time(session)
         fault = None
         try:
             credential = await open_credential(session, runtime.sealer, server)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.engine import database_time
+from app.db.clock import current_time, keep_transaction_time
 from app.db.rows import forget_expired
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import (
@@ -81,7 +81,7 @@ async def sign_in(
 async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: UUID) -> IssuedBearer:
     """Issue a bearer token for a credential; it lives as long as the credential, at most one hour."""
     text, stored = new_credential(peppers, API_BEARER)
-    now = await database_time(session)
+    now = await current_time(session)
     session.add(ApiBearer(**stored, credential_id=credential_id, expires_at=now + BEARER_LIFETIME))
     await session.flush()
     return IssuedBearer(text, BEARER_LIFETIME)
@@ -121,7 +121,10 @@ def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> 
     """Select active accounts, with the digest of the presented secret."""
     return _only_acting(
         select(
-            col(secret.digest).label("digest"), col(secret.pepper_key_id).label("pepper_key_id"), *_ACCOUNT
+            col(secret.digest).label("digest"),
+            col(secret.pepper_key_id).label("pepper_key_id"),
+            func.now().label("now"),
+            *_ACCOUNT,
         )
         .select_from(ServiceAccountCredential)
         .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
@@ -172,6 +175,7 @@ async def authenticate(
     row = (await session.execute(_QUERIES[prefix], {"credential": credential.id})).one_or_none()
     if not is_credential_of(peppers, row, credential) or row is None:
         raise unauthenticated()
+    keep_transaction_time(session, row.now)
     return credential, _caller(row)
 
 

@@ -24,7 +24,6 @@ from app.http.authorization import Caller, Permission, Role, authorize, authoriz
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, read_page, select_filtered
 from app.http.runtime import Runtime
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY, KEY, SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import SERVICE_ACCOUNT_KIND, Identity, ServiceAccount, ServiceAccountCredential
 
@@ -231,7 +230,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
     if (await session.execute(statement.limit(1))).first() is not None:
         user_name = f"{user_name}-{new_id().hex[-8:]}"
-    change = Change(session, Caller.system(Role.OWNER), None, utc_now())
+    change = await Change.begin(session, Caller.system(Role.OWNER))
     person = await create_identity(change, IdentityCreate(kind="person", user_name=user_name))
     account = await create_account(
         change, schemas.ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)

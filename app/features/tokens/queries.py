@@ -172,11 +172,6 @@ def can_reach(server_id: UUID) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", text(_REACHES_SERVER).bindparams(asked_server=server_id))
 
 
-async def database_now(session: AsyncSession) -> datetime:
-    """The database's clock at the start of this transaction, which decides on expiry."""
-    return cast("datetime", await session.scalar(select(func.now())))
-
-
 async def read_identities(session: AsyncSession, ids: Iterable[UUID], *, lock: bool) -> dict[UUID, Identity]:
     """Identities by id; locked on demand, in id order. The lock allows foreign keys to the rows, and still excludes
     ``FOR SHARE``."""

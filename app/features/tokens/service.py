@@ -21,6 +21,7 @@ from sqlmodel import col
 from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject, Values
+from app.db.clock import transaction_time
 from app.db.rows import Lock, is_one_of
 from app.db.webhook_events import WebhookEvent, has_subscribers
 from app.domain import token_format
@@ -372,7 +373,7 @@ async def offer_pickup(
             "person, set a link, or have the secret revealed to you.",
             code="recipient_cannot_sign_in",
         )
-    until = await queries.database_now(session) + ttl
+    until = change.now + ttl
     row = TokenPickup(token_id=token.id, recipient_id=recipient_id, overlap_s=overlap_s, expires_at=until)
     session.add(row)
     await session.flush()
@@ -405,7 +406,7 @@ async def narrow_token(change: Change, token_id: UUID, body: TokenUpdate, if_mat
         return
     children: Sequence[Token] = ()
     if "expires_at" in changed:
-        if body.expires_at <= await queries.database_now(session):
+        if body.expires_at <= change.now:
             detail = "expires_at must be in the future; to end a token now, revoke it."
             raise Invalid.field("/expires_at", "in_the_past", detail)
         below = [id for id in family if id != token_id]
@@ -473,7 +474,7 @@ async def add_secret(
     session: AsyncSession, peppers: Peppers, token: Token, overlap_s: int
 ) -> tuple[str, datetime]:
     """Add a secret to a locked token; return its text, and until when earlier ones work at most."""
-    until = await queries.database_now(session) + timedelta(seconds=overlap_s)
+    until = await transaction_time(session) + timedelta(seconds=overlap_s)
     await queries.end_secrets(session, token.id, until)
     secret, row = new_secret(peppers, token.id)
     session.add(row)

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.unused import MAX_WINDOW, TOOLS, recording_start
+from app.db.clock import transaction_time
 from app.features.grants.queries import is_active, reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView
-from app.features.tokens.queries import database_now
 from app.features.tools.service import get_tool
 from app.http.pagination import Cursors, ListQuery, read_page
 from app.http.runtime import Runtime
@@ -61,7 +61,7 @@ async def list_tool_grants(
     """Read a page of the active grants that include a tool by its server's current labels and its own risk. Raises
     ``NotFound``."""
     tool = await get_tool(session, tool_id)
-    now = await database_now(session)
+    now = await transaction_time(session)
     filters = query.filters() | {"tool_id": tool_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_grants", filters)
     rows, next_cursor = await read_page(session, _reaching(tool, query, now), Grant, cursors, query)

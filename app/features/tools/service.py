@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import rows
 from app.db.change import Change, Subject
-from app.db.engine import database_time
 from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.objects import ToolState
@@ -139,7 +138,7 @@ async def remove_tool(change: Change, id: UUID, if_match: Precondition) -> None:
     """Remove a tool and its approval: if a sync finds it again, it is quarantined. Raises ``NotFound`` and
     ``PreconditionFailed``."""
     server, tool = await _lock_tool(change.session, id, if_match)
-    definitions.remove(tool, await database_time(change.session))
+    definitions.remove(tool, change.now)
     tool.approved_digest = None
     tool.revision += 1
     server.revision += 1

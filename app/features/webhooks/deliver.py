@@ -20,6 +20,7 @@ from standardwebhooks import Webhook as Signer
 from app.crypto.keys import Sealer, UnsealingFault
 from app.db import rows
 from app.db.change import Change
+from app.db.clock import transaction_time
 from app.db.jobs import LeasedQueue, Periodic
 from app.db.webhook_events import message_url
 from app.features.webhooks.service import WEBHOOK, live_secrets, open_secrets
@@ -65,7 +66,7 @@ UPDATE webhook_deliveries d
 SET lease = :lease, due_at = now() + :held, attempts = attempts + 1, attempted_at = now(), updated_at = now(),
     revision = revision + 1
 FROM due WHERE d.id = due.id
-RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempts, due.url
+RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempted_at, d.attempts, due.url
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("counts", type_=ARRAY(Integer)))
 _DELIVERED = text("""
 UPDATE webhook_deliveries
@@ -115,6 +116,7 @@ class ClaimedMessage:
     type: str
     data: dict[str, str]
     created_at: datetime
+    attempted_at: datetime
     attempts: int
     url: str
     lease: UUID
@@ -166,7 +168,7 @@ class Deliveries(LeasedQueue[ClaimedMessage]):
         data = item.data if link is None else item.data | {"url": link}
         happened = item.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = json.dumps({"type": item.type, "timestamp": happened, "data": data}, separators=(",", ":"))
-        headers = signed_headers(item, body, secrets, datetime.now(UTC))
+        headers = signed_headers(item, body, secrets, item.attempted_at)
         attempt = await post(self._outbound, item.url, headers, body.encode(), self._timeouts)
         return replace(attempt, error="gone", pause_s=0.0) if attempt.status_code == _GONE else attempt
 
@@ -181,7 +183,7 @@ class DeliveryRetention(Periodic):
     async def round(self) -> None:
         while True:
             async with self._sessions() as session:
-                more = await forget(session, datetime.now(UTC))
+                more = await forget(session, await transaction_time(session))
                 await session.commit()
             if not more:
                 return
@@ -240,7 +242,7 @@ async def record_result(session: AsyncSession, message: ClaimedMessage, attempt:
         before = WEBHOOK.values(row)
         row.status, row.disabled_reason = "disabled", "gone"
         row.revision += 1
-        change = Change(session, SYSTEM, None, datetime.now(UTC))
+        change = await Change.begin(session, SYSTEM)
         change.record("webhook.update", WEBHOOK, before, row, details={"disabled_reason": "gone"})
 
 

@@ -1,7 +1,7 @@
 """The endpoint ``/mcp/{slug}``: one upstream, in its own eras, without translation."""
 
 from dataclasses import dataclass
-from time import time
+from time import time  # noqa: TID251 - ids have the time of workers
 
 from mcp.shared.inbound import encode_header_value
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from app.adapters.console.context import PageContext, _ids_in
 from app.adapters.console.forms import Problems, pager, read_form, read_query, validate
+from app.db.clock import transaction_time
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
 from app.http.pagination import ListQuery
 from app.http.service_address import ServiceAddress
@@ -116,13 +117,14 @@ async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_
     asked.state.request_id = None
     async with sessions() as session:
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
-        context = PageContext(asked, session, viewer)
+        now = await transaction_time(session)
+        context = PageContext(asked, session, viewer, now)
         async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (1)"))
             _refuse()
         assert (context.problems.status, context.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
-        context = PageContext(asked, session, viewer)
+        context = PageContext(asked, session, viewer, now)
         async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (2)"))
         assert not context.problems

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import time
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -28,6 +29,7 @@ from tests.adapters.console.provider import (
 from tests.adapters.oidc.tokens import AUDIENCE
 from tests.api import Account
 from tests.features.approvals.desk import Desk
+from tests.worker_clock import worker_clock_off
 
 COOKIE = "scopegate-session"
 
@@ -87,6 +89,18 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
     async with sessions() as session:
         assert list(await session.execute(text("SELECT 1 FROM browser_sessions"))) == []
     assert await home(browser) == 303
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=-1), timedelta(hours=1)], ids=["slow", "fast"])
+async def test_a_sign_in_goes_on_at_a_worker_with_another_clock(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, by: timedelta
+) -> None:
+    browser = new_browser()
+    with worker_clock_off(by):
+        began = await begin(browser)
+    provider.answer = {"id_token": provider.id_token(began["nonce"], sub="grace")}
+    assert (await come_back(browser, provider, began)).status_code == 303
+    assert await home(browser) == 200
 
 
 async def test_whoever_signs_in_again_goes_on_at_the_very_page(

@@ -12,7 +12,6 @@ from app.adapters.scim.work import Work
 from app.db.change import Change
 from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Role
-from app.lib.clock import utc_now
 from app.lib.ids import new_id
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 from app.models.identity_providers import IdentityProvider
@@ -88,7 +87,7 @@ async def add_group(
 def work_of(session: AsyncSession, provider_id: UUID, caller: Caller, signer: Any = None) -> Work:
     """What a request of the provider's service account works with."""
     settings = ScimSettings(service_account_id=caller.id)
-    return Work(Change(session, caller, "request", utc_now()), provider_id, settings, signer)
+    return Work(Change(session, caller, "request", datetime.now(UTC)), provider_id, settings, signer)
 
 
 def provisioner() -> Caller:

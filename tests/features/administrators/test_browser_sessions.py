@@ -24,7 +24,6 @@ from app.features.identity_providers import service
 from app.features.identity_providers.schemas import IdentityProviderUpdate, Provider
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.identity_providers import IdentityProvider
 from app.outbound.http import AddressPolicy
@@ -67,7 +66,7 @@ def open_session(sessions: Sessions, peppers: Peppers, provider: Provider) -> Op
         caller = await sign_in(sessions, provider, held, None)
         signed_in = SignedIn(provider, held, held["sub"], sid, f"the ID token of {held['sub']}")
         async with sessions() as session:
-            change = Change(session, caller, "req", utc_now())
+            change = await Change.begin(session, caller, "req")
             cookie = await browser_sessions.open_session(change, peppers, signed_in, LIFETIMES)
             await commit(session)
         return cookie
@@ -191,7 +190,7 @@ async def test_a_sign_in_that_was_taken_back_before_its_session_was_opened_opens
         signed_in = SignedIn(provider, held, "ada", None, "the ID token")
         async with sessions() as session:
             await browser_sessions.open_session(
-                Change(session, caller, "req", utc_now()), peppers, signed_in, LIFETIMES
+                await Change.begin(session, caller, "req"), peppers, signed_in, LIFETIMES
             )
             await commit(session)
 
@@ -216,7 +215,7 @@ async def test_a_provider_that_was_disabled_brings_no_session_back(
         late = asyncio.create_task(open_session("ada", "sg-admins"))
         await until_waiting(sessions)
         await service.update_provider(
-            Change(session, owner, None, utc_now()),
+            await Change.begin(session, owner),
             AddressPolicy(),
             provider.id,
             IdentityProviderUpdate(status="disabled"),
@@ -227,7 +226,7 @@ async def test_a_provider_that_was_disabled_brings_no_session_back(
         await late
     async with sessions() as session:
         await service.update_provider(
-            Change(session, owner, None, utc_now()),
+            await Change.begin(session, owner),
             AddressPolicy(),
             provider.id,
             IdentityProviderUpdate(status="active"),
@@ -269,7 +268,7 @@ async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
     cookie = await open_session("ada", "sg-admins")
     caller = await read(cookie)
     async with sessions() as session:
-        ended = await browser_sessions.end_session(Change(session, caller, "req", utc_now()), cookie)
+        ended = await browser_sessions.end_session(await Change.begin(session, caller, "req"), cookie)
         assert ended is not None
         assert (ended[0].id, ended[1]) == (provider.id, "the ID token of ada")
         await commit(session)
@@ -286,12 +285,12 @@ async def test_of_two_who_sign_out_of_one_session_at_once_one_ends_it(
     async def sign_out() -> None:
         async with sessions() as session:
             await browser_sessions.end_session(
-                Change(session, caller, "req of the second", utc_now()), cookie
+                await Change.begin(session, caller, "req of the second"), cookie
             )
             await commit(session)
 
     async with sessions() as first:
-        await browser_sessions.end_session(Change(first, caller, "req of the first", utc_now()), cookie)
+        await browser_sessions.end_session(await Change.begin(first, caller, "req of the first"), cookie)
         await first.flush()
         second = asyncio.create_task(sign_out())
         await until_waiting(sessions)

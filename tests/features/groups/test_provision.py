@@ -1,6 +1,7 @@
 """Group members from a directory: few statements for many people, and no offboarded members."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,6 @@ from app.db.change import Change
 from app.db.engine import commit
 from app.features.groups.provision import change_members, set_members
 from app.features.groups.queries import find_provided
-from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Group
 from tests.adapters.scim.populations import Someone, add_group, add_provider, add_users, provisioner
@@ -32,7 +32,7 @@ async def filled(sessions: Sessions, many: int) -> tuple[UUID, UUID, list[UUID]]
 
 
 def by_directory(session: AsyncSession) -> Change:
-    return Change(session, provisioner(), "request", utc_now())
+    return Change(session, provisioner(), "request", datetime.now(UTC))
 
 
 async def locked(session: AsyncSession, provider_id: UUID, group_id: UUID) -> Group:

@@ -14,7 +14,6 @@ from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate, IdentityProviderUpdate
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
-from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import Identity, IdentityLink
 from app.outbound.http import AddressPolicy
@@ -304,11 +303,11 @@ async def test_nobody_has_a_provider_give_out_more_than_they_may(
 
     async def create(session: AsyncSession, **fields: Any) -> None:
         new = IdentityProviderCreate.model_validate(BODY | {"issuer": ISSUER + "/x"} | fields)
-        await service.create_provider(Change(session, admin, None, utc_now()), AddressPolicy(), new)
+        await service.create_provider(await Change.begin(session, admin), AddressPolicy(), new)
 
     async def update(session: AsyncSession, **fields: Any) -> None:
         await service.update_provider(
-            Change(session, admin, None, utc_now()),
+            await Change.begin(session, admin),
             AddressPolicy(),
             plain(provider),
             IdentityProviderUpdate.model_validate(fields),

@@ -100,7 +100,7 @@ def check_name(form: Form, identity: Identity) -> None:
 async def _preview(context: PageContext, it: schemas.IdentityView, heir: str) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
     body = validate(schemas.OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
-    preview = Change(context.session, context.caller, None, context.runtime.clock())
+    preview = Change(context.session, context.caller, None, context.now)
     return await schedule.offboard_or_schedule(
         preview, it.id, body, Precondition(None), signer=context.runtime.signer, dry_run=True
     )
