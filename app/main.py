@@ -26,6 +26,7 @@ from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
 from app.features.invitations import routes as invitations
 from app.features.me import routes as me
+from app.features.offboarding import routes as offboarding
 from app.features.policies import routes as policies
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
@@ -87,10 +88,11 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
 def _routes() -> tuple[BaseRoute, ...]:
     """Build the routes once per process: this takes most of the time of a start, and does not depend on settings."""
     everything = APIRouter()
-    fleet = (identities, servers, tools, invitations, groups, grants, tokens, approvals, policies, access)
+    people = (identities, offboarding)
+    fleet = (servers, tools, invitations, groups, grants, tokens, approvals, policies, access)
     operation = (service_accounts, identity_providers, administrators, webhooks, audit_sinks, me, audit)
     others = (oauth, signal_pushes, scim, console, health, docs_pages)
-    for part in (*fleet, *operation, *others):
+    for part in (*people, *fleet, *operation, *others):
         everything.include_router(cast("Any", part).router)
     return tuple(everything.routes)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import chromium, database, kept_connections, shared_caches
+from tests import chromium, database, kept_connections, shared_caches, table_owners
 
 pytest_plugins = ["tests.api"]
 
@@ -31,6 +31,7 @@ settings.load_profile("house")
 def pytest_configure(config: pytest.Config) -> None:
     shared_caches.install()
     kept_connections.install()
+    table_owners.install()
     if not hasattr(config, "workerinput"):
         database.open_session()
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from app.cli.errors import CannotStart
 from app.crypto.signing import SignatureFault, verify
-from app.features.identities.receipts import TYPE
-from app.features.identities.schemas import Receipt
+from app.features.offboarding.receipts import TYPE
+from app.features.offboarding.schemas import Receipt
 from app.lib import strict_json
 
 KEYS_PATH = "/.well-known/jwks.json"

@@ -20,8 +20,8 @@ from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.sealing.sealer import Sealing
 from app.features.audit.stats import HourCounts
 from app.features.audit_sinks.deliver import AuditDeliveries
-from app.features.identities.schedule import ScheduledOffboardings
 from app.features.identity_providers.signals.transmitters import Transmitters
+from app.features.offboarding.schedule import ScheduledOffboardings
 from app.features.servers.sync import RequestedSyncs
 from app.features.tokens.connection_check import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices

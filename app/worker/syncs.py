@@ -7,8 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.db.jobs import OUTAGES, Periodic, repeat
-from app.features.servers.queries import claim_due, fail_lost_syncs
-from app.features.servers.sync import INTERRUPTED, sync_server
+from app.features.servers.sync import INTERRUPTED, claim_due, fail_lost_syncs, sync_server
 from app.http.runtime import Runtime
 
 _log = logging.getLogger(__name__)

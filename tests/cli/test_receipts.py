@@ -15,7 +15,7 @@ import pytest
 from app.cli.errors import CannotStart
 from app.cli.receipts import verify_receipt
 from app.crypto.signing import Signer
-from app.features.identities.receipts import TYPE
+from app.features.offboarding.receipts import TYPE
 from app.lib.ids import EVENT, IDENTITY, TOKEN, format_id, new_id
 
 SIGNER = Signer([b"n" * 40, b"o" * 40], "https://gate.example.com")

@@ -25,8 +25,8 @@ from app.features.audit.schemas import MAX_RANGE
 from app.features.audit_sinks import batches
 from app.features.audit_sinks import deliver as giving
 from app.features.audit_sinks import service as sink_service
-from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MAX_PEOPLE
+from app.features.offboarding import schedule
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, testing
 from app.features.tokens import connection_check, drafts

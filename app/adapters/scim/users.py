@@ -14,10 +14,11 @@ from sqlmodel import col
 from app.adapters.scim.models import DirectoryUser
 from app.adapters.scim.work import Work
 from app.features.identities import provision
-from app.features.identities.offboard import offboard_identity
-from app.features.identities.schemas import Email, ExternalId, Offboard
+from app.features.identities.schemas import Email, ExternalId
 from app.features.identities.service import reinstate_locked
 from app.features.identity_providers.schemas import ScimSettings
+from app.features.offboarding.offboard import offboard_identity
+from app.features.offboarding.schemas import Offboard
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
 from app.http.schemas import Name, UserName

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -27,6 +27,7 @@ from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import queries
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.sign_in import caller_of
+from app.features.browser_sessions.service import add_session, end_sessions_where, mark_seen
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
@@ -134,7 +135,8 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
     await forget_expired(session, col(BrowserSession.id), col(BrowserSession.expires_at))
     now = await current_time(session)
     text, stored = new_credential(peppers, BROWSER_SESSION)
-    row = BrowserSession(
+    row = await add_session(
+        session,
         **stored,
         identity_id=caller.identity_id,
         provider_id=provider.id,
@@ -146,8 +148,6 @@ async def open_session(change: Change, peppers: Peppers, signed_in: SignedIn, li
         seen_at=now,
         expires_at=now + lifetimes.most,
     )
-    session.add(row)
-    await session.flush()
     details = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
     change.record("session.open", SESSION, None, row, details=details)
     return text
@@ -179,12 +179,7 @@ async def read_session(
         ]
         roles &= {Role(one.role) for one in assignments}
     if is_used:
-        await session.execute(
-            update(BrowserSession)
-            .where(col(BrowserSession.id) == row.id, col(BrowserSession.seen_at) < func.now() - _SEEN_EVERY)
-            .values(seen_at=func.clock_timestamp())
-            .execution_options(synchronize_session=False)
-        )
+        await mark_seen(session, row.id, _SEEN_EVERY)
     holder = Holder(row.link, roles, row.created_at)
     return caller_of(holder, row.identity_id, link_holder.administrator_id)
 
@@ -214,7 +209,7 @@ async def end_replaced_session(
 
 async def _end(change: Change, row: BrowserSession) -> None:
     # If something else ended it first, that has recorded it.
-    if await queries.end_sessions_where(change.session, col(BrowserSession.id) == row.id):
+    if await end_sessions_where(change.session, col(BrowserSession.id) == row.id):
         change.record("session.end", SESSION, Values(row.id, {}))
 
 
@@ -229,7 +224,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
         if signed_out.provider_session is None
         else col(BrowserSession.provider_session) == signed_out.provider_session
     )
-    ended = await queries.end_sessions_where(
+    ended = await end_sessions_where(
         session,
         col(BrowserSession.provider_id) == signed_out.provider_id,
         col(BrowserSession.created_at) < signed_out.said_at + _SKEW,

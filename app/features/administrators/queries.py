@@ -1,11 +1,11 @@
 """Queries over administrators, their roles, and the people behind them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, literal_column, or_, select, text
+from sqlalchemy import Select, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -14,7 +14,7 @@ from app.features.identities.queries import OIDC, erased_link
 from app.features.identity_providers.queries import same_claim
 from app.http.authorization import Role
 from app.http.pagination import Sorts, select_filtered
-from app.models.identities import Administrator, BrowserSession, Identity, RoleAssignment
+from app.models.identities import Administrator, Identity, RoleAssignment
 
 # A provider that was disabled or ended since its keys were fetched has no row here. A person is identified by issuer
 # and link: a provider that was ended and registered again knows the same people, including those who left, unless its
@@ -107,17 +107,3 @@ async def assignments_of(
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
         by_administrator[row.administrator_id].append(row)
     return by_administrator
-
-
-async def end_sessions_where(
-    session: AsyncSession, *conditions: ColumnElement[bool]
-) -> Sequence[Row[UUID, UUID, UUID]]:
-    """End the browser sessions that meet the conditions; return their ids, identities and providers."""
-    columns = (col(BrowserSession.id), col(BrowserSession.identity_id), col(BrowserSession.provider_id))
-    ended = delete(BrowserSession).where(*conditions).returning(*columns)
-    return (await session.execute(ended.execution_options(synchronize_session=False))).all()
-
-
-async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:
-    """End all browser sessions of a locked identity, which a reinstatement must not restore; return their number."""
-    return len(await end_sessions_where(session, col(BrowserSession.identity_id) == identity_id))

@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.change import Change
 from app.db.rows import existing
 from app.domain.errors import Conflict
-from app.features.administrators.queries import end_browser_sessions, find_administrator
+from app.features.administrators.queries import find_administrator
 from app.features.administrators.sign_in import ADMINISTRATOR
+from app.features.browser_sessions.service import end_browser_sessions
 from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_may_change, check_not_self, check_remaining_owner
 from app.http.etags import Precondition
@@ -59,6 +60,12 @@ async def _lock_to_change(change: Change, id: UUID, if_match: Precondition) -> t
     await check_not_self(session, change.caller, person.id)
     await check_may_change(session, change.caller, person.id)
     return administrator, person
+
+
+def disable_with_person(administrator: Administrator) -> None:
+    """Disable the locked administrator of a leaver, under the event of the offboarding."""
+    administrator.status = "disabled"
+    administrator.revision += 1
 
 
 async def _set_status(change: Change, administrator: Administrator, status: str) -> None:

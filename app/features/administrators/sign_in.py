@@ -34,9 +34,9 @@ from app.features.administrators.claims import (
     workload_account,
 )
 from app.features.audit.record import record
-from app.features.identities.queries import lock_first_sign_in, lock_identity, point_link
+from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
-from app.features.identities.service import create_identity
+from app.features.identities.service import create_identity, point_link
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import find_live_account, unauthenticated

@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, Row, Select, String, bindparam, func, lite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.change import Change
 from app.db.rows import is_one_of
 from app.domain.errors import NotFound
 from app.domain.risk import Risk
@@ -279,19 +278,3 @@ def select_tools(tools: Collection[RequestableTool], selector: ToolSelectorModel
     """The tools that a selector matches now."""
     domain_selector = tool_selector_to_domain(selector)
     return [tool for tool in tools if domain_selector.matches(tool.name, tool.risk)]
-
-
-_ERASE = text("""
-WITH mine AS (
-    SELECT id FROM approvals WHERE identity_id = :id OR (
-        kind = 'access' AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
-    ) ORDER BY id FOR UPDATE
-)
-UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
-WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
-""")
-
-
-async def erase(change: Change, identity_id: UUID) -> None:
-    """Erase the reasons of the identity's requests, and those of decisions on them."""
-    await change.session.execute(_ERASE, {"id": identity_id})

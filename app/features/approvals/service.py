@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, or_, select, update
+from sqlalchemy import Row, func, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -61,6 +61,16 @@ from app.lib.ids import format_id, new_id, parse_id
 from app.models.access import Approval
 from app.models.identities import Identity
 from app.models.servers import Server
+
+_ERASE = text("""
+WITH mine AS (
+    SELECT id FROM approvals WHERE identity_id = :id OR (
+        kind = 'access' AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+)
+UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
+""")
 
 APPROVAL = Subject(
     "approval",
@@ -540,3 +550,8 @@ async def cancel_approvals(change: Change, ids: Collection[UUID], because: str) 
         values, details = before[row.id], {"because": because}
         change.record("approval.cancel", APPROVAL, values, row, details=details, approval_id=row.id)
     await notify_decided(change.session, before)
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the reasons of the identity's requests, and those of decisions on them."""
+    await change.session.execute(_ERASE, {"id": identity_id})

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.change import Change, erase_from_history
 from app.domain.errors import FieldError, Invalid
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
@@ -144,22 +143,3 @@ def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> Colu
         # Empty labels select nothing.
         (selector["labels"] != literal({}, JSONB)) & labels.contains(selector["labels"]),
     )
-
-
-# Rows are locked in id order, as everywhere. A person's requests for their agents are in the person's words too.
-_LOCK_IN_WORDS_OF = text("""
-SELECT id FROM grants WHERE identity_id = :id OR (
-    approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
-) ORDER BY id FOR UPDATE
-""")
-_ERASE = text("""
-UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
-WHERE id = ANY(CAST(:ids AS uuid[])) AND reason IS NOT NULL
-""")
-
-
-async def erase(change: Change, identity_id: UUID) -> None:
-    """Erase the reasons of the identity's grants, also in their history."""
-    ids = list(await change.session.scalars(_LOCK_IN_WORDS_OF, {"id": identity_id}))
-    await erase_from_history(change.session, "grant", ids, "reason", None)
-    await change.session.execute(_ERASE, {"ids": ids})

@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot
 from app.db import rows
-from app.db.change import Change, Subject, Values
+from app.db.change import Change, Subject, Values, erase_from_history
 from app.db.clock import transaction_time
 from app.db.rows import Lock
 from app.db.webhook_events import WebhookEvent
@@ -32,6 +32,17 @@ from app.http.runtime import Runtime
 from app.lib.event_loop import in_slices
 from app.models.access import Grant
 from app.models.identities import Group
+
+# Rows are locked in id order, as everywhere. A person's requests for their agents are in the person's words too.
+_LOCK_IN_WORDS_OF = text("""
+SELECT id FROM grants WHERE identity_id = :id OR (
+    approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+) ORDER BY id FOR UPDATE
+""")
+_ERASE = text("""
+UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id = ANY(CAST(:ids AS uuid[])) AND reason IS NOT NULL
+""")
 
 _FIELDS = tuple(schemas.GrantUpdate.model_fields)
 GRANT = Subject(
@@ -244,3 +255,10 @@ def _select_servers(
         (servers[id], [servers[id].tools[name] for name in sorted(names)]) for id, names in reach.items()
     ]
     return sorted(selected, key=lambda reached: reached[0].slug)
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the reasons of the identity's grants, also in their history."""
+    ids = list(await change.session.scalars(_LOCK_IN_WORDS_OF, {"id": identity_id}))
+    await erase_from_history(change.session, "grant", ids, "reason", None)
+    await change.session.execute(_ERASE, {"ids": ids})

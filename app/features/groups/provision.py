@@ -11,7 +11,7 @@ from uuid import UUID
 from app.db.change import Change, Values
 from app.domain.errors import Invalid
 from app.features.groups import queries
-from app.features.groups.service import GROUP, flush_unique
+from app.features.groups.service import GROUP, flush_unique, join, leave
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.lib.event_loop import map_in_slices
 from app.lib.ids import IDENTITY, format_id
@@ -96,8 +96,8 @@ async def change_members(
     skipped = sorted(id for id in joining if has_ended[id])
     joined = sorted(joining.difference(skipped))
     # A member whom the provider does not manage was added by hand and stays.
-    left = await queries.leave(session, group.id, leaving & has_ended.keys()) if leaving else {}
-    members = await queries.join(session, group.id, joined) if joined else {}
+    left = await leave(session, group.id, leaving & has_ended.keys()) if leaving else {}
+    members = await join(session, group.id, joined) if joined else {}
     if members or left:
         group.revision += 1
         await session.flush()

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, delete, func, select, text
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -11,7 +11,6 @@ from app.db.change import Subject
 from app.db.rows import is_one_of
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless, select_filtered
-from app.lib.ids import new_id
 from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
@@ -48,40 +47,6 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
         col(GroupMember.group_id) == group_id, is_one_of(col(GroupMember.identity_id), identity_ids)
     )
     return set(await session.scalars(statement))
-
-
-# One statement for any number of members: rows as objects would block the event loop.
-_JOIN = text("""
-INSERT INTO group_members (id, group_id, identity_id)
-SELECT membership, :group_id, identity FROM unnest(:ids, :identity_ids) AS new (membership, identity)
-""").bindparams(
-    bindparam("group_id", type_=Uuid()),
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("identity_ids", type_=ARRAY(Uuid)),
-)
-
-
-async def end_memberships(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[GroupMember]:
-    """Remove the members that meet the conditions from their groups; return the former memberships."""
-    return list(await session.scalars(delete(GroupMember).where(*conditions).returning(GroupMember)))
-
-
-async def join(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Add identities to a group that they are not in; return the memberships' ids by identity."""
-    members = {identity_id: new_id() for identity_id in identity_ids}
-    values = {"group_id": group_id, "ids": list(members.values()), "identity_ids": list(members)}
-    await session.execute(_JOIN, values)
-    return members
-
-
-async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Remove identities from a group; return the former memberships' ids by identity."""
-    statement = delete(GroupMember).where(
-        col(GroupMember.group_id) == group_id, is_one_of(col(GroupMember.identity_id), identity_ids)
-    )
-    ended = statement.returning(col(GroupMember.identity_id), col(GroupMember.id))
-    former = await session.execute(ended.execution_options(synchronize_session=False))
-    return {row.identity_id: row.id for row in former}
 
 
 async def find_provided(

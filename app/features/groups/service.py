@@ -1,20 +1,21 @@
 """Create, read, change, join, leave and end groups. With a group end its grants and its pending approvals."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, ColumnElement, Uuid, bindparam, delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.db import rows
 from app.db.change import Change, Subject
-from app.db.rows import Lock
+from app.db.rows import Lock, is_one_of
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import group_holds_grants, open_grants_of
 from app.features.grants.service import end_grants_with
-from app.features.groups.queries import MEMBERSHIP, SORTS, end_memberships, membership, select_groups
+from app.features.groups.queries import MEMBERSHIP, SORTS, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
 from app.features.identities.policy_reads import check_may_change_group, needs_grants_write
 from app.features.identities.queries import lock_identity
@@ -24,9 +25,19 @@ from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
 from app.lib import ids
-from app.lib.ids import format_id
+from app.lib.ids import format_id, new_id
 from app.models.access import Approval
 from app.models.identities import Group, GroupMember
+
+# One statement for any number of members: rows as objects would block the event loop.
+_JOIN = text("""
+INSERT INTO group_members (id, group_id, identity_id)
+SELECT membership, :group_id, identity FROM unnest(:ids, :identity_ids) AS new (membership, identity)
+""").bindparams(
+    bindparam("group_id", type_=Uuid()),
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("identity_ids", type_=ARRAY(Uuid)),
+)
 
 GROUP = Subject(
     "group",
@@ -218,3 +229,26 @@ async def flush_unique(session: AsyncSession, group: Group) -> None:
     taken = Conflict(f"Another group{where} has this name; choose another one.", code="name_taken")
     await rows.flush_unique(session, {"uq_groups_name": taken})
     await session.refresh(group)
+
+
+async def end_memberships(session: AsyncSession, *conditions: ColumnElement[bool]) -> list[GroupMember]:
+    """Remove the members that meet the conditions from their groups; return the former memberships."""
+    return list(await session.scalars(delete(GroupMember).where(*conditions).returning(GroupMember)))
+
+
+async def join(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Add identities to a group that they are not in; return the memberships' ids by identity."""
+    members = {identity_id: new_id() for identity_id in identity_ids}
+    values = {"group_id": group_id, "ids": list(members.values()), "identity_ids": list(members)}
+    await session.execute(_JOIN, values)
+    return members
+
+
+async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Remove identities from a group; return the former memberships' ids by identity."""
+    statement = delete(GroupMember).where(
+        col(GroupMember.group_id) == group_id, is_one_of(col(GroupMember.identity_id), identity_ids)
+    )
+    ended = statement.returning(col(GroupMember.identity_id), col(GroupMember.id))
+    former = await session.execute(ended.execution_options(synchronize_session=False))
+    return {row.identity_id: row.id for row in former}

@@ -17,7 +17,7 @@ from app.db.rows import flush_unique
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
 from app.features.identities import queries
-from app.features.identities.service import IDENTITY, blank
+from app.features.identities.service import IDENTITY, blank, point_link
 from app.lib import ids
 from app.lib.ids import format_id
 from app.lib.names import comparable_name
@@ -169,7 +169,7 @@ async def _link(
         return {}
     existing: IdentityLink | None = None if holder is None else holder.link
     former = None if existing is None else existing.identity_id
-    await queries.point_link(session, provider_id, existing, identity_id, link)
+    await point_link(session, provider_id, existing, identity_id, link)
     if former in {None, identity_id}:
         return {}
     return {"link": {"from": format_id(ids.IDENTITY, former), "to": format_id(ids.IDENTITY, identity_id)}}
@@ -201,7 +201,7 @@ async def _relink(
             # It is free for the next person that the directory gives it to.
             await session.delete(former)
         return await _link(session, provider_id, holder, identity.id, record.link)
-    await queries.point_link(session, provider_id, former, identity.id, record.link)
+    await point_link(session, provider_id, former, identity.id, record.link)
     return {"link": PERSONAL}
 
 

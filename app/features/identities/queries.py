@@ -6,39 +6,31 @@ rotated, and without its key a leaver would be let in.
 
 ``find_holder`` matches a provisioned person with the one who signs in. A link counts for every entry of the same issuer
 and claim, also if the entry ended and was registered again, and also when only an erased link's digest is left.
-
-A schedule's row is locked before the identity's when it is carried out or moved. An offboarding, which holds the
-identity, does not wait for that row: its holder finds the identity offboarded, and settles the schedule.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from app.db.rows import flush_unique, has_text
+from app.db.rows import has_text
 from app.domain.errors import Conflict
 from app.features.identities.schemas import IdentityQuery
 from app.features.identity_providers.queries import lock_link_claim, same_claim
-from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless, select_filtered
 from app.models.identities import (
     NAMES,
-    SERVICE_ACCOUNT_KIND,
     Identity,
     IdentityLink,
-    RoleAssignment,
     ScimUser,
-    ServiceAccount,
 )
 from app.models.identity_providers import IdentityProvider
-from app.models.tokens import ScheduledOffboarding
 
 # A number space of its own among advisory locks.
 _TURNS = 0x5C09E1D7
@@ -138,22 +130,6 @@ async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str
     await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
 
 
-async def revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
-    """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
-    token."""
-    now = func.clock_timestamp()
-    over = now if until is None else func.least(now, until)
-    await session.execute(
-        update(Identity)
-        .where(col(Identity.id).in_(people))
-        .values(
-            sign_ins_after=func.greatest(col(Identity.sign_ins_after), over),
-            updated_at=col(Identity.updated_at),
-        )
-        .execution_options(synchronize_session=False)
-    )
-
-
 def erased_link(kind: str, value: str) -> str:
     """The value that replaces a link's value once its identity is erased."""
     return "erased:" + hashlib.sha256(f"scopegate link {kind} {value}".encode()).hexdigest()
@@ -216,18 +192,6 @@ async def find_holder(session: AsyncSession, provider_id: UUID, value: str) -> H
     return Holder(link, identity, await session.get(ScimUser, identity.id, populate_existing=True))
 
 
-async def point_link(
-    session: AsyncSession, provider_id: UUID, existing: IdentityLink | None, identity_id: UUID, value: str
-) -> None:
-    """Give a provider's link to an identity; ``existing`` is the row with the link now, from which it is moved. Raises
-    ``Conflict`` when another transaction takes it at the same time."""
-    if existing is not None and existing.provider_id == provider_id:
-        existing.identity_id, existing.value = identity_id, value
-    else:
-        session.add(IdentityLink(identity_id=identity_id, provider_id=provider_id, kind=OIDC, value=value))
-    await flush_unique(session, {"uq_identity_links_value": link_taken()})
-
-
 async def own_link(
     session: AsyncSession, provider_id: UUID, identity_id: UUID, value: str | None
 ) -> IdentityLink | None:
@@ -281,61 +245,3 @@ async def find_link(
         .limit(1)
     )
     return (await session.scalars(query)).first()
-
-
-async def lock_pending(
-    session: AsyncSession, identity_id: UUID, *, wait: bool = True
-) -> ScheduledOffboarding | None:
-    """Find the pending schedule of this identity; without ``wait``, only if it is not locked."""
-    statement = select(ScheduledOffboarding).where(
-        col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
-    )
-    locked = statement.with_for_update(skip_locked=not wait).execution_options(populate_existing=True)
-    return await session.scalar(locked)
-
-
-async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:
-    """The current roles of the person who scheduled it, or their roles when they ended, which does not cancel it."""
-    if row.requested_by_kind == "break_glass":
-        return frozenset({Role.OWNER})
-    if row.requested_by_kind == SERVICE_ACCOUNT_KIND:
-        query = select(col(ServiceAccount.role)).where(col(ServiceAccount.id) == row.requested_by_id)
-    else:
-        query = select(col(RoleAssignment.role)).where(
-            col(RoleAssignment.administrator_id) == row.requested_by_id
-        )
-    return frozenset(Role(role) for role in await session.scalars(query))
-
-
-async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:
-    """Lock a due schedule that no worker carries out, except the resting ones."""
-    statement = (
-        select(ScheduledOffboarding)
-        .where(
-            col(ScheduledOffboarding.status) == "pending",
-            col(ScheduledOffboarding.effective_at) <= func.clock_timestamp(),
-            col(ScheduledOffboarding.id).not_in(resting),
-        )
-        .order_by(col(ScheduledOffboarding.effective_at))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    return await session.scalar(statement)
-
-
-async def settle(
-    session: AsyncSession, pending: ScheduledOffboarding | None, receipt_id: UUID | None
-) -> None:
-    """Complete a schedule: the identity is offboarded."""
-    if pending is not None:
-        pending.receipt_id = receipt_id
-        await finish(session, pending, "completed")
-
-
-async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:
-    """Close a locked, pending schedule, and read it back."""
-    row.status = status
-    row.finished_at = func.clock_timestamp()  # type: ignore[assignment]
-    row.revision += 1
-    await session.flush()
-    await session.refresh(row)

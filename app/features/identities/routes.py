@@ -1,39 +1,41 @@
 """``/identities``: create, read, change, suspend, reinstate, offboard and erase people and agents."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict, Field
+from fastapi import Query
 
 from app.access.snapshot import CurrentSnapshot
 from app.db.change import Change
 from app.features.access import reach
 from app.features.access.reach import AccessQuery, IdentityAccessView
-from app.features.identities import erase, offboard, schedule, schemas, service
+from app.features.identities import schemas, service
 from app.features.identities.queries import links_of
-from app.features.identities.receipts import find_receipt, list_receipts
 from app.features.identities.service import find_identity
+from app.features.offboarding import erase, offboard, schedule
+from app.features.offboarding import schemas as offboarding
 from app.http.authorization import Permission, changes, requires
 from app.http.etags import IfMatch
 from app.http.pagination import Page
 from app.http.problems import problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.schemas import ShortText, Strict, WantedUserName
-from app.http.transaction import Session, TransactionalRoute, api_router
-from app.lib.ids import EventId, IdentityId, ScheduledOffboardingId
+from app.http.schemas import ShortText, WantedUserName
+from app.http.transaction import Session, api_router
+from app.lib.ids import IdentityId
 from app.models.identities import Identity
 
-identities = api_router("identities")
+router = api_router("identities")
 CanOffboard = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD)]
 _READS = [requires(Permission.IDENTITIES_READ)]
 _CHANGED = problem_responses(409)
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
-async def _offboarding_answer(change: Change, outcome: offboard.OffboardOutcome) -> schemas.OffboardAnswer:
+async def _offboarding_answer(
+    change: Change, outcome: offboard.OffboardOutcome
+) -> offboarding.OffboardAnswer:
     identity = await find_identity(change.session, outcome.identity_id)
     await change.session.refresh(identity)
-    return schemas.OffboardAnswer(
+    return offboarding.OffboardAnswer(
         identity=await _answer(change.session, identity),
         changed=outcome.changed,
         revoked=outcome.things,
@@ -41,16 +43,16 @@ async def _offboarding_answer(change: Change, outcome: offboard.OffboardOutcome)
         receipt_id=outcome.receipt_id,
         scheduled=None
         if outcome.scheduled is None
-        else schemas.ScheduledOffboardingView.from_row(outcome.scheduled),
+        else offboarding.ScheduledOffboardingView.from_row(outcome.scheduled),
         preview=outcome.preview,
     )
 
 
-@identities.post(
+@router.post(
     "/offboard", responses=problem_responses(404, 409), summary="Offboard by external id or user name"
 )
 async def offboard_identity_by_name(
-    body: schemas.OffboardRequest,
+    body: offboarding.OffboardRequest,
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
@@ -58,7 +60,7 @@ async def offboard_identity_by_name(
     external_id: Annotated[ShortText | None, Query(description="Its `external_id`.")] = None,
     user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
-) -> schemas.OffboardAnswer:
+) -> offboarding.OffboardAnswer:
     """The same as by id, for callers that know only `external_id` or `user_name`."""
     id = await offboard.find_to_offboard(change.session, external_id=external_id, user_name=user_name)
     outcome = await schedule.offboard_or_schedule(
@@ -67,16 +69,16 @@ async def offboard_identity_by_name(
     return await _offboarding_answer(change, outcome)
 
 
-@identities.post("/{identity_id}/offboard", responses=_CHANGED, summary="Offboard an identity")
+@router.post("/{identity_id}/offboard", responses=_CHANGED, summary="Offboard an identity")
 async def offboard_identity(
     identity_id: IdentityId,
-    body: schemas.OffboardRequest,
+    body: offboarding.OffboardRequest,
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
     *,
     dry_run: DryRun = False,
-) -> schemas.OffboardAnswer:
+) -> offboarding.OffboardAnswer:
     """Ends all access of the identity and its agents in one transaction. A repeat returns the first receipt.
 
     With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending offboarding.
@@ -87,19 +89,26 @@ async def offboard_identity(
     return await _offboarding_answer(change, outcome)
 
 
-@identities.delete("/{identity_id}", responses=_CHANGED, summary="Offboard an identity with its agents")
+@router.delete("/{identity_id}", responses=_CHANGED, summary="Offboard an identity with its agents")
 async def delete_identity(
     identity_id: IdentityId,
     change: CanOffboard,
     runtime: CurrentRuntime,
     if_match: IfMatch,
     *,
-    reason: Annotated[schemas.Reason, Query(description="The reason, stored with the receipt.")] = "deleted",
+    reason: Annotated[
+        offboarding.Reason, Query(description="The reason, stored with the receipt.")
+    ] = "deleted",
     dry_run: DryRun = False,
-) -> schemas.OffboardAnswer:
+) -> offboarding.OffboardAnswer:
     """The same as offboarding without transferring its agents. Nothing is deleted."""
     outcome = await offboard.offboard_identity(
-        change, identity_id, schemas.Offboard(reason=reason), if_match, signer=runtime.signer, dry_run=dry_run
+        change,
+        identity_id,
+        offboarding.Offboard(reason=reason),
+        if_match,
+        signer=runtime.signer,
+        dry_run=dry_run,
     )
     return await _offboarding_answer(change, outcome)
 
@@ -107,7 +116,7 @@ async def delete_identity(
 CanErase = Annotated[Change, changes(Permission.IDENTITIES_ERASE)]
 
 
-@identities.post(
+@router.post(
     "/{identity_id}/erase", responses=_CHANGED, summary="Erase the personal data of an offboarded identity"
 )
 async def erase_identity(
@@ -128,32 +137,32 @@ async def _answer(session: Session, identity: Identity) -> schemas.IdentityView:
     return schemas.IdentityView.from_row(identity, links[identity.id])
 
 
-@identities.get("", dependencies=_READS, summary="List identities, newest first")
+@router.get("", dependencies=_READS, summary="List identities, newest first")
 async def list_identities(
     query: Annotated[schemas.IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[schemas.IdentityView]:
     return await service.list_identities(session, query, runtime)
 
 
-@identities.post("", status_code=201, summary="Create a person or an agent")
+@router.post("", status_code=201, summary="Create a person or an agent")
 async def create_identity(body: schemas.IdentityCreate, change: CanWrite) -> schemas.IdentityView:
     identity = await service.create_identity(change, body)
     return await _answer(change.session, identity)
 
 
-@identities.get("/{identity_id}", dependencies=_READS, summary="Read one identity")
+@router.get("/{identity_id}", dependencies=_READS, summary="Read one identity")
 async def get_identity(identity_id: IdentityId, session: Session) -> schemas.IdentityView:
     return await _answer(session, await service.find_identity(session, identity_id))
 
 
-@identities.patch("/{identity_id}", responses=_CHANGED, summary="Change an identity")
+@router.patch("/{identity_id}", responses=_CHANGED, summary="Change an identity")
 async def update_identity(
     identity_id: IdentityId, body: schemas.IdentityUpdate, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
     return await _answer(change.session, await service.update_identity(change, identity_id, body, if_match))
 
 
-@identities.post("/{identity_id}/suspend", responses=_CHANGED, summary="Suspend an identity")
+@router.post("/{identity_id}/suspend", responses=_CHANGED, summary="Suspend an identity")
 async def suspend_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
@@ -161,7 +170,7 @@ async def suspend_identity(
     return await _answer(change.session, await service.suspend_identity(change, identity_id, if_match))
 
 
-@identities.post("/{identity_id}/reinstate", responses=_CHANGED, summary="Reinstate an identity")
+@router.post("/{identity_id}/reinstate", responses=_CHANGED, summary="Reinstate an identity")
 async def reinstate_identity(
     identity_id: IdentityId, change: CanWrite, if_match: IfMatch
 ) -> schemas.IdentityView:
@@ -169,7 +178,7 @@ async def reinstate_identity(
     return await _answer(change.session, await service.reinstate_identity(change, identity_id, if_match))
 
 
-@identities.get(
+@router.get(
     "/{identity_id}/access",
     dependencies=[requires(Permission.GRANTS_READ)],
     summary="List what an identity reaches, and why, by slug",
@@ -187,83 +196,3 @@ async def list_identity_access(
     A page with many tools holds fewer servers than `limit`.
     """
     return await reach.list_identity_access(session, snapshot, identity_id, query, runtime)
-
-
-scheduled_offboardings = api_router("scheduled-offboardings")
-
-
-@scheduled_offboardings.get("", dependencies=_READS, summary="List scheduled offboardings, newest first")
-async def list_scheduled_offboardings(
-    query: Annotated[schemas.ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[schemas.ScheduledOffboardingView]:
-    return await schedule.list_schedules(session, query, runtime)
-
-
-@scheduled_offboardings.get(
-    "/{scheduled_offboarding_id}", dependencies=_READS, summary="Read one scheduled offboarding"
-)
-async def get_scheduled_offboarding(
-    scheduled_offboarding_id: ScheduledOffboardingId, session: Session
-) -> schemas.ScheduledOffboardingView:
-    row = await schedule.find_schedule(session, scheduled_offboarding_id)
-    return schemas.ScheduledOffboardingView.from_row(row)
-
-
-@scheduled_offboardings.delete(
-    "/{scheduled_offboarding_id}", responses=_CHANGED, summary="Cancel a scheduled offboarding"
-)
-async def cancel_scheduled_offboarding(
-    scheduled_offboarding_id: ScheduledOffboardingId, change: CanOffboard, if_match: IfMatch
-) -> schemas.ScheduledOffboardingView:
-    """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
-    row = await schedule.cancel_schedule(change, scheduled_offboarding_id, if_match)
-    return schemas.ScheduledOffboardingView.from_row(row)
-
-
-receipts = APIRouter(tags=["offboarding-receipts"], route_class=TransactionalRoute)
-_RECEIPTS = "/api/v1/offboarding-receipts"
-_KEYS_MAX_AGE_S = 300
-
-
-@receipts.get(_RECEIPTS, dependencies=_READS, summary="List the receipts of offboardings, newest first")
-async def list_offboarding_receipts(
-    query: Annotated[schemas.ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
-) -> Page[schemas.ReceiptView]:
-    return await list_receipts(session, query, runtime)
-
-
-@receipts.get(_RECEIPTS + "/{receipt_id}", dependencies=_READS, summary="Read the receipt of an offboarding")
-async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> schemas.ReceiptView:
-    """The ended objects, also as a signed text to keep: it outlives an erasure."""
-    return schemas.ReceiptView.from_row(await find_receipt(session, receipt_id))
-
-
-class PublicKey(Strict):
-    """The public half of a signing key (RFC 7517, RFC 8037)."""
-
-    model_config = ConfigDict(title="JsonWebKey")
-    kty: Literal["OKP"]
-    crv: Literal["Ed25519"]
-    x: str = Field(description="The key.", examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])
-    kid: str = Field(description="Its id.", examples=["1f0c6ab2f1d0"])
-    use: Literal["sig"]
-    alg: Literal["EdDSA"]
-
-
-class PublicKeys(Strict):
-    """The keys that verify signed texts of this service, newest first."""
-
-    model_config = ConfigDict(title="JsonWebKeySet")
-    keys: list[PublicKey] = Field(description="One per configured signing key.")
-
-
-@receipts.get("/.well-known/jwks.json", summary="The public signing keys")
-async def get_public_keys(runtime: CurrentRuntime, response: Response) -> PublicKeys:
-    """The public keys of all configured signing keys. Keep them with the receipts that you want to prove later."""
-    response.headers["Cache-Control"] = f"public, max-age={_KEYS_MAX_AGE_S}"
-    return PublicKeys(keys=[PublicKey.model_validate(key) for key in runtime.signer.public_keys()])
-
-
-router = APIRouter()
-for group in (identities, scheduled_offboardings, receipts):
-    router.include_router(group)

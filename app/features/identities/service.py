@@ -1,19 +1,22 @@
 """Create, change, suspend and reinstate identities, and set the links that decide who signs in as one."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
-from app.db.change import Change, Subject, Values
+from app.db.change import Change, Subject, Values, erase_from_history
 from app.db.rows import existing, flush_unique
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, Invalid
-from app.features.administrators.queries import end_browser_sessions
+from app.features.browser_sessions.service import end_browser_sessions
 from app.features.identities import queries, role_checks, schemas
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
+from app.features.identities.queries import OIDC, link_taken
 from app.features.identity_providers import queries as providers
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -39,6 +42,11 @@ IDENTITY = Subject(
 )
 # Fields that identify an identity to an offboarding, a directory or a signal, and its owner.
 _NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
+_SCIM_USER = text("""
+UPDATE scim_users
+SET user_name = :shown_id, external_id = NULL, profile = '{}', deleted_at = coalesce(deleted_at, now())
+WHERE identity_id = :id
+""")
 
 
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
@@ -277,6 +285,22 @@ async def add_link(
     await flush_unique(session, {"uq_identity_links_value": _link_taken()})
 
 
+async def add_account(
+    change: Change, identity: Identity, provider_id: UUID, value: str, because: Mapping[str, Any]
+) -> None:
+    """Link a locked person to the account that they sign in with; ``because`` is added to the event. Raises
+    ``Conflict``."""
+    await add_link(change.session, identity, provider_id, OIDC, value)
+    identity.revision += 1
+    await change.session.flush()
+    added = {"provider_id": format_id(ids.IDENTITY_PROVIDER, provider_id), "kind": OIDC}
+    change.record(
+        "identity.update", IDENTITY, identity, identity,
+        details={"links": {"added": [added], "removed": []}, **because}, webhook=WebhookEvent.IDENTITY_UPDATED,
+    )  # fmt: skip
+    await change.session.refresh(identity)
+
+
 async def lock_for_update(session: AsyncSession, identity_id: UUID, body: schemas.IdentityUpdate) -> Identity:
     """Lock the identity, and its new owner against an offboarding, in id order."""
     new_owner = body.given().get("owner_id")
@@ -404,3 +428,76 @@ def _link_taken() -> Conflict:
 def _describe_link(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
     provider = None if provider_id is None else format_id(ids.IDENTITY_PROVIDER, provider_id)
     return {"provider_id": provider, "kind": kind}
+
+
+async def revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
+    """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
+    token."""
+    now = func.clock_timestamp()
+    over = now if until is None else func.least(now, until)
+    await session.execute(
+        update(Identity)
+        .where(col(Identity.id).in_(people))
+        .values(
+            sign_ins_after=func.greatest(col(Identity.sign_ins_after), over),
+            updated_at=col(Identity.updated_at),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def point_link(
+    session: AsyncSession, provider_id: UUID, existing: IdentityLink | None, identity_id: UUID, value: str
+) -> None:
+    """Give a provider's link to an identity; ``existing`` is the row with the link now, from which it is moved. Raises
+    ``Conflict`` when another transaction takes it at the same time."""
+    if existing is not None and existing.provider_id == provider_id:
+        existing.identity_id, existing.value = identity_id, value
+    else:
+        session.add(IdentityLink(identity_id=identity_id, provider_id=provider_id, kind=OIDC, value=value))
+    await flush_unique(session, {"uq_identity_links_value": link_taken()})
+
+
+def end_identity(change: Change, identity: Identity, details: Mapping[str, Any]) -> UUID:
+    """Offboard a locked identity itself. Returns the id of the event, which is that of its receipt."""
+    before = IDENTITY.values(identity)
+    identity.status = "offboarded"
+    identity.offboarded_at = func.now()  # type: ignore[assignment]
+    # So that a reinstatement does not make earlier provider tokens valid again.
+    identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
+    identity.revision += 1
+    identity.receipt_id = change.record(
+        "identity.offboard", IDENTITY, before, identity, details=details, narrows=[identity.id]
+    )
+    return identity.receipt_id
+
+
+def end_agents(change: Change, agents: Iterable[Identity], heir: UUID | None) -> None:
+    """Transfer the locked agents of a leaver to a person, or suspend them."""
+    for agent in agents:
+        before = IDENTITY.values(agent)
+        agent.revision += 1
+        if heir is not None:
+            agent.owner_id = heir
+            action, webhook = "identity.update", WebhookEvent.IDENTITY_UPDATED
+        else:
+            agent.status, agent.suspended_with_owner = "suspended", True
+            action, webhook = "identity.suspend", WebhookEvent.IDENTITY_SUSPENDED
+        change.record(action, IDENTITY, before, agent, webhook=webhook)
+
+
+async def erase_person(change: Change, identity: Identity) -> None:
+    """Erase the personal data of a locked identity, of its links, and of its entry in a directory."""
+    session, shown_id = change.session, format_id(ids.IDENTITY, identity.id)
+    # A name is required; this one reveals nothing beyond the id.
+    identity.user_name = shown_id
+    identity.display_name = identity.email = identity.external_id = None
+    identity.attributes = {}
+    identity.erased_at = func.now()  # type: ignore[assignment]
+    identity.revision += 1
+    for link in (await queries.links_of(session, [identity.id]))[identity.id]:
+        link.value = queries.erased_link(link.kind, link.value)
+    await session.flush()
+    await erase_from_history(session, "identity", [identity.id], "attributes", {})
+    # Its directory does not find it any more.
+    await session.execute(_SCIM_USER, {"id": identity.id, "shown_id": shown_id})

@@ -16,11 +16,11 @@ from app.db import rows
 from app.db.change import Change, Subject, Values, savepoint
 from app.db.rows import Lock
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
-from app.features.administrators.queries import end_sessions_where
+from app.features.browser_sessions.service import end_sessions_where
 from app.features.identities.role_checks import require_remaining_owner
 from app.features.identity_providers import queries, schemas
 from app.features.identity_providers.scim_user import is_attribute_path
-from app.features.invitations.queries import end_invitations_with_claim
+from app.features.invitations.service import end_invitations_with_claim
 from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page, select_filtered

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.change import Change
 from app.features.invitations.schemas import InvitationQuery
 from app.http.pagination import select_filtered
 from app.models.identities import Invitation
@@ -18,7 +17,6 @@ _STATUS: ColumnElement[str] = literal_column(
     "THEN 'expired' ELSE invitations.status END",
     String,
 )
-_OPEN = ("pending", "claimed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +78,3 @@ async def is_claimed_by(session: AsyncSession, provider_id: UUID, link: str) -> 
         col(Invitation.expires_at) > func.clock_timestamp(),
     )
     return (await session.execute(query.limit(1))).first() is not None
-
-
-async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id: UUID | None = None) -> None:
-    """Revoke the open invitations of a locked identity, at one provider or at all of them."""
-    at_provider = [] if provider_id is None else [col(Invitation.provider_id) == provider_id]
-    await _revoke(session, col(Invitation.identity_id) == identity_id, *at_provider)
-
-
-async def end_invitations_with_claim(session: AsyncSession, provider_id: UUID) -> None:
-    """Revoke the open invitations with a value of a locked provider's link claim."""
-    with_value = or_(col(Invitation.status) == "claimed", col(Invitation.subject).is_not(None))
-    await _revoke(session, col(Invitation.provider_id) == provider_id, with_value)
-
-
-async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
-    await session.execute(
-        update(Invitation)
-        .where(*conditions, col(Invitation.status).in_(_OPEN))
-        .values(status="revoked", revision=col(Invitation.revision) + 1)
-        .execution_options(synchronize_session=False)
-    )
-
-
-async def erase(change: Change, identity_id: UUID) -> None:
-    """Erase the personal data in the invitations of a person."""
-    await change.session.execute(
-        update(Invitation)
-        .where(col(Invitation.identity_id) == identity_id)
-        .values(email=None, subject=None, claimed_link=None, claimed_email=None)
-        .execution_options(synchronize_session=False)
-    )

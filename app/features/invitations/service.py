@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db.change import Change, Subject
@@ -23,10 +24,10 @@ from app.domain.token_format import parse_credential
 from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import email_of, read_holder
 from app.features.administrators.queries import find_link_holder
-from app.features.identities.queries import OIDC, lock_identity
+from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_may_change, check_not_self, roles_behind
 from app.features.identities.schemas import IdentityCreate
-from app.features.identities.service import IDENTITY, add_link, create_identity
+from app.features.identities.service import add_account, create_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.queries import lock_link_claim
 from app.features.invitations import queries
@@ -39,6 +40,8 @@ from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id
 from app.models.identities import Identity, Invitation
+
+_OPEN = ("pending", "claimed")
 
 INVITATION = Subject("invitation", webhook=("identity_id",))
 LIFETIME = timedelta(days=7)
@@ -77,7 +80,7 @@ async def create_invitation(change: Change, peppers: Peppers, body: InvitationCr
             "No one signs in at this provider with a browser: set its client_id first.",
         )
     identity = await _person(change, body)
-    await queries.end_invitations(session, identity.id, body.provider_id)
+    await end_invitations(session, identity.id, body.provider_id)
     secret, stored = new_credential(peppers, SECRET_PREFIX)
     row = Invitation(
         **stored,
@@ -157,7 +160,7 @@ async def revoke_invitation(change: Change, id: UUID, if_match: Precondition) ->
         )
     if invitation.status not in {"pending", "claimed"}:
         return invitation
-    await queries.end_invitations(session, identity.id, invitation.row.provider_id)
+    await end_invitations(session, identity.id, invitation.row.provider_id)
     change.record("invitation.revoke", INVITATION, invitation.row)
     return await require_invitation(session, id)
 
@@ -167,18 +170,13 @@ async def link_account(
 ) -> queries.InvitationReading:
     """Link an account to a locked identity, and confirm its locked invitation. Raises ``Conflict``."""
     session = change.session
-    await add_link(session, identity, row.provider_id, OIDC, link)
+    because = {"invitation_id": format_id(ids.INVITATION, row.id)}
+    await add_account(change, identity, row.provider_id, link, because)
     row.status = "confirmed"
     row.confirmed_at = func.clock_timestamp()  # type: ignore[assignment]
     row.revision += 1
-    identity.revision += 1
     await session.flush()
-    added = {"provider_id": format_id(ids.IDENTITY_PROVIDER, row.provider_id), "kind": OIDC}
-    linked = {"links": {"added": [added], "removed": []}, "invitation_id": format_id(ids.INVITATION, row.id)}
-    updated, confirmed = WebhookEvent.IDENTITY_UPDATED, WebhookEvent.INVITATION_CONFIRMED
-    change.record("identity.update", IDENTITY, identity, identity, details=linked, webhook=updated)
-    change.record("invitation.confirm", INVITATION, row, webhook=confirmed)
-    await session.refresh(identity)
+    change.record("invitation.confirm", INVITATION, row, webhook=WebhookEvent.INVITATION_CONFIRMED)
     return await require_invitation(session, row.id)
 
 
@@ -335,4 +333,35 @@ def _needs_confirmation() -> Forbidden:
     return Forbidden(
         "Your provider knows you. An administrator has to confirm that you are the person who was invited: sign in "
         "again once they have."
+    )
+
+
+async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id: UUID | None = None) -> None:
+    """Revoke the open invitations of a locked identity, at one provider or at all of them."""
+    at_provider = [] if provider_id is None else [col(Invitation.provider_id) == provider_id]
+    await _revoke(session, col(Invitation.identity_id) == identity_id, *at_provider)
+
+
+async def end_invitations_with_claim(session: AsyncSession, provider_id: UUID) -> None:
+    """Revoke the open invitations with a value of a locked provider's link claim."""
+    with_value = or_(col(Invitation.status) == "claimed", col(Invitation.subject).is_not(None))
+    await _revoke(session, col(Invitation.provider_id) == provider_id, with_value)
+
+
+async def _revoke(session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
+    await session.execute(
+        update(Invitation)
+        .where(*conditions, col(Invitation.status).in_(_OPEN))
+        .values(status="revoked", revision=col(Invitation.revision) + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the personal data in the invitations of a person."""
+    await change.session.execute(
+        update(Invitation)
+        .where(col(Invitation.identity_id) == identity_id)
+        .values(email=None, subject=None, claimed_link=None, claimed_email=None)
+        .execution_options(synchronize_session=False)
     )

@@ -3,7 +3,7 @@
 import json
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -22,6 +22,8 @@ from app.http.runtime import Runtime
 from app.lib.ids import IDENTITY, format_id, new_id
 from app.models.servers import Server, ServerCredential
 from app.outbound.http import AddressPolicy, ForbiddenUrl
+
+_ERASE = text("DELETE FROM server_credentials WHERE identity_id = :id")
 
 _KINDS = {"stdio": "env or none", "streamable_http": "bearer, header, oauth_client_credentials or none"}
 
@@ -137,3 +139,8 @@ async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> 
         return credential_place(row.id, row.server_id, row.origin)
 
     return await resealing.reseal(sessions, sealer, ServerCredential, place)
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Delete the identity's own credentials for servers. No call can use them any more, so no version moves."""
+    await change.session.execute(_ERASE, {"id": identity_id})

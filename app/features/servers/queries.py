@@ -1,15 +1,13 @@
 """Queries of servers and their credentials."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, bindparam, case, exists, func, or_, select, text, update
+from sqlalchemy import Select, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.change import Change
 from app.db.rows import has_text
 from app.domain.objects import ToolState
 from app.features.servers.schemas import ServerQuery
@@ -40,72 +38,13 @@ def select_servers(query: ServerQuery) -> Select[Server]:
     return statement
 
 
-async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
-    """Record that a requested sync is running."""
-    await session.execute(
-        update(Server)
-        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
-        .values(sync_started_at=started_at, revision=col(Server.revision) + 1)
-    )
-
-
-async def fail_sync(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
-    """Record that a running sync failed, unless another has started since."""
-    await session.execute(
-        update(Server)
-        .where(col(Server.id) == server_id, col(Server.sync_started_at) == started_at)
-        .values(_ended_without_result(reason))
-    )
-
-
-async def fail_lost_syncs(session: AsyncSession, reason: str) -> int:
-    """Record the failure of syncs that exceeded their time, since their worker was killed; return their number."""
-    earliest = func.clock_timestamp() - MAX_SYNC_TIME
-    lost = update(Server).where(col(Server.sync_started_at) < earliest).returning(col(Server.id))
-    return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
-
-
-def _ended_without_result(reason: str) -> dict[str, Any]:
-    failed = {"sync_state": "error", "sync_error": reason, "sync_started_at": None}
-    return {**failed, "revision": col(Server.revision) + 1}
-
-
 async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list[UUID]:
     """The deleted servers among these; unknown ones are not included."""
     query = select(col(Server.id)).where(col(Server.id).in_(server_ids), col(Server.ended_at).is_not(None))
     return list(await session.scalars(query))
 
 
-# The first worker moves the time forward, by twice as much for each failure, so that each server is claimed once; the
-# next time is randomized, so that they are not all due at once. A server that was never synced is skipped: its first
-# sync approves its tools, which a person must decide.
-_CLAIM = text(
-    """
-    UPDATE servers SET sync_due_at = clock_timestamp()
-        + :interval * power(2, least(sync_failures, :most_doublings)) * (0.9 + 0.2 * random())
-    WHERE id IN (
-        SELECT id FROM servers
-        WHERE ended_at IS NULL AND status = 'active' AND first_synced_at IS NOT NULL
-          AND coalesce(sync_due_at, sync_at + :interval, first_synced_at) <= clock_timestamp()
-          AND transport = ANY(:transports)
-        ORDER BY coalesce(sync_due_at, sync_at + :interval, first_synced_at), id
-        LIMIT :most FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id
-    """
-).bindparams(bindparam("interval", type_=Interval()))
 MAX_DOUBLINGS = 4
-
-
-async def claim_due(
-    session: AsyncSession,
-    interval: timedelta,
-    limit: int,
-    transports: Sequence[str] = ("streamable_http", "stdio"),
-) -> list[UUID]:
-    """Claim the servers that are due for a sync; they belong to this caller once it has committed."""
-    bound = {"interval": interval, "most": limit, "most_doublings": MAX_DOUBLINGS}
-    return list(await session.scalars(_CLAIM, {**bound, "transports": list(transports)}))
 
 
 async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
@@ -138,11 +77,3 @@ async def own_credentials(session: AsyncSession, server_ids: Sequence[UUID]) -> 
         col(ServerCredential.server_id).in_(server_ids), col(ServerCredential.identity_id).is_(None)
     )
     return {row.server_id: row for row in await session.scalars(query)}
-
-
-_ERASE = text("DELETE FROM server_credentials WHERE identity_id = :id")
-
-
-async def erase(change: Change, identity_id: UUID) -> None:
-    """Delete the identity's own credentials for servers. No call can use them any more, so no version moves."""
-    await change.session.execute(_ERASE, {"id": identity_id})

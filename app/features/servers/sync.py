@@ -7,11 +7,16 @@ after the response.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 from uuid import UUID
+
+from sqlalchemy import Interval, bindparam, func, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.access.credentials import OpenedCredential, launch_of, open_credential
 from app.crypto.keys import UnsealingFault
@@ -20,8 +25,8 @@ from app.db.clock import current_time
 from app.db.engine import commit
 from app.domain.errors import Conflict, DomainError, Unavailable
 from app.domain.objects import ToolState
-from app.features.servers import queries
 from app.features.servers.discovery import COMMAND_BUDGET, Discovery, DiscoveryFailed, discover
+from app.features.servers.queries import MAX_DOUBLINGS, MAX_SYNC_TIME
 from app.features.servers.schemas import instructions_state
 from app.features.servers.service import SERVER, get_server, lock_server
 from app.features.tools.definitions import reconcile
@@ -35,6 +40,25 @@ from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
 from app.outbound.stdio import secret_values, sync_holder
+
+# The first worker moves the time forward, by twice as much for each failure, so that each server is claimed once; the
+# next time is randomized, so that they are not all due at once. A server that was never synced is skipped: its first
+# sync approves its tools, which a person must decide.
+_CLAIM = text(
+    """
+    UPDATE servers SET sync_due_at = clock_timestamp()
+        + :interval * power(2, least(sync_failures, :most_doublings)) * (0.9 + 0.2 * random())
+    WHERE id IN (
+        SELECT id FROM servers
+        WHERE ended_at IS NULL AND status = 'active' AND first_synced_at IS NOT NULL
+          AND coalesce(sync_due_at, sync_at + :interval, first_synced_at) <= clock_timestamp()
+          AND transport = ANY(:transports)
+        ORDER BY coalesce(sync_due_at, sync_at + :interval, first_synced_at), id
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+    """
+).bindparams(bindparam("interval", type_=Interval()))
 
 # The actor of background syncs, after a changed definition was noticed.
 SYSTEM = Caller.system(Role.ADMIN)
@@ -75,7 +99,7 @@ async def finish_sync(
         # If the database does not accept this either, a worker marks it as interrupted minutes later.
         with suppress(Exception):
             async with asyncio.timeout(_GIVE_UP_S), runtime.sessions() as session:
-                await queries.fail_sync(session, server_id, start.at, reason)
+                await fail_sync(session, server_id, start.at, reason)
                 await session.commit()
         raise
 
@@ -109,7 +133,7 @@ async def begin_sync(runtime: Runtime, server_id: UUID, *, shown: bool = True) -
         if server.transport == "stdio" and fault is None:
             start = _started(runtime, server, at, credential)
         if shown:
-            await queries.mark_sync(session, server_id, at)
+            await mark_sync(session, server_id, at)
             await session.commit()
         return start
 
@@ -186,8 +210,6 @@ async def _take(change: Change, server: Server, at: datetime, discovery: Discove
         server.id, await tools_of_server(session, server.id), discovery.definitions, trust_new=trusted, at=at
     )
     session.add_all(outcome.added)
-    for tool in outcome.changed:
-        tool.revision += 1
     instructions_changed = server.instructions != discovery.instructions
     server.instructions = discovery.instructions
     approved = trusted and server.instructions is not None and server.approved_instructions is None
@@ -266,3 +288,44 @@ class RequestedSyncs:
 
 
 CurrentSyncs = Annotated[RequestedSyncs, from_state("requested_syncs")]
+
+
+async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
+    """Record that a requested sync is running."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
+        .values(sync_started_at=started_at, revision=col(Server.revision) + 1)
+    )
+
+
+async def fail_sync(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
+    """Record that a running sync failed, unless another has started since."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.sync_started_at) == started_at)
+        .values(_ended_without_result(reason))
+    )
+
+
+async def fail_lost_syncs(session: AsyncSession, reason: str) -> int:
+    """Record the failure of syncs that exceeded their time, since their worker was killed; return their number."""
+    earliest = func.clock_timestamp() - MAX_SYNC_TIME
+    lost = update(Server).where(col(Server.sync_started_at) < earliest).returning(col(Server.id))
+    return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
+
+
+def _ended_without_result(reason: str) -> dict[str, Any]:
+    failed = {"sync_state": "error", "sync_error": reason, "sync_started_at": None}
+    return {**failed, "revision": col(Server.revision) + 1}
+
+
+async def claim_due(
+    session: AsyncSession,
+    interval: timedelta,
+    limit: int,
+    transports: Sequence[str] = ("streamable_http", "stdio"),
+) -> list[UUID]:
+    """Claim the servers that are due for a sync; they belong to this caller once it has committed."""
+    bound = {"interval": interval, "most": limit, "most_doublings": MAX_DOUBLINGS}
+    return list(await session.scalars(_CLAIM, {**bound, "transports": list(transports)}))

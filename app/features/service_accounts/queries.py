@@ -1,10 +1,9 @@
 """Queries of service accounts."""
 
 from collections.abc import Collection
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -37,14 +36,3 @@ async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, 
         .order_by(col(ServiceAccount.id))
     )
     return list(await session.scalars(query.with_for_update() if lock else query))
-
-
-async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Flag these accounts as having lost their owner, under the event of the owner's offboarding."""
-    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
-    await session.execute(
-        update(ServiceAccount)
-        .where(is_one_of(col(ServiceAccount.id), ids))
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )

@@ -1,16 +1,18 @@
 """Create, read, change and end service accounts and their credentials, and bootstrap the first one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject
-from app.db.rows import Lock
+from app.db.rows import Lock, is_one_of
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET
 from app.features.identities.queries import lock_identity
@@ -237,3 +239,14 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     )
     credential = await create_credential(change, peppers, account.id)
     return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)
+
+
+async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Flag these accounts as having lost their owner, under the event of the owner's offboarding."""
+    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
+    await session.execute(
+        update(ServiceAccount)
+        .where(is_one_of(col(ServiceAccount.id), ids))
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )

@@ -18,8 +18,9 @@ from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict, NotFound
 from app.features.tokens import queries, service
-from app.features.tokens.queries import PickupReading, end_pickups, find_pickups, lock_pickup
+from app.features.tokens.queries import PickupReading, find_pickups, lock_pickup
 from app.features.tokens.schemas import OwnPickupView, PickupCreate, PickupQuery, PickupView
+from app.features.tokens.service import end_pickups
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page

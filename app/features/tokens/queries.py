@@ -4,26 +4,24 @@ Live tokens are selected by conditions with an index, for any number of ended to
 tokens in the one order of locks: identities, grants, tokens, pickups.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, false, func, literal_column, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, false, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import Boolean, String
 from sqlmodel import col
 
-from app.db.change import Change, erase_from_history
 from app.db.rows import has_text, is_one_of
 from app.domain.errors import Invalid, NotFound
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.features.tools.queries import Selected
 from app.http.pagination import Sorts, caseless, select_filtered
-from app.lib.ids import IDENTITY, TOKEN, format_id, parse_id
 from app.models.access import Grant
 from app.models.identities import GroupMember, Identity
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
@@ -210,37 +208,6 @@ async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID,
     return {row.id: row.identity_id for row in await session.execute(query)}
 
 
-async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> dict[UUID, UUID]:
-    """Revoke these tokens; return their holders."""
-    revoked = await session.execute(
-        update(Token)
-        .where(is_one_of(col(Token.id), ids))
-        .values(revoked_at=func.now(), revoke_reason=reason, revision=col(Token.revision) + 1)
-        .returning(col(Token.id), col(Token.identity_id))
-        .execution_options(synchronize_session=False)
-    )
-    return {row.id: row.identity_id for row in revoked}
-
-
-async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> Sequence[Token]:
-    """Reduce a later expiry of these tokens to this time; return the changed ones."""
-    changed = await session.scalars(
-        update(Token)
-        .where(is_one_of(col(Token.id), ids), col(Token.expires_at) > expires_at)
-        .values(expires_at=expires_at, revision=col(Token.revision) + 1)
-        .returning(Token)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    return changed.all()
-
-
-async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:
-    """Limit the validity of all current secrets to this time."""
-    later = col(TokenSecret.expires_at).is_(None) | (col(TokenSecret.expires_at) > at)
-    statement = update(TokenSecret).where(col(TokenSecret.token_id) == token_id, later).values(expires_at=at)
-    await session.execute(statement.execution_options(synchronize_session=False))
-
-
 async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) -> int:
     """Count admitted, unfinished calls of live workers, among the newest of these tokens."""
     if not token_ids:
@@ -312,25 +279,6 @@ async def lock_pickup(session: AsyncSession, id: UUID) -> PickupReading:
     return (await find_pickups(session, [id]))[id]
 
 
-async def end_pickups(session: AsyncSession, token_ids: Collection[UUID]) -> None:
-    """Cancel the pending links of these locked tokens."""
-    await _cancel(session, is_one_of(col(TokenPickup.token_id), token_ids))
-
-
-async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:
-    """Cancel the pending links for this locked identity."""
-    await _cancel(session, col(TokenPickup.recipient_id) == recipient_id)
-
-
-async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
-    await session.execute(
-        update(TokenPickup)
-        .where(which, col(TokenPickup.state) == "pending")
-        .values(state="cancelled", revision=col(TokenPickup.revision) + 1)
-        .execution_options(synchronize_session=False)
-    )
-
-
 SORTS: Sorts = {"name": caseless(col(Token.name)), "expires_at": col(Token.expires_at)}
 """The sort orders of the list, with an index for each."""
 
@@ -397,39 +345,3 @@ async def live_grants(session: AsyncSession, identity_id: UUID, limit: int) -> l
     columns = select(col(Grant.servers), col(Grant.tools))
     rows = await session.execute(columns.where(of_holder, is_active(func.clock_timestamp())).limit(limit))
     return [Selected(servers, tools) for servers, tools in rows]
-
-
-# A reason is stored with everything that ended with a token or the person: child tokens, and those of agents.
-_ERASE = text("""
-WITH RECURSIVE family AS (
-    SELECT id FROM tokens WHERE identity_id = :id
-    UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
-    UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
-),
-held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE)
-UPDATE tokens SET
-    name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
-    ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
-    revoke_reason = NULL, revision = revision + 1, updated_at = now()
-WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
-RETURNING id, identity_id
-""")
-# Drafts by a person, and those by others for the person; there are few, of one day.
-_ERASE_DRAFTS = text(
-    "DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id"
-)
-_ENDED_BY_OFFBOARDING = text("""
-SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
-WHERE identity_id = :id
-""")
-
-
-async def erase(change: Change, identity_id: UUID) -> None:
-    """Erase the names and addresses of the identity's tokens, drafts of them, and the reasons of revocations."""
-    session = change.session
-    rows = await session.execute(_ENDED_BY_OFFBOARDING, {"id": identity_id})
-    ended = [parse_id(TOKEN, row[0]) for row in rows]
-    erased = await session.execute(_ERASE, {"id": identity_id, "ended": ended})
-    own = [id for id, holder_id in erased if holder_id == identity_id]
-    await erase_from_history(session, "token_scope", own, "ip_allow", [])
-    await session.execute(_ERASE_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})

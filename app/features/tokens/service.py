@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, text
+from sqlalchemy import ColumnElement, Row, func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db import rows
-from app.db.change import Change, Subject, Values
+from app.db.change import Change, Subject, Values, erase_from_history
 from app.db.clock import transaction_time
 from app.db.rows import Lock, is_one_of
 from app.db.webhook_events import WebhookEvent, has_subscribers
@@ -32,7 +32,7 @@ from app.features.approvals.service import cancel_approvals
 from app.features.grants.queries import reject_unknown_servers, unknown_servers
 from app.features.identities.queries import TURN, agents_of, can_sign_in, lock_identity
 from app.features.tokens import queries
-from app.features.tokens.queries import SORTS, PickupReading, TokenReading, end_pickups, find_pickups
+from app.features.tokens.queries import SORTS, PickupReading, TokenReading, find_pickups
 from app.features.tokens.schemas import (
     RevocationView,
     RevokedTokens,
@@ -51,10 +51,34 @@ from app.http.runtime import Runtime
 from app.http.selectors import load_scope, scope_to_domain, servers_named_by_scope, store_scope
 from app.lib import ids
 from app.lib.event_loop import in_slices
-from app.lib.ids import format_id, new_id
+from app.lib.ids import IDENTITY, format_id, new_id, parse_id
 from app.models.access import Approval
 from app.models.identities import Identity
 from app.models.tokens import Token, TokenPickup, TokenSecret
+
+# A reason is stored with everything that ended with a token or the person: child tokens, and those of agents.
+_ERASE = text("""
+WITH RECURSIVE family AS (
+    SELECT id FROM tokens WHERE identity_id = :id
+    UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
+    UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
+),
+held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE)
+UPDATE tokens SET
+    name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
+    ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
+    revoke_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
+RETURNING id, identity_id
+""")
+# Drafts by a person, and those by others for the person; there are few, of one day.
+_ERASE_DRAFTS = text(
+    "DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id"
+)
+_ENDED_BY_OFFBOARDING = text("""
+SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
+WHERE identity_id = :id
+""")
 
 TOKEN = Subject(
     "token",
@@ -410,7 +434,7 @@ async def narrow_token(change: Change, token_id: UUID, body: TokenUpdate, if_mat
             detail = "expires_at must be in the future; to end a token now, revoke it."
             raise Invalid.field("/expires_at", "in_the_past", detail)
         below = [id for id in family if id != token_id]
-        children = await queries.clamp_expiry(session, below, body.expires_at)
+        children = await clamp_expiry(session, below, body.expires_at)
     before = TOKEN.values(token)
     for name, value in changed.items():
         setattr(token, name, value)
@@ -475,7 +499,7 @@ async def add_secret(
 ) -> tuple[str, datetime]:
     """Add a secret to a locked token; return its text, and until when earlier ones work at most."""
     until = await transaction_time(session) + timedelta(seconds=overlap_s)
-    await queries.end_secrets(session, token.id, until)
+    await end_secrets(session, token.id, until)
     secret, row = new_secret(peppers, token.id)
     session.add(row)
     token.revision += 1
@@ -522,7 +546,7 @@ async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> N
     reason, which people write, is in neither."""
     if not tokens:
         return
-    holders = await queries.mark_revoked(change.session, tokens, reason)
+    holders = await mark_revoked(change.session, tokens, reason)
     await end_pickups(change.session, tokens)
     # For many tokens, messages are built only for subscribers.
     has_readers = await has_subscribers(change.session, WebhookEvent.TOKEN_REVOKED)
@@ -539,3 +563,64 @@ async def end_tokens(change: Change, tokens: Collection[UUID], reason: str) -> N
     of_tokens = is_one_of(col(Approval.token_id), tokens)
     approvals = await open_approvals(change.session, of_tokens, lock=True)
     await cancel_approvals(change, approvals, "token_revoked")
+
+
+async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> dict[UUID, UUID]:
+    """Revoke these tokens; return their holders."""
+    revoked = await session.execute(
+        update(Token)
+        .where(is_one_of(col(Token.id), ids))
+        .values(revoked_at=func.now(), revoke_reason=reason, revision=col(Token.revision) + 1)
+        .returning(col(Token.id), col(Token.identity_id))
+        .execution_options(synchronize_session=False)
+    )
+    return {row.id: row.identity_id for row in revoked}
+
+
+async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> Sequence[Token]:
+    """Reduce a later expiry of these tokens to this time; return the changed ones."""
+    changed = await session.scalars(
+        update(Token)
+        .where(is_one_of(col(Token.id), ids), col(Token.expires_at) > expires_at)
+        .values(expires_at=expires_at, revision=col(Token.revision) + 1)
+        .returning(Token)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return changed.all()
+
+
+async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:
+    """Limit the validity of all current secrets to this time."""
+    later = col(TokenSecret.expires_at).is_(None) | (col(TokenSecret.expires_at) > at)
+    statement = update(TokenSecret).where(col(TokenSecret.token_id) == token_id, later).values(expires_at=at)
+    await session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def end_pickups(session: AsyncSession, token_ids: Collection[UUID]) -> None:
+    """Cancel the pending links of these locked tokens."""
+    await _cancel(session, is_one_of(col(TokenPickup.token_id), token_ids))
+
+
+async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:
+    """Cancel the pending links for this locked identity."""
+    await _cancel(session, col(TokenPickup.recipient_id) == recipient_id)
+
+
+async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
+    await session.execute(
+        update(TokenPickup)
+        .where(which, col(TokenPickup.state) == "pending")
+        .values(state="cancelled", revision=col(TokenPickup.revision) + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def erase(change: Change, identity_id: UUID) -> None:
+    """Erase the names and addresses of the identity's tokens, drafts of them, and the reasons of revocations."""
+    session = change.session
+    rows = await session.execute(_ENDED_BY_OFFBOARDING, {"id": identity_id})
+    ended = [parse_id(ids.TOKEN, row[0]) for row in rows]
+    erased = await session.execute(_ERASE, {"id": identity_id, "ended": ended})
+    own = [id for id, holder_id in erased if holder_id == identity_id]
+    await erase_from_history(session, "token_scope", own, "ip_allow", [])
+    await session.execute(_ERASE_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})

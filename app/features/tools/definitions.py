@@ -129,6 +129,8 @@ def reconcile(
             outcome.counts["removed"] += 1
             outcome.changed.append(row)
             remove(row, at)
+    for row in outcome.changed:
+        row.revision += 1
     return outcome
 
 

@@ -72,8 +72,7 @@ async def create_tool(change: Change, body: ToolCreate) -> Tool:
         tool.revision += 1
     if body.risk is not None:
         tool.risk, tool.risk_overridden = body.risk, True
-    # The view of the server has its number of tools.
-    server.revision += 1
+    rows.touch(server)
     await _flush(session, tool)
     change.record(
         "tool.create", TOOL, TOOL.blank(tool), tool,
@@ -141,7 +140,7 @@ async def remove_tool(change: Change, id: UUID, if_match: Precondition) -> None:
     definitions.remove(tool, change.now)
     tool.approved_digest = None
     tool.revision += 1
-    server.revision += 1
+    rows.touch(server)
     change.record(
         "tool.delete", TOOL, tool, None,
         details={"name": tool.name}, narrows=[server.id], server_id=server.id, tool=tool.name,

@@ -17,8 +17,8 @@ from app.domain.errors import Unauthenticated
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sessions import Lifetimes, SignedIn, SignedOut
-from app.features.administrators.queries import end_browser_sessions
 from app.features.administrators.sign_in import sign_in
+from app.features.browser_sessions.service import end_browser_sessions
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import service
 from app.features.identity_providers.schemas import IdentityProviderUpdate, Provider

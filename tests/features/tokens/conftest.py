@@ -1,4 +1,4 @@
-"""Fixtures for the tests of tokens and offboarding."""
+"""Fixtures for the tests of tokens."""
 
 from collections.abc import AsyncIterator
 

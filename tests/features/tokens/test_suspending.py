@@ -5,7 +5,7 @@ from typing import Any
 
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
-from tests.features.tokens.test_offboarding_races import until_answered
+from tests.features.offboarding.test_offboarding_races import until_answered
 from tests.features.tokens.world import World
 
 TOKENS = "/api/v1/tokens"

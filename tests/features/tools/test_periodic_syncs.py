@@ -8,7 +8,8 @@ import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.servers.queries import MAX_DOUBLINGS, claim_due
+from app.features.servers.queries import MAX_DOUBLINGS
+from app.features.servers.sync import claim_due
 from app.main import Scopegate
 from app.worker.syncs import MAX_CONCURRENT_SYNCS, PeriodicSyncs
 from tests.features.tools.test_sync import states

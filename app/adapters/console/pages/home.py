@@ -17,10 +17,10 @@ from app.features.audit.stats import count_hours
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.identities import service as identities
-from app.features.identities.receipts import administrators_ended_by_directory
 from app.features.identities.schemas import IdentityQuery
 from app.features.invitations import service as invitations
 from app.features.invitations.schemas import InvitationQuery, InvitationView
+from app.features.offboarding.receipts import administrators_ended_by_directory
 from app.features.servers import service as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import service as tokens

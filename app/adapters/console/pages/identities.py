@@ -20,14 +20,15 @@ from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
 from app.features.identities import schemas
 from app.features.identities import service as identities
-from app.features.identities.receipts import list_receipts
 from app.features.identities.role_checks import check_may_change, check_not_self
-from app.features.identities.schedule import list_schedules
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers import service as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery, Provider
 from app.features.invitations import service as invitations
 from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery, InvitationView
+from app.features.offboarding.receipts import list_receipts
+from app.features.offboarding.schedule import list_schedules
+from app.features.offboarding.schemas import ReceiptQuery, ScheduledOffboardingQuery, ScheduledOffboardingView
 from app.features.tokens import service as tokens
 from app.features.tokens.schemas import TokenQuery
 from app.http.authorization import Permission, authorize
@@ -180,12 +181,12 @@ async def show_identity(context: Reader, identity_id: IdentityId) -> Response:
     _, permission, read = _TABS[tab]
     authorize(context.caller, permission)
     session, runtime = context.session, context.runtime
-    receipts, planned = list[UUID](), list[schemas.ScheduledOffboardingView]()
+    receipts, planned = list[UUID](), list[ScheduledOffboardingView]()
     if it.status == "offboarded":
-        latest = schemas.ReceiptQuery(identity_id=[it.id], limit=1)
+        latest = ReceiptQuery(identity_id=[it.id], limit=1)
         receipts = [one.id for one in (await list_receipts(session, latest, runtime)).items]
     else:
-        pending = schemas.ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
+        pending = ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
         planned = (await list_schedules(session, pending, runtime)).items
     may_end = False
     with suppress(Forbidden):

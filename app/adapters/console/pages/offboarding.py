@@ -11,11 +11,12 @@ from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, confirmation_text, search_person
 from app.db.change import Change
 from app.domain.errors import Invalid
-from app.features.identities import schedule, schemas
 from app.features.identities import service as identities
-from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import OffboardOutcome
-from app.features.identities.receipts import find_receipt, list_receipts
+from app.features.identities.schemas import IdentityView
+from app.features.offboarding import schedule, schemas
+from app.features.offboarding.erase import erase_identity
+from app.features.offboarding.offboard import OffboardOutcome
+from app.features.offboarding.receipts import find_receipt, list_receipts
 from app.http.authorization import Permission
 from app.http.etags import Precondition
 from app.lib import ids
@@ -97,7 +98,7 @@ def check_name(form: Form, identity: Identity) -> None:
         raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
 
 
-async def _preview(context: PageContext, it: schemas.IdentityView, heir: str) -> OffboardOutcome:
+async def _preview(context: PageContext, it: IdentityView, heir: str) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
     body = validate(schemas.OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     preview = Change(context.session, context.caller, None, context.now)

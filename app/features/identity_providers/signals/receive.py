@@ -24,13 +24,14 @@ from app.db.change import Subject as AuditedRow
 from app.db.rows import is_one_of
 from app.domain.errors import Invalid
 from app.domain.security_events import ByAccount, ByEmail, ById, ByIssuer, EventType, SecurityEvent, Subject
-from app.features.administrators.queries import end_sessions_where
 from app.features.audit.record import record
-from app.features.identities.offboard import offboard_identity
-from app.features.identities.queries import OIDC, agents_of, erased_link, revoke_sign_ins, take_turns
-from app.features.identities.schemas import Offboard
+from app.features.browser_sessions.service import end_sessions_where
+from app.features.identities.queries import OIDC, agents_of, erased_link, take_turns
+from app.features.identities.service import revoke_sign_ins
 from app.features.identity_providers.queries import same_claim
 from app.features.identity_providers.signals import streams
+from app.features.offboarding.offboard import offboard_identity
+from app.features.offboarding.schemas import Offboard
 from app.features.tokens import queries as token_queries
 from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller

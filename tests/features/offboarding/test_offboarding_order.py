@@ -14,7 +14,7 @@ from app.http import transaction
 from app.lib.ids import GROUP, IDENTITY, format_id
 from app.models.identities import Group, Identity
 from tests.features.administrators.people import until_waiting
-from tests.features.tokens.test_offboarding_races import LEFT, NOTHING_ALIVE, offboarding
+from tests.features.offboarding.test_offboarding_races import LEFT, NOTHING_ALIVE, offboarding
 from tests.features.tokens.world import World, in_days
 from tests.gateway.messages import initialize
 

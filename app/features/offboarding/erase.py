@@ -7,19 +7,18 @@ offboarding. Each feature erases its own tables.
 
 from uuid import UUID
 
-from sqlalchemy import func, text
+from sqlalchemy import text
 
-from app.db.change import PERSONAL, Change, erase_from_history
+from app.db.change import PERSONAL, Change
 from app.db.webhook_events import WebhookEvent
 from app.domain.errors import Conflict
-from app.features.approvals import queries as approvals
-from app.features.grants import queries as grants
-from app.features.identities.queries import erased_link, links_of
+from app.features.approvals import service as approvals
+from app.features.grants import service as grants
 from app.features.identities.role_checks import check_may_change
-from app.features.identities.service import IDENTITY, lock_existing
-from app.features.invitations import queries as invitations
-from app.features.servers import queries as servers
-from app.features.tokens import queries as tokens
+from app.features.identities.service import IDENTITY, erase_person, lock_existing
+from app.features.invitations import service as invitations
+from app.features.servers import credentials as servers
+from app.features.tokens import service as tokens
 from app.http.etags import Precondition
 from app.http.idempotency import erase_responses
 from app.lib import ids
@@ -30,11 +29,6 @@ _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE i
 _SCHEDULES = text("""
 UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
 WHERE identity_id = :id AND reason IS NOT NULL
-""")
-_SCIM_USER = text("""
-UPDATE scim_users
-SET user_name = :shown_id, external_id = NULL, profile = '{}', deleted_at = coalesce(deleted_at, now())
-WHERE identity_id = :id
 """)
 
 
@@ -56,24 +50,13 @@ async def erase_identity(change: Change, id: UUID, if_match: Precondition) -> Id
     await check_may_change(session, change.caller, id)
     details = {name: PERSONAL for name in IDENTITY.personal if getattr(identity, name) not in (None, {})}
     shown_id = format_id(ids.IDENTITY, id)
-    # A name is required; this one reveals nothing beyond the id.
-    identity.user_name = shown_id
-    identity.display_name = identity.email = identity.external_id = None
-    identity.attributes = {}
-    identity.erased_at = func.now()  # type: ignore[assignment]
-    identity.revision += 1
-    for link in (await links_of(session, [id]))[id]:
-        link.value = erased_link(link.kind, link.value)
-    await session.flush()
-    await erase_from_history(session, "identity", [id], "attributes", {})
+    await erase_person(change, identity)
     # In the order of locks.
     for feature in (grants, tokens, approvals):
         await feature.erase(change, id)
     await session.execute(_RECEIPTS, {"id": id})
     await session.execute(_SCHEDULES, {"id": id})
     await invitations.erase(change, id)
-    # Its directory does not find it any more.
-    await session.execute(_SCIM_USER, {"id": id, "shown_id": shown_id})
     await servers.erase(change, id)
     await erase_responses(session, shown_id)
     # A policy may read any attribute. A receiver with a copy of this person's data must erase it too.

@@ -12,7 +12,7 @@ import pytest
 
 from app.crypto.keys import Peppers
 from app.crypto.signing import Signer
-from app.features.identities.schedule import ScheduledOffboardings
+from app.features.offboarding.schedule import ScheduledOffboardings
 from app.lib.ids import GROUP, IDENTITY, format_id, parse_id
 from app.models.identities import Group, Identity
 from tests.api import KEY, client_of, make_account

@@ -172,7 +172,7 @@ async def test_a_preview_says_what_else_would_end_and_how_much_it_was_used(
     assert await preview(effective_at=in_days(1)) == everything
     handed_over = await preview(transfer_agents_to=format_id(IDENTITY, heir.id))
     assert handed_over == everything | {"calls_last_day": 2}
-    monkeypatch.setattr("app.features.identities.offboard.MAX_CALLS", 1)
+    monkeypatch.setattr("app.features.offboarding.offboard.MAX_CALLS", 1)
     assert (await preview())["calls_last_day"] == 1
     assert (await offboard(world, person))["preview"] is None
     assert await preview() is None

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from app.crypto.signing import Signer
-from app.features.identities import schedule as schedule_loop
-from app.features.identities.schedule import ScheduledOffboardings
+from app.features.offboarding import schedule as schedule_loop
+from app.features.offboarding.schedule import ScheduledOffboardings
 from app.lib.ids import IDENTITY, SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import Identity
 from tests.api import KEY, Account, ApiAs, client_of, make_account

@@ -19,18 +19,24 @@ from app.db.change import Change
 from app.db.rows import is_one_of
 from app.db.webhook_events import Message, WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.features.administrators.queries import end_browser_sessions, find_administrator
+from app.features.administrators.queries import find_administrator
+from app.features.administrators.service import disable_with_person
 from app.features.approvals.queries import open_approvals
 from app.features.approvals.service import cancel_approvals
 from app.features.audit.queries import count_calls
+from app.features.browser_sessions.service import end_browser_sessions
 from app.features.grants.queries import open_grants_of
 from app.features.grants.service import end_grants_with
-from app.features.groups.queries import MEMBERSHIP, end_memberships
+from app.features.groups.queries import MEMBERSHIP
+from app.features.groups.service import end_memberships
 from app.features.identities.policy_reads import check_may_transfer
-from app.features.identities.queries import agents_of, lock_pending, settle, take_turns
-from app.features.identities.receipts import add_receipt, describe_caller
+from app.features.identities.queries import agents_of, take_turns
 from app.features.identities.role_checks import check_may_end, roles_behind
-from app.features.identities.schemas import (
+from app.features.identities.service import end_agents, end_identity
+from app.features.invitations.service import end_invitations
+from app.features.offboarding.queries import lock_pending
+from app.features.offboarding.receipts import add_receipt, describe_caller
+from app.features.offboarding.schemas import (
     MAX_CALLS,
     EndedToken,
     Offboard,
@@ -43,12 +49,10 @@ from app.features.identities.schemas import (
     TransferredAgents,
     asked_by,
 )
-from app.features.identities.service import IDENTITY
-from app.features.invitations.queries import end_invitations
-from app.features.service_accounts.queries import flag_accounts, owned_accounts
+from app.features.service_accounts.queries import owned_accounts
+from app.features.service_accounts.service import flag_accounts
 from app.features.tokens import queries as token_queries
-from app.features.tokens.queries import end_pickups_of
-from app.features.tokens.service import end_tokens
+from app.features.tokens.service import end_pickups_of, end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
 from app.lib import ids
@@ -288,7 +292,7 @@ async def offboard_identity(
     # Tokens of transferred agents stay; the leaver's open pickup links for them do not.
     await end_pickups_of(session, identity.id)
     await end_invitations(session, identity.id)
-    _end_agents(change, affected)
+    end_agents(change, affected.agents if affected.heir else affected.suspended, affected.heir)
     await flag_accounts(session, affected.service_accounts)
     content["browser_sessions"] = await end_browser_sessions(session, identity.id)
     receipt_id = await _end_identity(change, affected, details)
@@ -304,37 +308,13 @@ async def offboard_identity(
     return OffboardOutcome(identity.id, True, things, transferred, receipt_id)
 
 
-def _end_agents(change: Change, affected: Affected) -> None:
-    """Transfer the agents, or suspend them."""
-    for agent in affected.agents if affected.heir else affected.suspended:
-        before = IDENTITY.values(agent)
-        agent.revision += 1
-        if affected.heir is not None:
-            agent.owner_id = affected.heir
-            action, webhook = "identity.update", WebhookEvent.IDENTITY_UPDATED
-        else:
-            agent.status, agent.suspended_with_owner = "suspended", True
-            action, webhook = "identity.suspend", WebhookEvent.IDENTITY_SUSPENDED
-        change.record(action, IDENTITY, before, agent, webhook=webhook)
-
-
 async def _end_identity(change: Change, affected: Affected, details: dict[str, Any]) -> UUID:
     """End the identity itself and disable its administrator. Its own grants and memberships end too, so that a
     reinstatement does not restore them. Returns the id of the event, which is that of the receipt."""
     session, identity = change.session, affected.identity
     if affected.administrator is not None:
-        affected.administrator.status = "disabled"
-        affected.administrator.revision += 1
-    before = IDENTITY.values(identity)
-    identity.status = "offboarded"
-    identity.offboarded_at = func.now()  # type: ignore[assignment]
-    # So that a reinstatement does not make earlier provider tokens valid again.
-    identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
-    identity.revision += 1
-    receipt_id = change.record(
-        "identity.offboard", IDENTITY, before, identity, details=details, narrows=[identity.id]
-    )
-    identity.receipt_id = receipt_id
+        disable_with_person(affected.administrator)
+    receipt_id = end_identity(change, identity, details)
     end_grants_with(change, receipt_id, affected.grants)
     for member in affected.memberships:
         change.record_with(receipt_id, MEMBERSHIP, member, None)
@@ -378,3 +358,21 @@ async def first_receipt(
     return OffboardOutcome(
         identity.id, False, things, TransferredAgents.from_receipt(receipt.body), receipt.id
     )
+
+
+async def settle(
+    session: AsyncSession, pending: ScheduledOffboarding | None, receipt_id: UUID | None
+) -> None:
+    """Complete a schedule: the identity is offboarded."""
+    if pending is not None:
+        pending.receipt_id = receipt_id
+        await finish(session, pending, "completed")
+
+
+async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:
+    """Close a locked, pending schedule, and read it back."""
+    row.status = status
+    row.finished_at = func.clock_timestamp()  # type: ignore[assignment]
+    row.revision += 1
+    await session.flush()
+    await session.refresh(row)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto.signing import Signer
 from app.db.rows import existing
 from app.features.audit.schemas import show_id
-from app.features.identities.schemas import OffboardedBy, Receipt, ReceiptQuery, ReceiptView
+from app.features.offboarding.schemas import OffboardedBy, Receipt, ReceiptQuery, ReceiptView
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.pagination import Cursors, Page, read_page, select_filtered
 from app.http.runtime import Runtime

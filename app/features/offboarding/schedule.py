@@ -21,11 +21,12 @@ from app.db.jobs import OUTAGES, Periodic
 from app.db.rows import Lock
 from app.db.webhook_events import Message, WebhookEvent
 from app.domain.errors import Conflict, Forbidden, Invalid
-from app.features.identities import offboard, schemas
 from app.features.identities.policy_reads import check_may_transfer
-from app.features.identities.queries import claim_due, finish, lock_pending, roles_of_requester
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.service import lock_existing
+from app.features.offboarding import offboard, schemas
+from app.features.offboarding.offboard import finish
+from app.features.offboarding.queries import claim_due, lock_pending, roles_of_requester
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, Page, read_page, select_filtered
