@@ -1,5 +1,7 @@
 """Offboarding: end all access of an identity, in one transaction, with a receipt.
 
+It is above everything that belongs to a person, and calls the services of that (ADR 26).
+
 A dry run finds the same things without locks. Locks are taken in one order: turns, identities, grants, tokens, each by
 id. A transaction that issues a token, creates a grant, adds a member, or creates or hands over an agent holds the
 identity FOR SHARE. So it either commits first and is found here, or waits and then sees an inactive identity.
